@@ -1,0 +1,164 @@
+"""`mixgan train`: one run, from its configuration to its results. The same command again resumes it."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from mixgan_cli import hardware
+from mixgan_cli.config import Run, parse
+from mixgan_cli.data.dataset import Dataset, Source
+from mixgan_cli.errors import DataError
+from mixgan_cli.evaluation.evaluate import Evaluator, Result, ranking
+from mixgan_cli.evaluation.reals import reals_of
+from mixgan_cli.files import write_json
+from mixgan_cli.models.build import build_networks, parameter_counts
+from mixgan_cli.models.generator import Generator
+from mixgan_cli.models.load import save_generator
+from mixgan_cli.models.sampler import Sampler
+from mixgan_cli.parts import build
+from mixgan_cli.randomness import seeded
+from mixgan_cli.reporting.pictures import most_used, write_grid, write_scatter
+from mixgan_cli.runs import RunFolder, hash_of, open_run, write_environment
+from mixgan_cli.tracking.jsonl import JsonlSink
+from mixgan_cli.tracking.progress import ProgressBar
+from mixgan_cli.tracking.tracker import RunInfo, Tracker
+from mixgan_cli.training.checkpoint import Best, Progress, State
+from mixgan_cli.training.ema import MovingAverage
+from mixgan_cli.training.loop import keep_best, train
+from mixgan_cli.training.phases import build_phases
+
+log = logging.getLogger("mixgan")
+
+
+def run(config: DictConfig) -> dict[str, Any]:
+    """Train, evaluate, and return the run's folder with its metrics."""
+    settings: Run = parse(config, Run)
+    compute = hardware.resolve(settings.hardware)
+    source: Source = build(settings.data)
+    with seeded("networks", settings.seed):  # on the CPU, so that every device begins with the same weights
+        networks = build_networks(settings.model, source.shape)
+
+    opened = open_run(settings)
+    folder = opened.folder
+    if opened.folder.done:
+        log.info("%s: this run is finished; its results (force=true starts over beside it):", folder.path)
+        return _told(folder, folder.read_results()["metrics"])
+    try:
+        dataset = source.load()
+        _enough(dataset, settings)
+        for network in networks:
+            compute.place(network)
+        state = State(
+            networks,
+            MovingAverage(networks.generator, settings.training.ema_half_life_nimg, settings.training.ema_ramp_up),
+            build_phases(
+                settings.objective, networks, dataset.batches(settings.seed, compute.device), settings.training.batch, compute
+            ),
+            Progress(),
+            settings.model_dump(mode="json"),
+        )
+        if folder.checkpoint("last").is_file():
+            state.load(folder.checkpoint("last"))
+            log.info("%s: going on from %s images", folder.path, f"{state.progress.nimg:,}")
+        else:
+            log.info("%s: begins", folder.path)
+        write_environment(folder, compute.describe())
+        return _told(folder, _trained(settings, source, dataset, state, folder, compute.device))
+    except BaseException as error:
+        folder.mark_failed(error)
+        raise
+    finally:
+        opened.close()
+
+
+def _trained(
+    settings: Run, source: Source, dataset: Dataset, state: State, folder: RunFolder, device: torch.device
+) -> dict[str, Any]:
+    """Train to the end, evaluate, and write all there is to write; return the metrics."""
+    chosen: Generator = state.ema.average if settings.evaluation.ema else state.networks.generator
+    sampler = Sampler(chosen)
+    evaluator = Evaluator(settings.evaluation, reals_of(source, dataset, settings.evaluation), device)
+    tracker = Tracker([JsonlSink(folder.metrics), ProgressBar(), *map(build, settings.logger.sinks.values())])
+    tracker.start(
+        RunInfo(folder.path.name, folder.path, state.config, settings.training.nimg, state.progress.nimg)
+    )
+
+    def draw(nimg: int) -> Path:
+        return draw_samples(folder.samples / f"{nimg:09d}.png", sampler, evaluator, settings.seed)
+
+    def evaluate(nimg: int) -> tuple[dict[str, Any], Best | None]:
+        metrics = evaluator.of(sampler).metrics
+        return metrics, _best(metrics, nimg)
+
+    try:
+        train(settings.training, settings.seed, state, folder, tracker, draw, evaluate)
+        result = evaluator.of(sampler)
+        progress = state.progress
+        tracker.record({"step": progress.step, "nimg": progress.nimg, "seconds": progress.seconds, **result.metrics})
+        keep_best(state, _best(result.metrics, progress.nimg), folder)
+        state.save(folder.checkpoint("last"))
+        save_generator(folder.generator, chosen, settings.model.model_dump(mode="json"), source.shape)
+        write_json(folder.results, _results(settings, state, folder, result))
+        folder.mark_done()
+        tracker.finish(result.metrics)
+        for name, reason in result.unavailable.items():
+            log.info("  %s is unavailable: %s", name, reason)
+    except BaseException:
+        tracker.finish(None)
+        raise
+    return result.metrics
+
+
+def draw_samples(path: Path, sampler: Sampler, evaluator: Evaluator, seed: int) -> Path:
+    """Draw samples of fixed latents: points as a scatter, images as a grid, one row an expert where experts are hard."""
+    reals = evaluator.reals.samples
+    if reals.dim() == 2:
+        fakes = sampler.draw(2000, seed)
+        write_scatter(path, fakes.samples, reals[:2000], most_used(fakes.weights_BK), path.stem)
+    elif sampler.hard and sampler.k > 1:
+        rows = [sampler.sample(10, seed, expert) for expert in range(sampler.k)]
+        write_grid(path, torch.cat(rows), columns=10)
+    else:
+        write_grid(path, sampler.sample(100, seed), columns=10)
+    return path
+
+
+def _results(settings: Run, state: State, folder: RunFolder, result: Result) -> dict[str, Any]:
+    progress = state.progress
+    return {
+        "run": {
+            "name": folder.path.name,
+            "seed": settings.seed,
+            "hash": hash_of(settings),
+            "nimg": progress.nimg,
+            "steps": progress.step,
+            "seconds": round(progress.seconds, 3),
+            "img_per_second": round(progress.nimg / progress.seconds, 1),
+            "parameters": parameter_counts(state.networks),
+            "best": copy.copy(vars(progress.best)) if progress.best else None,
+        },
+        "protocol": {**result.protocol, "nimg": progress.nimg},
+        "metrics": result.metrics,
+        "unavailable": result.unavailable,
+    }
+
+
+def _best(metrics: dict[str, Any], nimg: int) -> Best | None:
+    return next((Best(name, value, nimg) for name, value in ranking(metrics)), None)
+
+
+def _enough(dataset: Dataset, settings: Run) -> None:
+    n = dataset.describe().get("train", {}).get("n")
+    if n is not None and n < settings.training.batch:
+        raise DataError(f"training.batch={settings.training.batch}: the data set has only {n} images to train on")
+
+
+def _told(folder: RunFolder, metrics: dict[str, Any]) -> dict[str, Any]:
+    return {"run_dir": str(folder.path), **metrics}
+

@@ -1,0 +1,76 @@
+"""Turns Hydra's composition errors into one message that names the nearest valid thing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mixgan_cli.config import conf_dir
+from mixgan_cli.errors import nearest
+
+CompositionError = (HydraException, OmegaConfBaseException)
+
+
+def explain(error: Exception, config_name: str) -> str:
+    """Return one readable message for an error that Hydra or OmegaConf raised while composing `config_name`."""
+    text = str(error)
+    if isinstance(error, OverrideParseException):
+        return f"cannot read the override {error.override!r}: write key=value, or quote what the shell may eat"
+    if isinstance(error, MissingConfigException):
+        return _unknown_choice(error)
+    unknown = re.search(r"Could not override '([^'@]+)", text)
+    if isinstance(error, ConfigCompositionException) and unknown:
+        key = unknown[1]
+        cause = str(error.__cause__ or text).splitlines()[0]
+        if re.search("not in|No match", f"{text} {cause}"):
+            return f"{key}: there is no such key.{nearest(key, known_keys(config_name))}"
+        return f"{key}: {cause}"
+    if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
+        return f"{text.splitlines()[0]}: {str(error.__cause__).splitlines()[0]}"
+    return text.splitlines()[0]
+
+
+def groups() -> dict[str, list[str]]:
+    """Return every group of conf/ with its choices: {"model": ["gan", …], "model/gate": […], …}."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(conf_dir().glob("*/**/*.yaml")):
+        found.setdefault(path.parent.relative_to(conf_dir()).as_posix(), []).append(path.stem)
+    return found
+
+
+def known_keys(config_name: str) -> list[str]:
+    """Return every key and group that an override of `config_name` may name, at its default choices."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose(config_name)
+    return [*_flat(config), *groups()]
+
+
+def _flat(config: DictConfig) -> Iterator[str]:
+    def walk(node: Any, prefix: str) -> Iterator[str]:
+        for key, value in node.items() if isinstance(node, dict) else ():
+            yield prefix + str(key)
+            yield from walk(value, f"{prefix}{key}.")
+
+    return walk(OmegaConf.to_container(config, resolve=False), "")
+
+
+def _unknown_choice(error: MissingConfigException) -> str:
+    missing = (error.missing_cfg_file or "").removesuffix(".yaml")
+    group, _, choice = missing.rpartition("/")
+    choices = error.options or groups().get(group, [])
+    if not choices:
+        return str(error).splitlines()[0]
+    return f"{group}={choice}: there is no such choice.{nearest(choice, choices)} Known: {', '.join(choices)}"

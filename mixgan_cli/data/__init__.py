@@ -1,0 +1,1 @@
+"""Where samples come from. A source says what shape its samples have, and loads them."""

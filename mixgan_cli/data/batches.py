@@ -1,0 +1,53 @@
+"""Batches on the device, addressed by the absolute number of images shown so far."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mixgan_cli.data.packed import Packed
+from mixgan_cli.data.pixels import to_float
+from mixgan_cli.randomness import permutation
+
+
+class Batches(Protocol):
+    """What the loop asks of its data."""
+
+    def at(self, nimg: int, batch: int) -> Tensor:
+        """Return the samples that follow the first `nimg` shown, [batch, …] float32 on the device."""
+
+
+class PackedBatches:
+    """A packed set, whole on the device, in an order that is a function of (seed, image number).
+
+    Epoch e shows the images in the permutation (seed, e); a batch may span two epochs, so no image is dropped.
+    """
+
+    def __init__(self, packed: Packed, seed: int, device: torch.device) -> None:
+        self.images_NCHW = packed.images_NCHW.to(device)
+        self.seed = seed
+        self._orders: dict[int, Tensor] = {}
+
+    def at(self, nimg: int, batch: int) -> Tensor:
+        """Return images [batch, C, H, W] in [-1, 1]."""
+        indices = [order[first:last] for order, first, last in self._pieces(nimg, batch)]
+        return to_float(self.images_NCHW[torch.cat(indices)])
+
+    def _pieces(self, nimg: int, batch: int) -> list[tuple[Tensor, int, int]]:
+        """Cut the image numbers nimg … nimg + batch - 1 at the borders of epochs."""
+        n, pieces, end = len(self.images_NCHW), [], nimg + batch
+        while nimg < end:
+            epoch, first = divmod(nimg, n)
+            last = min(n, first + end - nimg)
+            pieces.append((self._order(epoch), first, last))
+            nimg += last - first
+        return pieces
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._orders:
+            order = permutation(len(self.images_NCHW), "order", self.seed, epoch)
+            self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
+            self._orders[epoch] = order.to(self.images_NCHW.device)
+        return self._orders[epoch]

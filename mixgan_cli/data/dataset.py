@@ -1,0 +1,73 @@
+"""A data set as the rest of the program sees it: batches to train on, reals to be compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mixgan_cli.data.batches import Batches, PackedBatches
+from mixgan_cli.data.packed import Packed
+from mixgan_cli.errors import DataError
+from mixgan_cli.randomness import permutation
+
+
+class Dataset(Protocol):
+    """Loaded data."""
+
+    def batches(self, seed: int, device: torch.device) -> Batches:
+        """Return the batches a run trains on."""
+
+    def reals(self, n: int, seed: int) -> Tensor:
+        """Return at most n samples the networks never see: images uint8 [n, C, H, W], or points [n, D]."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Say what a protocol says of the data."""
+
+
+class Source(Protocol):
+    """Where data come from. A new one is a class with these two, and a YAML in conf/data/."""
+
+    shape: tuple[int, ...]
+    """Of one sample: (C, H, W) for images, (D,) for points. Known before anything is loaded."""
+
+    def load(self) -> Dataset:
+        """Read and prepare the data. Raises DataError with what to do about it."""
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """Images to train on, and images held out."""
+
+    train: Packed
+    held_out: Packed
+
+    def batches(self, seed: int, device: torch.device) -> PackedBatches:
+        """Return the batches a run trains on, whole on the device."""
+        return PackedBatches(self.train, seed, device)
+
+    def reals(self, n: int, seed: int) -> Tensor:
+        """Return at most n held-out images uint8 [n, C, H, W]: all, or a random choice that the seed names."""
+        if n >= len(self.held_out):
+            return self.held_out.images_NCHW
+        return self.held_out.images_NCHW[permutation(len(self.held_out), "reals", seed)[:n].sort().values]
+
+    def describe(self) -> dict[str, Any]:
+        """Say what a protocol says of the data."""
+        return {"train": self.train.describe(), "held_out": self.held_out.describe()}
+
+
+def split_off(packed: Packed, share: float, seed: int) -> ImageDataset:
+    """Hold out a random share of the images, always the same ones for a seed.
+
+    Raises:
+        DataError: either side would be empty.
+    """
+    held_out = round(share * len(packed))
+    if not 0 < held_out < len(packed):
+        raise DataError(f"data.held_out={share}: of {len(packed)} images, that holds out {held_out}")
+    order = permutation(len(packed), "split", seed)
+    return ImageDataset(packed.take(order[held_out:].sort().values), packed.take(order[:held_out].sort().values))

@@ -1,0 +1,37 @@
+"""A prepared set: one uint8 array, where it came from and what was done to it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Images [N, C, H, W] uint8, labels [N] or None, and the preprocessing in words."""
+
+    images_NCHW: Tensor
+    labels_N: Tensor | None
+    preprocessing: str
+
+    def __len__(self) -> int:
+        return len(self.images_NCHW)
+
+    @cached_property
+    def checksum(self) -> str:
+        """Shape and pixels as 16 hexadecimal digits of SHA-256: equal sets have equal checksums."""
+        digest = hashlib.sha256(str(tuple(self.images_NCHW.shape)).encode())
+        digest.update(self.images_NCHW.contiguous().numpy().data)
+        return digest.hexdigest()[:16]
+
+    def take(self, indices: Tensor) -> Packed:
+        """Return the images at these indices, in this order."""
+        labels = None if self.labels_N is None else self.labels_N[indices]
+        return Packed(self.images_NCHW[indices], labels, self.preprocessing)
+
+    def describe(self) -> dict[str, str | int]:
+        """Say what a protocol says of the set."""
+        return {"n": len(self), "checksum": self.checksum, "preprocessing": self.preprocessing}

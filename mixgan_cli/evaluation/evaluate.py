@@ -1,0 +1,239 @@
+"""Measures samples against reals: every wanted metric, or the reason why not, and the protocol of them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mixgan_cli.config import Evaluation
+from mixgan_cli.evaluation import fidelity, mixture
+from mixgan_cli.evaluation.modes import modes
+from mixgan_cli.evaluation.ms_ssim import mean_ms_ssim
+from mixgan_cli.evaluation.neighbours import two_sample_test
+from mixgan_cli.evaluation.unavailable import Unavailable
+from mixgan_cli.models.sampler import Sampler
+
+Metrics = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reals:
+    """What generated samples are compared with: images uint8 [N, C, H, W] or points [N, D], and their description."""
+
+    samples: Tensor
+    about: Mapping[str, Any]
+    gaussians: tuple[Tensor, float] | None = None
+    """Means [M, 2] and standard deviation, where the reals are such a mixture."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Metrics with their protocol, and the reasons for those that are unavailable."""
+
+    protocol: Mapping[str, Any]
+    metrics: Metrics
+    unavailable: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """One protocol against one set of reals. The reals' features are computed once."""
+
+    evaluation: Evaluation
+    reals: Reals
+    device: torch.device
+
+    def of(self, sampler: Sampler, seed: int | None = None) -> Result:
+        """Measure a generator by n_fake samples drawn with the protocol's seed, or another."""
+        seed = self.evaluation.seed if seed is None else seed
+        fakes = sampler.draw(self.evaluation.n_fake, seed, batch=256)
+        return self.measure(fakes.samples, {"sample_seed": seed, "ema": self.evaluation.ema}, fakes.weights_BK)
+
+    def measure(self, fakes: Tensor, about: Mapping[str, Any], weights_BK: Tensor | None = None) -> Result:
+        """Measure samples, in random order, as they are: images uint8 [N, C, H, W] or points [N, D].
+
+        Args:
+            fakes: at most n_fake of them are taken.
+            about: what the protocol is to say of them.
+            weights_BK: the gate's weights, where they come from a mixture.
+        """
+        comparison = _Comparison(self, fakes[: self.evaluation.n_fake], weights_BK)
+        metrics: Metrics = {}
+        unavailable: dict[str, str] = {}
+        for name in self.evaluation.metrics:
+            for metric in METRICS[name]:
+                try:
+                    metrics |= metric(comparison)
+                except Unavailable as error:
+                    unavailable |= dict.fromkeys(error.names, error.reason)
+        protocol = {
+            "n_fake": len(comparison.fake),
+            "n_real": len(comparison.real),
+            "precision": "float32",
+            **self.evaluation.model_dump(mode="json", include=_TOLD),
+            **about,
+            **comparison.notes,
+            "reals": dict(self.reals.about),
+        }
+        return Result(protocol, metrics, unavailable)
+
+    @cached_property
+    def extractor(self) -> fidelity.Extractor:
+        """The network for every metric that looks at features."""
+        layers = [self.evaluation.feature_layer] if self._wants("fid", "kid", "prc") or self._knn_in_features else []
+        layers += [fidelity.logits_layer(self.evaluation.extractor)] if self._wants("inception_score") else []
+        return fidelity.Extractor(self.evaluation, layers, self.device)
+
+    @cached_property
+    def real_features(self) -> dict[str, Tensor]:
+        """The reals' features by layer."""
+        return self.extractor(self.reals.samples, "features of real images")
+
+    def _wants(self, *metrics: str) -> bool:
+        return bool(set(metrics) & set(self.evaluation.metrics))
+
+    @property
+    def _knn_in_features(self) -> bool:
+        return self._wants("knn") and self.evaluation.neighbour_features == "inception"
+
+
+_TOLD = {"splits", "neighbours", "neighbour_features", "ms_ssim_pairing", "feature_layer", "seed"}
+
+
+@dataclass
+class _Comparison:
+    """Fakes and reals, and what is computed of them once for several metrics."""
+
+    evaluator: Evaluator
+    fake: Tensor
+    weights_BK: Tensor | None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def real(self) -> Tensor:
+        return self.evaluator.reals.samples
+
+    @property
+    def evaluation(self) -> Evaluation:
+        return self.evaluator.evaluation
+
+    @cached_property
+    def fake_features(self) -> dict[str, Tensor]:
+        self.notes |= self.evaluator.extractor.describe()
+        return self.evaluator.extractor(self.fake, "features of generated images")
+
+    def features(self, layer: str, *names: str) -> tuple[Tensor, Tensor]:
+        """Return (fake, real) features; or say for these metrics why there are none."""
+        self.need_images(*names)
+        missing = self.evaluator.extractor.missing
+        if layer in missing:
+            raise Unavailable(missing[layer], *names)
+        return self.fake_features[layer], self.evaluator.real_features[layer]
+
+    def need_images(self, *names: str) -> None:
+        if self.fake.dim() != 4:
+            raise Unavailable("is for images; the data are points", *names)
+
+    @property
+    def suffix(self) -> str:
+        """What distinguishes a metric's name: another extractor than Inception, another layer than 2048."""
+        evaluation = self.evaluation
+        if evaluation.extractor != fidelity.INCEPTION:
+            return f"_{evaluation.extractor}"
+        return "" if evaluation.feature_layer == fidelity.STANDARD_LAYER else f"_{evaluation.feature_layer}"
+
+
+def _fid(of: _Comparison) -> Metrics:
+    name = f"fid{of.suffix}"
+    return {name: fidelity.fid(*of.features(of.evaluation.feature_layer, name))}
+
+
+def _kid(of: _Comparison) -> Metrics:
+    name = f"kid{of.suffix}"
+    mean, std = fidelity.kid(*of.features(of.evaluation.feature_layer, name), of.evaluation.seed)
+    return {name: mean, f"{name}_std": std}
+
+
+def _prc(of: _Comparison) -> Metrics:
+    names = f"precision{of.suffix}", f"recall{of.suffix}"
+    return dict(zip(names, fidelity.precision_recall(*of.features(of.evaluation.feature_layer, *names)), strict=True))
+
+
+def _inception_score(of: _Comparison) -> Metrics:
+    own = of.evaluation.extractor == fidelity.INCEPTION
+    name = "inception_score" if own else f"inception_score_{of.evaluation.extractor}"
+    logits, _ = of.features(fidelity.logits_layer(of.evaluation.extractor), name)
+    if len(logits) < of.evaluation.splits:
+        raise Unavailable(f"{of.evaluation.splits} splits of {len(logits)} images: raise evaluation.n_fake", name)
+    mean, std = fidelity.inception_score(logits, of.evaluation.splits, of.evaluation.seed)
+    return {name: mean, f"{name}_std": std}
+
+
+def _ms_ssim(of: _Comparison) -> Metrics:
+    of.need_images("ms_ssim")
+    pairing, device = of.evaluation.ms_ssim_pairing, of.evaluator.device
+    value, pairs = mean_ms_ssim(of.fake, pairing, device)
+    value_of_reals, _ = mean_ms_ssim(of.real, pairing, device)
+    of.notes["ms_ssim_pairs"] = pairs
+    return {"ms_ssim": value, "ms_ssim_real": value_of_reals}
+
+
+def _knn(of: _Comparison) -> Metrics:
+    names = "knn_fake", "knn_real"
+    if of.fake.dim() == 2 or of.evaluation.neighbour_features == "pixels":
+        fake, real = of.fake.flatten(1).float(), of.real.flatten(1).float()
+    else:
+        fake, real = of.features(of.evaluation.feature_layer, *names)
+    shares = two_sample_test(fake.to(of.evaluator.device), real.to(of.evaluator.device), of.evaluation.neighbours)
+    return dict(zip(names, shares, strict=True))
+
+
+def _usage(of: _Comparison) -> Metrics:
+    if of.weights_BK is None:
+        raise Unavailable("these images do not come from a mixture", "gate_entropy", "expert_usage")
+    return {
+        "gate_entropy": mixture.gate_entropy(of.weights_BK),
+        "expert_usage": mixture.expert_usage(of.weights_BK),
+    }
+
+
+def _jsd_experts(of: _Comparison) -> Metrics:
+    raise Unavailable("is estimated from a classifier of experts; this model's head has none", "jsd_experts")
+
+
+def _modes(of: _Comparison) -> Metrics:
+    if of.evaluator.reals.gaussians is None:
+        raise Unavailable("is for data that are a mixture of Gaussians", "modes_covered", "high_quality")
+    covered, share = modes(of.fake, *of.evaluator.reals.gaussians)
+    return {"modes_covered": covered, "high_quality": share}
+
+
+METRICS: Mapping[str, tuple[Callable[[_Comparison], Metrics], ...]] = {
+    "fid": (_fid,),
+    "inception_score": (_inception_score,),
+    "kid": (_kid,),
+    "prc": (_prc,),
+    "ms_ssim": (_ms_ssim,),
+    "knn": (_knn,),
+    "mixture": (_usage, _jsd_experts),
+    "modes": (_modes,),
+}
+
+
+def ranking(metrics: Metrics) -> Iterator[tuple[str, float]]:
+    """Yield (metric, figure), figures lower for better runs, the metric that ranks runs best first."""
+    fids = sorted(name for name in metrics if name.startswith("fid"))
+    yield from ((name, metrics[name]) for name in fids)
+    if "inception_score" in metrics:
+        yield "inception_score", -metrics["inception_score"]
+    if "high_quality" in metrics:
+        yield "modes_covered, high_quality", -(metrics["modes_covered"] + metrics["high_quality"])
+    if "knn_fake" in metrics:
+        yield "knn", abs(metrics["knn_fake"] - 0.5) + abs(metrics["knn_real"] - 0.5)
+    if "ms_ssim" in metrics:
+        yield "ms_ssim", abs(metrics["ms_ssim"] - metrics["ms_ssim_real"])

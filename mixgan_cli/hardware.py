@@ -1,0 +1,68 @@
+"""Where and how it computes: the hardware group, resolved on this machine."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mixgan_cli.config import Hardware
+from mixgan_cli.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device, its number format and its memory format."""
+
+    device: torch.device
+    bf16: bool
+    channels_last: bool
+
+    def autocast(self) -> AbstractContextManager:
+        """Compute, inside, in bfloat16 where it is safe; or as always, where that is off."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """Move a network to the device, its convolutions in this memory format."""
+        memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
+        return network.to(self.device).to(memory_format=memory_format)
+
+    def describe(self) -> dict[str, str | int | bool]:
+        """Say what it is, for environment.json."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+        return {
+            "device": name,
+            "precision": "bf16" if self.bf16 else "float32",
+            "channels_last": self.channels_last,
+            "threads": torch.get_num_threads(),
+        }
+
+
+def resolve(hardware: Hardware) -> Compute:
+    """Return what the hardware group means here, and set torch's threads and determinism accordingly.
+
+    Raises:
+        ConfigError: a GPU is asked for and there is none, or bf16 on a device without it.
+    """
+    has_gpu = torch.cuda.is_available()
+    if hardware.device == "cuda" and not has_gpu:
+        raise ConfigError(
+            "hardware=gpu: torch finds no CUDA device here. Take hardware=cpu or hardware=auto, or see why "
+            "torch.cuda.is_available() is false (driver, CUDA_VISIBLE_DEVICES, a CPU build of torch)"
+        )
+    device = torch.device("cuda" if has_gpu and hardware.device != "cpu" else "cpu")
+    on_gpu = device.type == "cuda"
+    bf16_here = on_gpu and torch.cuda.is_bf16_supported()
+    if hardware.precision == "bf16" and on_gpu and not bf16_here:
+        raise ConfigError("hardware.precision=bf16: this GPU does not compute in bfloat16. Take float32 or auto")
+    if hardware.threads is not None:
+        torch.set_num_threads(hardware.threads)
+    torch.use_deterministic_algorithms(hardware.deterministic and on_gpu)
+    torch.backends.cudnn.benchmark = on_gpu and not hardware.deterministic
+    return Compute(
+        device,
+        bf16=bf16_here if hardware.precision == "auto" else hardware.precision == "bf16",
+        channels_last=not on_gpu if hardware.channels_last == "auto" else hardware.channels_last,
+    )

@@ -1,0 +1,63 @@
+"""Experts: what each of the K generators does to z before the shared trunk.
+
+`forward` gives every expert's hidden vector, `mix` their weighted sum. All K are one matrix product: no loop over K,
+and no weight matrix per sample. A new kind is a class with these two, and a YAML in conf/model/experts/.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class LinearExperts(nn.Module):
+    """G_i(z) = W_i z + w_i0, the leaves of MoG and HMoG. W ~ N(0, 1/Z), biases 0. Parameters: K H (Z + 1)."""
+
+    def __init__(self, k: int, latent_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.weight_KZH = nn.Parameter(torch.randn(k, latent_size, hidden_size) / math.sqrt(latent_size))
+        self.bias_KH = nn.Parameter(torch.zeros(k, hidden_size))
+
+    def forward(self, latent_BZ: Tensor) -> Tensor:
+        """Return every expert's output [B, K, H]."""
+        return torch.einsum("bz,kzh->bkh", latent_BZ, self.weight_KZH) + self.bias_KH
+
+    def mix(self, latent_BZ: Tensor, weights_BK: Tensor) -> Tensor:
+        r"""Return \sum_i a_i (W_i z + w_i0), [B, H], as one product (a \otimes z) [W_1; …; W_K] + a w_0."""
+        weighted = (weights_BK.unsqueeze(2) * latent_BZ.unsqueeze(1)).flatten(1)
+        return torch.addmm(weights_BK @ self.bias_KH, weighted, self.weight_KZH.flatten(0, 1))
+
+
+class ConstantExperts(nn.Module):
+    """G_i(z) = c_i, the ablation of MoG and HMoG: the mixture stays in the convex hull of the c_i ~ N(0, 1)."""
+
+    def __init__(self, k: int, latent_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.constant_KH = nn.Parameter(torch.randn(k, hidden_size))
+
+    def forward(self, latent_BZ: Tensor) -> Tensor:
+        """Return every expert's output [B, K, H]."""
+        return self.constant_KH.expand(len(latent_BZ), -1, -1)
+
+    def mix(self, latent_BZ: Tensor, weights_BK: Tensor) -> Tensor:
+        r"""Return \sum_i a_i c_i, [B, H]."""
+        return weights_BK @ self.constant_KH
+
+
+class DenseExperts(nn.Module):
+    """ReLU(W_i z + w_i0), the first layer of a plain DCGAN. Weights and biases ~ N(0, init_std²)."""
+
+    def __init__(self, k: int, latent_size: int, hidden_size: int, init_std: float) -> None:
+        super().__init__()
+        self.weight_KZH = nn.Parameter(torch.randn(k, latent_size, hidden_size) * init_std)
+        self.bias_KH = nn.Parameter(torch.randn(k, hidden_size) * init_std)
+
+    def forward(self, latent_BZ: Tensor) -> Tensor:
+        """Return every expert's output [B, K, H]."""
+        return (torch.einsum("bz,kzh->bkh", latent_BZ, self.weight_KZH) + self.bias_KH).relu()
+
+    def mix(self, latent_BZ: Tensor, weights_BK: Tensor) -> Tensor:
+        r"""Return \sum_i a_i ReLU(W_i z + w_i0), [B, H]."""
+        return torch.einsum("bk,bkh->bh", weights_BK, self(latent_BZ))

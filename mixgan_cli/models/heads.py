@@ -1,0 +1,24 @@
+"""Heads: what the discriminator says of the features its body found.
+
+A new head is a class whose call maps features [N, F] to an answer, and a YAML in conf/model/head/.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
+
+
+class ScoreHead(nn.Module):
+    """One raw number an image: a logit, or the critic's score. Weights and bias ~ N(0, init_std²)."""
+
+    def __init__(self, features: int, init_std: float, spectral_norm: bool) -> None:
+        super().__init__()
+        score = nn.Linear(features, 1)
+        nn.init.normal_(score.weight, std=init_std)
+        nn.init.normal_(score.bias, std=init_std)
+        self.score = with_spectral_norm(score) if spectral_norm else score
+
+    def forward(self, features_NF: Tensor) -> Tensor:
+        """Return the scores [N]."""
+        return self.score(features_NF).squeeze(1)

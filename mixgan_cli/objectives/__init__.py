@@ -1,0 +1,1 @@
+"""Objectives: pure functions of what the networks answer. They know no loop and no network by name."""

@@ -1,0 +1,45 @@
+"""Sample pictures: a grid of images, or a scatter of points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from mixgan_cli.files import replacing
+
+LEAST_SIDE = 48
+
+
+def write_grid(path: Path, images_NCHW: Tensor, columns: int) -> None:
+    """Write uint8 images as one PNG, small ones enlarged by whole pixels so that a person sees them."""
+    grid = make_grid(images_NCHW, nrow=columns, padding=1, pad_value=255)
+    zoom = max(1, -(-LEAST_SIDE // images_NCHW.shape[-1]))
+    picture = Image.fromarray(grid.permute(1, 2, 0).numpy())
+    picture = picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
+    with replacing(path) as temporary:
+        picture.save(temporary, format="PNG", optimize=True)
+
+
+def write_scatter(path: Path, fake_N2: Tensor, real_M2: Tensor, expert_N: Tensor, title: str) -> None:
+    """Write generated points, coloured by the expert with the largest weight, over real ones in grey, as a PNG."""
+    from matplotlib.figure import Figure  # here, for it takes a second to import
+
+    figure = Figure(figsize=(5, 5), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    axes.scatter(*real_M2.T, s=4, color="0.75", label="real", rasterized=True)
+    for expert in expert_N.unique().tolist():
+        axes.scatter(*fake_N2[expert_N == expert].T, s=4, color=f"C{expert % 10}", label=f"expert {expert}")
+    margin = 1.15 * real_M2.abs().max().item()
+    axes.set(xlim=(-margin, margin), ylim=(-margin, margin), aspect="equal", title=title)
+    axes.legend(loc="upper right", fontsize="x-small", markerscale=2)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def most_used(weights_BK: Tensor) -> Tensor:
+    """Return the expert with the largest weight for each sample, [B]."""
+    return torch.argmax(weights_BK, dim=1)

@@ -1,0 +1,42 @@
+"""The progress bar on stderr: images, losses, images a second, time left."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from mixgan_cli.tracking.tracker import RunInfo
+
+
+class ProgressBar:
+    """A bar on a terminal; elsewhere, a line now and then."""
+
+    def start(self, run: RunInfo) -> None:
+        """Show the bar."""
+        on_terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=run.total_nimg,
+            initial=run.nimg,
+            desc=run.name,
+            unit="img",
+            unit_scale=True,
+            dynamic_ncols=True,
+            mininterval=0.1 if on_terminal else 15,
+        )
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        """Move the bar and show the losses."""
+        shown = {name: f"{value:.3g}" for name, value in record.items() if name.startswith("loss/")}
+        self._bar.set_postfix({name.removeprefix("loss/"): value for name, value in shown.items()}, refresh=False)
+        self._bar.update(record["nimg"] - self._bar.n)
+
+    def image(self, name: str, path: Path, nimg: int) -> None:
+        """Do nothing."""
+
+    def finish(self, summary: Mapping[str, Any] | None) -> None:
+        """Take the bar away."""
+        self._bar.close()

@@ -1,0 +1,80 @@
+"""Weights & Biases as a mirror of metrics.jsonl."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from mixgan_cli.tracking.tracker import RunInfo
+
+log = logging.getLogger("mixgan")
+
+
+class WandbSink:
+    """One W&B run a training run, also within a sweep; resumed under the same id when the training is.
+
+    `mode: auto` is online where there is a login and offline where there is none; `wandb sync` uploads an offline run
+    later. Files go to `wandb/` in the run's folder.
+    """
+
+    def __init__(
+        self, project: str, entity: str | None, mode: Literal["auto", "online", "offline"], tags: Sequence[str]
+    ) -> None:
+        self.project, self.entity, self.mode, self.tags = project, entity, mode, list(tags)
+
+    def start(self, run: RunInfo) -> None:
+        """Open the W&B run."""
+        import wandb  # here, for it takes a second to import
+
+        self._wandb = wandb
+        self._run = wandb.init(
+            project=self.project,
+            entity=self.entity,
+            mode=self._mode(),
+            tags=self.tags,
+            name=run.name,
+            id=_remembered_id(run.folder, wandb.util.generate_id),
+            resume="allow",
+            dir=str(run.folder),
+            config=dict(run.config),
+            reinit="finish_previous",  # by default a second job of a sweep would log into the first one's run
+            settings=wandb.Settings(init_timeout=60, silent=True),
+        )
+        self._run.define_metric("nimg")
+        self._run.define_metric("*", step_metric="nimg")
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        """Log scalars against nimg; a list becomes one scalar an entry."""
+        flat: dict[str, Any] = {}
+        for name, value in record.items():
+            if isinstance(value, list):
+                flat.update({f"{name}/{number}": entry for number, entry in enumerate(value)})
+            else:
+                flat[name] = value
+        self._run.log(flat)
+
+    def image(self, name: str, path: Path, nimg: int) -> None:
+        """Log a picture."""
+        self._run.log({name: self._wandb.Image(str(path)), "nimg": nimg})
+
+    def finish(self, summary: Mapping[str, Any] | None) -> None:
+        """Write the summary and close the run; it is shown as failed where the training failed."""
+        self._run.summary.update(dict(summary or {}))
+        self._run.finish(exit_code=0 if summary is not None else 1)
+
+    def _mode(self) -> Literal["online", "offline"]:
+        if self.mode != "auto":
+            return self.mode
+        if self._wandb.api.api_key:
+            return "online"
+        log.info("W&B: no login, so the run is kept offline; `wandb sync` uploads it later")
+        return "offline"
+
+
+def _remembered_id(folder: Path, new_id) -> str:
+    path = folder / "wandb_id"
+    if not path.is_file():
+        path.write_text(new_id(), encoding="utf-8")
+    return path.read_text(encoding="utf-8").strip()

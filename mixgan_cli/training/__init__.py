@@ -1,0 +1,1 @@
+"""Training: THE loop, and what it needs."""

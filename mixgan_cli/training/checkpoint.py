@@ -1,0 +1,93 @@
+"""The state of a run: tensors and plain containers, written whole or not at all, read without unpickling code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mixgan_cli.errors import RunError
+from mixgan_cli.files import replacing
+from mixgan_cli.models.build import Networks
+from mixgan_cli.runs import differences
+from mixgan_cli.training.ema import MovingAverage
+from mixgan_cli.training.phases import Phase
+
+
+@dataclass
+class Best:
+    """The best evaluation so far."""
+
+    metric: str
+    value: float
+    nimg: int
+
+
+@dataclass
+class Progress:
+    """How far the run is. `seconds` is time spent training, evaluations left out."""
+
+    step: int = 0
+    nimg: int = 0
+    seconds: float = 0.0
+    best: Best | None = None
+
+
+@dataclass
+class State:
+    """All that changes while a run trains. Random numbers and data order are functions of the step: not in here."""
+
+    networks: Networks
+    ema: MovingAverage
+    phases: Sequence[Phase]
+    progress: Progress
+    config: Mapping[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Write the state."""
+        content = {
+            "config": dict(self.config),
+            "progress": asdict(self.progress),
+            "generator": self.networks.generator.state_dict(),
+            "discriminator": self.networks.discriminator.state_dict(),
+            "ema": self.ema.average.state_dict(),
+            "optimizers": {phase.name: phase.optimizer.state_dict() for phase in self.phases},
+        }
+        with replacing(path) as temporary:
+            torch.save(content, temporary)
+
+    def load(self, path: Path) -> None:
+        """Take over a state that was saved.
+
+        Raises:
+            RunError: the file is damaged, or from another configuration (the differences are listed).
+        """
+        content = read_state(path)
+        different = differences(content["config"], self.config)
+        if different:
+            raise RunError(f"{path}: a checkpoint of another configuration:\n  " + "\n  ".join(different))
+        self.networks.generator.load_state_dict(content["generator"])
+        self.networks.discriminator.load_state_dict(content["discriminator"])
+        self.ema.average.load_state_dict(content["ema"])
+        for phase in self.phases:
+            phase.optimizer.load_state_dict(content["optimizers"][phase.name])
+        progress = content["progress"]
+        best = progress.pop("best")
+        self.progress = Progress(**progress, best=Best(**best) if best else None)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Return what `State.save` wrote, on the CPU.
+
+    Raises:
+        RunError: there is no such file, or it is damaged.
+    """
+    if not path.is_file():
+        raise RunError(f"{path}: there is no such checkpoint")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever torch stumbles over, it is the file that is wrong
+        raise RunError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {error})") from error
