@@ -113,7 +113,7 @@ class Hardware(Strict):
 
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "float32", "bf16"]
-    channels_last: Literal["auto"] | bool
+    channels_last: bool
     threads: PositiveInt | None
     deterministic: bool
 
@@ -187,7 +187,7 @@ class EvaluateCommand(Strict):
     checkpoint: Literal["last", "best"]
     images: str | None
     reference: str | None
-    data: Part | None
+    data: Part | None = None  # Hydra leaves a group out whose choice is null
     seed: NonNegativeInt | None
     to: str | None
     evaluation: Evaluation

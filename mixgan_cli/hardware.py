@@ -64,5 +64,5 @@ def resolve(hardware: Hardware) -> Compute:
     return Compute(
         device,
         bf16=bf16_here if hardware.precision == "auto" else hardware.precision == "bf16",
-        channels_last=not on_gpu if hardware.channels_last == "auto" else hardware.channels_last,
+        channels_last=hardware.channels_last,
     )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mixgan_cli.config import Evaluation
+from mixgan_cli.errors import DataError
 from mixgan_cli.evaluation import fidelity, mixture
 from mixgan_cli.evaluation.modes import modes
 from mixgan_cli.evaluation.ms_ssim import mean_ms_ssim
@@ -62,6 +63,10 @@ class Evaluator:
             about: what the protocol is to say of them.
             weights_BK: the gate's weights, where they come from a mixture.
         """
+        if fakes.dim() != self.reals.samples.dim():
+            kinds = {2: "points", 4: "images"}
+            fake, real = (kinds[samples.dim()] for samples in (fakes, self.reals.samples))
+            raise DataError(f"{fake} cannot be compared with {real}")
         comparison = _Comparison(self, fakes[: self.evaluation.n_fake], weights_BK)
         metrics: Metrics = {}
         unavailable: dict[str, str] = {}
@@ -186,6 +191,9 @@ def _ms_ssim(of: _Comparison) -> Metrics:
 def _knn(of: _Comparison) -> Metrics:
     names = "knn_fake", "knn_real"
     if of.fake.dim() == 2 or of.evaluation.neighbour_features == "pixels":
+        if of.fake.shape[1:] != of.real.shape[1:]:
+            shapes = f"{list(of.fake.shape[1:])} and {list(of.real.shape[1:])}"
+            raise Unavailable(f"pixels of images of different shapes, {shapes}, have no distance", *names)
         fake, real = of.fake.flatten(1).float(), of.real.flatten(1).float()
     else:
         fake, real = of.features(of.evaluation.feature_layer, *names)

@@ -60,10 +60,10 @@ class DiscriminatorPhase:
         with self.compute.autocast():
             with torch.no_grad():
                 fake = generator(generator.latents(self.batch)).samples
-            real_score, fake_score = discriminator(real).float(), discriminator(fake).float()
+            real_score, fake_score = _full(discriminator(real)), _full(discriminator(fake))
         loss = self.adversarial.discriminator(real_score, fake_score)
         scalars = {"score/real": real_score.mean(), "score/fake": fake_score.mean()}
-        penalty = self.penalty(discriminator, real, fake.float())  # in float32: it squares a gradient
+        penalty = self.penalty(discriminator, real, _full(fake))  # outside autocast: it squares a gradient
         if penalty is not None:
             loss = loss + penalty
             scalars["loss/penalty"] = penalty
@@ -90,7 +90,7 @@ class GeneratorPhase:
         with _frozen(discriminator):
             with self.compute.autocast():
                 score = discriminator(generator(generator.latents(self.batch)).samples)
-            loss = self.adversarial.generator(score.float())
+            loss = self.adversarial.generator(_full(score))
             _descend(loss, self.optimizer)
         return {"loss/generator": loss}
 
@@ -129,6 +129,11 @@ def _frozen(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         network.requires_grad_(True)
+
+
+def _full(values: Tensor) -> Tensor:
+    """What autocast computed in bfloat16, in float32; anything else as it is."""
+    return values.float() if values.dtype == torch.bfloat16 else values
 
 
 def _descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:

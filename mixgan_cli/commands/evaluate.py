@@ -1,0 +1,108 @@
+"""`mixgan evaluate`: metrics of a run, or of a folder, zip or array of images, against a data set or other images."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mixgan_cli import hardware
+from mixgan_cli.config import EvaluateCommand, Run, parse
+from mixgan_cli.data.dataset import Source
+from mixgan_cli.data.images import ImageFiles, read_images
+from mixgan_cli.data.packed import Packed
+from mixgan_cli.data.sources import as_images, read_array
+from mixgan_cli.evaluation.evaluate import Evaluator, Reals, Result
+from mixgan_cli.evaluation.reals import reals_of
+from mixgan_cli.files import write_json
+from mixgan_cli.hardware import Compute
+from mixgan_cli.models.build import build_networks
+from mixgan_cli.models.generator import Generator
+from mixgan_cli.models.sampler import Sampler
+from mixgan_cli.parts import build
+from mixgan_cli.randomness import permutation
+from mixgan_cli.runs import RunFolder
+from mixgan_cli.training.checkpoint import read_state
+
+log = logging.getLogger("mixgan")
+
+
+def run(config: DictConfig) -> dict[str, Any]:
+    """Measure, and return protocol, metrics and what is unavailable."""
+    about_training = ("training", "model")  # what some data sets say of runs on them; nothing to evaluate by
+    settings: EvaluateCommand = parse(OmegaConf.masked_copy(config, [key for key in config if key not in about_training]), EvaluateCommand)
+    compute = hardware.resolve(settings.hardware)
+    result = _of_run(settings, compute) if settings.run else _of_images(settings, compute)
+    told = {
+        **({"run_dir": settings.run} if settings.run else {"images": settings.images}),
+        "metrics": result.metrics,
+        "unavailable": dict(result.unavailable),
+        "protocol": dict(result.protocol),
+    }
+    if settings.to:
+        write_json(Path(settings.to), told)
+    return told
+
+
+def _of_run(settings: EvaluateCommand, compute: Compute) -> Result:
+    assert settings.run is not None
+    folder = RunFolder(Path(settings.run))
+    trained: Run = parse(folder.read_config(), Run)
+    state = read_state(folder.checkpoint(settings.checkpoint))
+    source: Source = build(trained.data if settings.data is None else settings.data)
+    generator = _generator(trained, build(trained.data), state, settings.evaluation.ema, compute)
+    reals = _reference(settings, channels=source.shape[0]) or reals_of(source, source.load(), settings.evaluation)
+    evaluator = Evaluator(settings.evaluation, reals, compute.device)
+    result = evaluator.of(Sampler(generator), settings.seed)
+    about = {"checkpoint": settings.checkpoint, "nimg": state["progress"]["nimg"]}
+    return Result({**result.protocol, **about}, result.metrics, result.unavailable)
+
+
+def _of_images(settings: EvaluateCommand, compute: Compute) -> Result:
+    assert settings.images is not None
+    source: Source | None = build(settings.data) if settings.data is not None else None
+    channels = source.shape[0] if source is not None else 3
+    reals = _reference(settings, channels)
+    if reals is None:
+        assert source is not None
+        reals = reals_of(source, source.load(), settings.evaluation)
+    images = _shuffled(read_path(settings.images, channels), settings.evaluation.seed)
+    evaluator = Evaluator(settings.evaluation, reals, compute.device)
+    return evaluator.measure(images.images_NCHW, {"fakes": images.describe()})
+
+
+def _generator(
+    trained: Run, source: Source, state: dict[str, Any], ema: bool, compute: Compute
+) -> Generator:
+    generator = build_networks(trained.model, source.shape).generator
+    generator.load_state_dict(state["ema" if ema else "generator"])
+    compute.place(generator)
+    return generator.requires_grad_(False)
+
+
+def _reference(settings: EvaluateCommand, channels: int) -> Reals | None:
+    if settings.reference is None:
+        return None
+    images = read_path(settings.reference, channels)
+    chosen = _shuffled(images, settings.evaluation.seed).images_NCHW[: settings.evaluation.n_real]
+    return Reals(chosen, {"reference": images.describe()})
+
+
+def read_path(path: str, channels: int) -> Packed:
+    """Return the images of a folder, zip, .npy or .npz, at the size they have.
+
+    Raises:
+        DataError: they cannot be read, or have different sizes.
+    """
+    if Path(path).suffix in (".npy", ".npz"):
+        images = as_images(read_array(Path(path), "images"), path)
+        if images.shape[1] != channels:
+            images = images.expand(-1, channels, -1, -1) if images.shape[1] == 1 else images[:, :channels]
+        return Packed(images, None, f"{Path(path).name}, as they are")
+    return read_images(ImageFiles(Path(path)), None, "none", channels, labels=False, skip_corrupt=False)
+
+
+def _shuffled(images: Packed, seed: int) -> Packed:
+    return images.take(permutation(len(images), "shuffle", seed))

@@ -1,0 +1,65 @@
+"""`mixgan sample`: pictures from a finished run, or from a generator.safetensors."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+from PIL import Image
+from torch import Tensor
+
+from mixgan_cli import hardware
+from mixgan_cli.config import SampleCommand, parse
+from mixgan_cli.errors import ConfigError
+from mixgan_cli.files import replacing
+from mixgan_cli.models.load import load
+from mixgan_cli.models.sampler import Sampler
+from mixgan_cli.reporting.pictures import write_grid, write_scatter
+
+
+def run(config: DictConfig) -> dict[str, Any]:
+    """Draw samples, write them, and return where they are."""
+    settings: SampleCommand = parse(config, SampleCommand)
+    compute = hardware.resolve(settings.hardware)
+    sampler = load(settings.run)
+    compute.place(sampler)
+    samples = sampler.sample(settings.n, settings.seed, settings.expert, settings.batch)
+    to = _write(settings, sampler, samples)
+    return {"to": str(to), "n": len(samples), "seed": settings.seed, "expert": settings.expert}
+
+
+def _write(settings: SampleCommand, sampler: Sampler, samples: Tensor) -> Path:
+    expert = "" if settings.expert is None else f"-expert{settings.expert}"
+    source = Path(settings.run)
+    name = f"seed{settings.seed}{expert}-n{settings.n}"
+    beside = source / "samples" if source.is_dir() else source.parent
+    if settings.format == "npz":
+        to = Path(settings.to or beside / f"{name}.npz")
+        with replacing(to) as temporary, temporary.open("wb") as file:
+            np.savez(file, images=_channels_last(samples))
+    elif settings.format == "png":
+        to = Path(settings.to or beside / name)
+        _need_images(samples, "png")
+        to.mkdir(parents=True, exist_ok=True)
+        for number, image in enumerate(_channels_last(samples)):
+            Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(to / f"{number:06d}.png")
+    else:
+        to = Path(settings.to or beside / f"{name}.png")
+        if samples.dim() == 2:
+            weights_BK = sampler.draw(settings.n, settings.seed, settings.expert).weights_BK
+            write_scatter(to, samples, samples, weights_BK.argmax(dim=1), name)
+        else:
+            write_grid(to, samples, columns=math.ceil(math.sqrt(len(samples))))
+    return to
+
+
+def _channels_last(samples: Tensor) -> np.ndarray:
+    return (samples.permute(0, 2, 3, 1) if samples.dim() == 4 else samples).numpy()
+
+
+def _need_images(samples: Tensor, form: str) -> None:
+    if samples.dim() != 4:
+        raise ConfigError(f"format={form}: this run makes points; take format=grid or npz")

@@ -1,0 +1,91 @@
+"""What the tests share: a small configuration, the program called in-process, and the real data where they are."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from mixgan_cli import cli
+from mixgan_cli.config import Run, conf_dir, parse
+
+TINY = (
+    "debug=short",
+    "hardware=cpu",
+    "data.size=8",
+    "training.nimg=96",
+    "training.batch=8",
+    "training.report_nimg=16",
+    "training.checkpoint_nimg=32",
+    "training.sample_nimg=96",
+    "evaluation.n_fake=16",
+    "evaluation.n_real=16",
+    "evaluation.download=false",
+    "model.backbone.channels=4",
+)
+"""A run on the embedded digits that takes a second."""
+
+
+class Outcome(NamedTuple):
+    """What a call of the program did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return json.loads(self.out.strip().splitlines()[-1])
+
+
+@pytest.fixture
+def mixgan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """Call the program in this process, with outputs in a temporary folder that is also the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MIXGAN_WEIGHTS", raising=False)
+
+    def call(*arguments: str) -> Outcome:
+        out, err = io.StringIO(), io.StringIO()
+        logging.getLogger("mixgan").handlers.clear()
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", ["mixgan"])
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = cli.main(arguments)
+        logging.getLogger("mixgan").handlers.clear()
+        return Outcome(code, out.getvalue(), err.getvalue())
+
+    return call
+
+
+def composed(*overrides: str) -> Run:
+    """Compose and check a training run."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return parse(compose("config", list(overrides)), Run)
+
+
+def real_folder(variable: str, name: str) -> Path:
+    """Return a folder of real data or weights, or skip the test, saying what is lost."""
+    root = os.environ.get(variable)
+    if not root:
+        pytest.skip(f"${variable} is not set: {name} is not tested on the real files")
+    path = Path(root) / name
+    if not path.exists():
+        pytest.skip(f"{path} does not exist: {name} is not tested on the real files")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _same_random_state() -> None:
+    torch.manual_seed(0)

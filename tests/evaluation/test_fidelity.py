@@ -1,0 +1,237 @@
+"""Our figures against torch-fidelity's own: its command line, its functions, an extractor with known answers."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch_fidelity
+from PIL import Image
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
+from mixgan_cli.data.sources import FashionMNIST, read_array
+from mixgan_cli.errors import ConfigError
+from mixgan_cli.evaluation import fidelity, weights
+from mixgan_cli.evaluation.evaluate import Evaluator, Reals, ranking
+from mixgan_cli.evaluation.unavailable import Unavailable
+from tests.conftest import composed, real_folder
+
+CPU = torch.device("cpu")
+
+
+class KnownLogits(FeatureExtractorBase):
+    """Ten logits and eight features that are simple functions of the pixels."""
+
+    def __init__(self, name, features_list, **kwargs):
+        super().__init__(name, features_list)
+
+    @staticmethod
+    def get_provided_features_list():
+        return ("8", "logits_unbiased")
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric):
+        return {"isc": "logits_unbiased"}.get(metric, "8")
+
+    @staticmethod
+    def can_be_compiled():
+        return False
+
+    @staticmethod
+    def get_dummy_input_for_compile():
+        return torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
+
+    def forward(self, images):
+        assert images.dtype == torch.uint8 and images.shape[1] == 3
+        pixels = images.flatten(1).float()
+        features = {"8": pixels[:, :8] / 50, "logits_unbiased": pixels[:, 20:30] / 40}
+        return tuple(features[name] for name in self.features_list)
+
+
+@pytest.fixture
+def known(monkeypatch):
+    monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, "known", KnownLogits)
+    return ("evaluation.extractor=known", "evaluation.feature_layer=8")
+
+
+def evaluator(real, *overrides):
+    evaluation = composed("evaluation.n_fake=1000", "evaluation.n_real=1000", *overrides).evaluation
+    return Evaluator(evaluation, Reals(real[: evaluation.n_real], {}), CPU)
+
+
+def colours(n, shift=0):
+    return (torch.randn(n, 3, 16, 16) * 40 + 128 + shift).clamp(0, 255).to(torch.uint8)
+
+
+def folder_of(path, images):
+    path.mkdir()
+    for number, image in enumerate(images):
+        pixels = image.permute(1, 2, 0).numpy()
+        Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(path / f"{number:05d}.png")
+    return str(path)
+
+
+def test_all_metrics_equal_torch_fidelitys_on_the_same_files(known, tmp_path):
+    fake, real = colours(1000, shift=8), colours(1000)
+    ours = evaluator(real, *known, "evaluation.metrics=[fid,inception_score,kid,prc]").measure(fake, {}).metrics
+    theirs = torch_fidelity.calculate_metrics(
+        input1=folder_of(tmp_path / "fake", fake), input2=folder_of(tmp_path / "real", real), cuda=False, isc=True,
+        fid=True, kid=True, prc=True, feature_extractor="known", cache=False, verbose=False, save_cpu_ram=True,
+    )  # fmt: skip
+    assert ours["fid_known"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-4)
+    assert ours["inception_score_known"] == pytest.approx(theirs["inception_score_mean"], rel=1e-6)
+    assert ours["inception_score_known_std"] == pytest.approx(theirs["inception_score_std"], rel=1e-6)
+    assert ours["kid_known"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-5)
+    assert ours["precision_known"] == pytest.approx(theirs["precision"])
+    assert ours["recall_known"] == pytest.approx(theirs["recall"])
+
+
+def test_inception_score_is_its_definition(known):
+    """exp of the mean divergence from the split's mean, over ten shuffled splits, from known logits."""
+    fake = colours(200)
+    metrics = evaluator(colours(50), *known, "evaluation.metrics=[inception_score]").measure(fake, {}).metrics
+    logits = (fake.flatten(1)[:, 20:30].double() / 40).numpy()
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    p = p[np.random.RandomState(2020).permutation(200)]  # noqa: NPY002 - the generator the field's code uses
+    scores = [np.exp((part * np.log(part / part.mean(axis=0))).sum(axis=1).mean()) for part in np.split(p, 10)]
+    assert metrics["inception_score_known"] == pytest.approx(np.mean(scores), rel=1e-6)
+    assert metrics["inception_score_known_std"] == pytest.approx(np.std(scores), rel=1e-5)
+
+
+def test_samples_in_order_of_expert_score_as_shuffled_ones(known):
+    """Ten experts with a class each: were the splits not shuffled, each would hold one class and score 1."""
+    ordered = torch.zeros(1000, 3, 16, 16, dtype=torch.uint8)
+    ordered.flatten(1)[torch.arange(1000), 20 + torch.arange(1000) // 100] = 255
+    metrics = evaluator(colours(50), *known, "evaluation.metrics=[inception_score]").measure(ordered, {}).metrics
+    unshuffled = torch_fidelity.metric_isc.isc_features_to_metric(
+        ordered.flatten(1)[:, 20:30].float() / 40, splits=10, shuffle=False
+    )
+    assert unshuffled["inception_score_mean"] == pytest.approx(1, abs=1e-6)
+    assert metrics["inception_score_known"] > 5
+
+
+def test_a_set_against_itself(known):
+    images = colours(300)
+    metrics = evaluator(images, *known, "evaluation.metrics=[fid]").measure(images, {}).metrics
+    assert abs(metrics["fid_known"]) < 1e-6
+
+
+def test_grey_images_are_repeated_to_three_channels(known):
+    grey = (torch.rand(100, 1, 16, 16) * 255).to(torch.uint8)
+    metrics = evaluator(grey, *known, "evaluation.metrics=[fid]").measure(grey.expand(-1, 3, -1, -1), {}).metrics
+    assert abs(metrics["fid_known"]) < 1e-6
+
+
+def test_batch_size_does_not_matter(known):
+    fake, real = colours(130), colours(130, 5)
+    values = [
+        evaluator(real, *known, f"evaluation.batch={b}", "evaluation.metrics=[fid]").measure(fake, {}).metrics["fid_known"]
+        for b in (7, 50, 130)
+    ]
+    assert values == pytest.approx([values[0]] * 3, rel=1e-9)
+
+
+def test_neighbours_in_features(known):
+    fake, real = colours(100, 200), colours(100)
+    settings = ("evaluation.metrics=[knn]", "evaluation.neighbour_features=inception")
+    assert evaluator(real, *known, *settings).measure(fake, {}).metrics == {"knn_fake": 1.0, "knn_real": 1.0}
+
+
+def test_too_few_images_for_the_splits(known):
+    result = evaluator(colours(50), *known, "evaluation.metrics=[inception_score]").measure(colours(5), {})
+    assert result.metrics == {} and "10 splits of 5" in result.unavailable["inception_score_known"]
+
+
+def test_an_unknown_extractor_is_named():
+    with pytest.raises(ConfigError, match=r"evaluation.extractor=inception-v3.*Did you mean 'inception-v3-compat'"):
+        evaluator(colours(20), "evaluation.extractor=inception-v3", "evaluation.metrics=[fid]").measure(colours(20), {})
+
+
+def test_without_weights_the_reason_and_the_way_out(monkeypatch, tmp_path):
+    monkeypatch.delenv("MIXGAN_WEIGHTS", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    weights.find_weights.cache_clear()
+    result = evaluator(colours(20), "evaluation.download=false", "evaluation.metrics=[fid,ms_ssim]").measure(colours(20), {})
+    weights.find_weights.cache_clear()
+    assert "fid" not in result.metrics and "ms_ssim" in result.metrics
+    assert "evaluation.weights=FILE" in result.unavailable["fid"] and "MIXGAN_WEIGHTS" in result.unavailable["fid"]
+    assert result.protocol["n_fake"] == 20
+
+
+def test_weights_are_looked_for_in_order(monkeypatch, tmp_path):
+    for name in ("named", "variable", "hub"):
+        (tmp_path / name).mkdir()
+    named, variable = tmp_path / "named" / "x.pth", tmp_path / "variable" / "inception.pth"
+    cached = tmp_path / "hub" / "hub" / "checkpoints" / weights.FILE
+    cached.parent.mkdir(parents=True)
+    for path in (named, variable, cached):
+        path.write_bytes(b"")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    find = weights.find_weights.__wrapped__
+    monkeypatch.setenv("MIXGAN_WEIGHTS", str(tmp_path / "variable"))
+    assert find(str(named), False) == named
+    assert find(None, False) == variable
+    monkeypatch.delenv("MIXGAN_WEIGHTS")
+    assert find(None, False) == cached
+    cached.unlink()
+    with pytest.raises(Unavailable, match="download=false"):
+        find(None, False)
+    with pytest.raises(Unavailable, match="no Inception weights there"):
+        find(str(tmp_path / "absent.pth"), False)
+
+
+def test_a_file_that_is_not_weights(tmp_path):
+    (tmp_path / "inception.pth").write_bytes(b"junk")
+    result = evaluator(
+        colours(20), f"evaluation.weights={tmp_path / 'inception.pth'}", "evaluation.metrics=[fid]"
+    ).measure(colours(20), {})
+    assert "cannot be loaded" in result.unavailable["fid"]
+
+
+def test_runs_are_ranked_by_fid_first():
+    metrics = {"ms_ssim": 0.3, "ms_ssim_real": 0.2, "fid_768": 2.0, "inception_score": 5.0}
+    assert list(ranking(metrics)) == [("fid_768", 2.0), ("inception_score", -5.0), ("ms_ssim", pytest.approx(0.1))]
+
+
+@pytest.fixture
+def incomplete_weights():
+    """The real Inception weights, up to the 768-d features; all later tensors are NaN."""
+    return str(real_folder("MIXGAN_WEIGHTS", "inception-2015-12-05-to-768.pth"))
+
+
+def test_incomplete_weights_never_become_a_number(incomplete_weights):
+    settings = (f"evaluation.weights={incomplete_weights}", "evaluation.metrics=[fid,inception_score]")
+    result = evaluator(colours(12), *settings).measure(colours(12), {})
+    assert result.metrics == {}
+    assert all("incomplete (NaN)" in reason for reason in result.unavailable.values())
+    assert set(result.unavailable) == {"fid", "inception_score"}
+    result = evaluator(colours(12), *settings, "evaluation.feature_layer=192").measure(colours(12), {})
+    assert set(result.metrics) == {"fid_192"} and set(result.unavailable) == {"inception_score"}
+
+
+@pytest.mark.integ
+@pytest.mark.parametrize("data", ["grey", "colour"])
+def test_fid_768_equals_the_fidelity_command(incomplete_weights, tmp_path, data):
+    """On real images saved as PNG: ours against the command of torch-fidelity, with the real network."""
+    if data == "grey":
+        real_folder("MIXGAN_DATA", "FashionMNIST/raw")
+        dataset = FashionMNIST(None, 32, False).load()
+        fake, real = dataset.train.images_NCHW[:100], dataset.held_out.images_NCHW[:100]
+    else:
+        cifar = read_array(real_folder("MIXGAN_DATA", "cifar10/test.npz"), "images")
+        images = torch.from_numpy(cifar[:200]).permute(0, 3, 1, 2)
+        fake, real = images[:100], images[100:]
+    settings = (f"evaluation.weights={incomplete_weights}", "evaluation.feature_layer=768", "evaluation.metrics=[fid]")
+    ours = evaluator(real, *settings).measure(fake, {}).metrics["fid_768"]
+    command = [
+        sys.executable, "-c", "from torch_fidelity.fidelity import main; main()", "--fid", "--cpu", "--json", "--silent",
+        "--no-cache", "--save-cpu-ram", "--feature-layer-fid", "768",
+        "--feature-extractor-weights-path", incomplete_weights,
+        "--input1", folder_of(tmp_path / "fake", fake), "--input2", folder_of(tmp_path / "real", real),
+    ]  # fmt: skip
+    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert ours == pytest.approx(json.loads(answer)["frechet_inception_distance"], rel=1e-3)
+    assert fidelity.INCEPTION == "inception-v3-compat"

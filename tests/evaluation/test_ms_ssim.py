@@ -1,0 +1,58 @@
+import pytest
+import pytorch_msssim
+import torch
+
+from mixgan_cli.evaluation.ms_ssim import _pairs, mean_ms_ssim, ms_ssim
+
+
+def pictures(n, channels, size, noise=20.0):
+    """Smooth images and noisy copies of them, 0…255."""
+    coarse = torch.rand(n, channels, 8, 8) * 255
+    first = torch.nn.functional.interpolate(coarse, size, mode="bicubic").clamp(0, 255)
+    return first, (first + noise * torch.randn_like(first)).clamp(0, 255)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("noise", [5.0, 40.0, 200.0])
+def test_equals_the_reference_at_256_pixels(channels, noise):
+    first, second = pictures(3, channels, 256, noise)
+    expected = pytorch_msssim.ms_ssim(first, second, data_range=255, size_average=False)
+    torch.testing.assert_close(ms_ssim(first, second), expected, atol=1e-4, rtol=0)
+
+
+def test_unrelated_images_at_256_pixels_equal_the_reference_too():
+    first, second = pictures(4, 3, 256)[0], pictures(4, 3, 256)[0]
+    expected = pytorch_msssim.ms_ssim(first, second, data_range=255, size_average=False)
+    torch.testing.assert_close(ms_ssim(first, second), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [8, 16, 28, 32, 64, 128])
+def test_small_images(size):
+    first, second = pictures(4, 3, size)
+    values = ms_ssim(first, second)
+    assert ((values > 0) & (values < 1)).all()
+    torch.testing.assert_close(ms_ssim(first, first), torch.ones(4))
+    torch.testing.assert_close(ms_ssim(first, second), ms_ssim(second, first))
+
+
+def test_constant_images_are_alike_and_noise_is_not():
+    constant, noise = torch.full((8, 1, 32, 32), 77, dtype=torch.uint8), torch.rand(400, 1, 64, 64) * 255
+    assert mean_ms_ssim(constant, "disjoint")[0] == pytest.approx(1)
+    assert mean_ms_ssim(noise, "disjoint")[0] < 0.05
+
+
+def test_pairings():
+    assert [p.tolist() for p in _pairs(5, "disjoint")] == [[0, 2], [1, 3]]
+    first, second = _pairs(150, "all")
+    assert len(first) == 2 * 64 * 63 // 2
+    assert ((first // 64) == (second // 64)).all() and (first < second).all()
+    assert len(_pairs(10, "all")[0]) == 45
+    with pytest.raises(ValueError, match="takes two images"):
+        _pairs(1, "disjoint")
+
+
+def test_the_mean_is_over_the_pairs():
+    images = (torch.rand(7, 3, 32, 32) * 255).to(torch.uint8)
+    by_hand = [ms_ssim(images[i : i + 1], images[j : j + 1]).item() for i in range(7) for j in range(i + 1, 7)]
+    value, pairs = mean_ms_ssim(images, "all")
+    assert pairs == 21 and value == pytest.approx(sum(by_hand) / 21, rel=1e-5)

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import NearestNeighbors
+
+from mixgan_cli.evaluation.neighbours import two_sample_test
+
+
+def by_scikit_learn(fake, real, k):
+    pool, kind = np.concatenate([fake, real]), np.array([1] * len(fake) + [0] * len(real))
+    _, nearest = NearestNeighbors(n_neighbors=k + 1, algorithm="brute").fit(pool).kneighbors(pool)
+    share = (kind[nearest[:, 1:]] == kind[:, None]).mean(axis=1)  # the first is the sample itself
+    return share[kind == 1].mean(), share[kind == 0].mean()
+
+
+@pytest.mark.parametrize("k", [1, 5])
+@pytest.mark.parametrize("shift", [0.0, 0.3, 3.0])
+@pytest.mark.parametrize("block", [64, 1024])
+def test_equals_scikit_learn(k, shift, block):
+    fake, real = torch.randn(150, 10) + shift, torch.randn(200, 10)
+    assert two_sample_test(fake, real, k, block) == pytest.approx(by_scikit_learn(fake.numpy(), real.numpy(), k))
+
+
+def test_one_distribution_is_half_and_half():
+    fake, real = two_sample_test(torch.randn(3000, 5), torch.randn(3000, 5))
+    assert fake == pytest.approx(0.5, abs=0.02) and real == pytest.approx(0.5, abs=0.02)
+
+
+def test_far_apart_is_all_of_its_own_kind():
+    assert two_sample_test(torch.randn(100, 5) + 1000, torch.randn(100, 5)) == (1.0, 1.0)
+
+
+def test_reals_whose_neighbours_are_all_fakes_score_nothing():
+    real = torch.arange(10.0).view(-1, 1) * 100
+    fake = (real + 0.01 * torch.arange(1, 7)).reshape(-1, 1)
+    assert two_sample_test(fake, real)[1] == 0.0
+
+
+def test_far_from_the_origin_nothing_is_lost():
+    """Squares of a large offset must not drown the differences."""
+    fake, real = torch.randn(100, 3).double(), torch.randn(100, 3).double()
+    assert two_sample_test(fake + 1e6, real + 1e6) == two_sample_test(fake, real)
+
+
+def test_too_few_samples():
+    with pytest.raises(ValueError, match="5 neighbours of 4 samples"):
+        two_sample_test(torch.randn(2, 3), torch.randn(2, 3))

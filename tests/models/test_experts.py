@@ -1,0 +1,70 @@
+import math
+
+import pytest
+import torch
+
+from mixgan_cli.models.experts import ConstantExperts, DenseExperts, LinearExperts
+
+B, K, Z, H = 5, 8, 12, 20
+
+
+def one_by_one(experts, latent_BZ, weights_BK):
+    """Σ_i a_i G_i(z), an expert and a sample at a time."""
+    mixed = torch.zeros(B, H, dtype=latent_BZ.dtype)
+    for b in range(B):
+        for i in range(K):
+            if isinstance(experts, ConstantExperts):
+                output = experts.constant_KH[i]
+            else:
+                output = latent_BZ[b] @ experts.weight_KZH[i] + experts.bias_KH[i]
+            if isinstance(experts, DenseExperts):
+                output = output.clamp(min=0)
+            mixed[b] += weights_BK[b, i] * output
+    return mixed
+
+
+@pytest.mark.parametrize(
+    "experts", [LinearExperts(K, Z, H), ConstantExperts(K, Z, H), DenseExperts(K, Z, H, init_std=0.5)], ids=type
+)
+def test_mix_is_the_weighted_sum_of_the_experts(experts):
+    experts = experts.double()
+    for parameter in experts.parameters():
+        torch.nn.init.normal_(parameter)
+    latent_BZ, weights_BK = torch.randn(B, Z).double(), torch.rand(B, K).double().softmax(dim=1)
+    expected = one_by_one(experts, latent_BZ, weights_BK)
+    torch.testing.assert_close(experts.mix(latent_BZ, weights_BK), expected)
+    torch.testing.assert_close(torch.einsum("bk,bkh->bh", weights_BK, experts(latent_BZ)), expected)
+
+
+def test_gradients_of_the_fused_mixture():
+    experts = LinearExperts(3, 4, 5).double()
+    latent_BZ = torch.randn(2, 4, dtype=torch.double, requires_grad=True)
+    weights_BK = torch.rand(2, 3, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(experts.mix, (latent_BZ, weights_BK))
+
+
+def test_constant_experts_stay_in_their_convex_hull():
+    experts = ConstantExperts(K, Z, H)
+    mixed = experts.mix(torch.randn(1000, Z), torch.rand(1000, K).softmax(dim=1))
+    assert (mixed >= experts.constant_KH.min(dim=0).values - 1e-5).all()
+    assert (mixed <= experts.constant_KH.max(dim=0).values + 1e-5).all()
+
+
+def test_initialisations_of_the_spec():
+    linear, constant, dense = LinearExperts(8, 100, 512), ConstantExperts(8, 100, 512), DenseExperts(1, 100, 4096, 0.02)
+    assert linear.weight_KZH.std().item() == pytest.approx(1 / math.sqrt(100), rel=0.02)
+    assert not linear.bias_KH.any()
+    assert constant.constant_KH.std().item() == pytest.approx(1, rel=0.05)
+    assert dense.weight_KZH.std().item() == pytest.approx(0.02, rel=0.02)
+    assert dense.bias_KH.std().item() == pytest.approx(0.02, rel=0.05)
+
+
+def test_the_mixture_makes_no_weight_matrix_per_sample():
+    """The largest intermediate is [B, K Z], not [B, Z, H]: no tensor the autograd graph keeps is larger."""
+    experts, batch = LinearExperts(32, 100, 4096), 64
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        experts.mix(torch.randn(batch, 100), torch.rand(batch, 32).softmax(dim=1))
+    parameters = {parameter.untyped_storage().data_ptr() for parameter in experts.parameters()}
+    intermediate = [t.numel() for t in kept if t.untyped_storage().data_ptr() not in parameters]
+    assert max(intermediate) <= batch * 32 * 100 < batch * 100 * 4096

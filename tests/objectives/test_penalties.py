@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mixgan_cli.objectives.penalties import GradientPenalty, NoPenalty
+
+SHAPE = (3, 4, 4)
+
+
+def critic() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(16, 1), nn.Flatten(0)).double()
+
+
+def numerical_gradient(network, point, step=1e-6):
+    """Central differences, a pixel at a time."""
+    gradient = np.zeros(point.shape)
+    for index in np.ndindex(*point.shape):
+        there, here = point.clone(), point.clone()
+        there[index] += step
+        here[index] -= step
+        with torch.no_grad():
+            gradient[index] = (network(there[None]) - network(here[None])).item() / (2 * step)
+    return gradient
+
+
+@pytest.mark.parametrize(("norm", "axes"), [("sample", (0, 1, 2)), ("pixel", 0)])
+def test_against_finite_differences(norm, axes):
+    network = critic()
+    real, fake = torch.randn(5, *SHAPE).double(), torch.randn(5, *SHAPE).double()
+    torch.manual_seed(7)
+    penalty = GradientPenalty(weight=10.0, norm=norm)(network, real, fake)
+    torch.manual_seed(7)
+    alpha = torch.rand(5, 1, 1, 1, dtype=torch.double)
+    between = real + alpha * (fake - real)
+    norms = [np.sqrt((numerical_gradient(network, point) ** 2).sum(axis=axes)) for point in between]
+    assert penalty.item() == pytest.approx(10 * np.mean((np.array(norms) - 1) ** 2), rel=1e-7)
+
+
+def test_its_gradient_reaches_the_critic():
+    """The penalty's own derivative, by finite differences over one weight of the critic."""
+    network, penalty = critic(), GradientPenalty(weight=10.0, norm="sample")
+    real, fake = torch.randn(3, *SHAPE).double(), torch.randn(3, *SHAPE).double()
+
+    def value() -> torch.Tensor:
+        torch.manual_seed(3)
+        return penalty(network, real, fake)
+
+    value().backward()
+    weight = network[0].weight
+    expected, step = weight.grad[0, 0, 0, 0].item(), 1e-6
+    with torch.no_grad():
+        weight[0, 0, 0, 0] += step
+    above = value().item()
+    with torch.no_grad():
+        weight[0, 0, 0, 0] -= 2 * step
+    assert (above - value().item()) / (2 * step) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_linear_critic_of_unit_norm_pays_nothing():
+    weight = torch.randn(48).double()
+    weight /= weight.norm()
+    penalty = GradientPenalty(weight=10.0, norm="sample")
+    real, fake = torch.randn(8, *SHAPE).double(), torch.randn(8, *SHAPE).double()
+    assert penalty(lambda x: x.flatten(1) @ weight, real, fake).item() == pytest.approx(0, abs=1e-20)
+    assert penalty(lambda x: x.flatten(1) @ (3 * weight), real, fake).item() == pytest.approx(10 * 4)
+
+
+def test_for_points_both_norms_are_one():
+    network = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1), nn.Flatten(0))
+    real, fake, values = torch.randn(9, 2), torch.randn(9, 2), []
+    for norm in ("sample", "pixel"):
+        torch.manual_seed(1)
+        values.append(GradientPenalty(weight=10.0, norm=norm)(network, real, fake).item())
+    assert values[0] == values[1]
+
+
+def test_interpolates_are_between_real_and_fake():
+    seen = []
+    GradientPenalty(weight=1.0, norm="sample")(
+        lambda x: seen.append(x) or x.square().flatten(1).sum(1), torch.zeros(1000, 2), torch.ones(1000, 2)
+    )
+    (between,) = seen
+    assert (between[:, 0] == between[:, 1]).all()  # one α a sample
+    assert 0 <= between.min() and between.max() <= 1
+    assert between.mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+def test_no_penalty_is_none():
+    assert NoPenalty()(critic(), torch.zeros(1), torch.zeros(1)) is None

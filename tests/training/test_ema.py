@@ -1,0 +1,47 @@
+import pytest
+import torch
+from torch import nn
+
+from mixgan_cli.training.ema import MovingAverage
+
+
+def network() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+
+
+def test_follows_with_the_half_life():
+    follower, leader = network(), network()
+    ema = MovingAverage(follower, half_life_nimg=100, ramp_up=None)
+    start = follower[0].weight.clone()
+    for step in range(10):
+        ema.update(leader, nimg=10 * (step + 1), shown=10)  # 100 images in all: half way
+    torch.testing.assert_close(ema.average[0].weight, (start + leader[0].weight) / 2)
+
+
+def test_ramp_up_forgets_the_initial_weights():
+    ema = MovingAverage(network(), half_life_nimg=10_000, ramp_up=0.05)
+    assert ema.decay(nimg=1_000, shown=50) == pytest.approx(0.5)
+    assert ema.decay(nimg=10_000_000, shown=10_000) == pytest.approx(0.5)
+
+
+def test_buffers_are_copied():
+    ema, leader = MovingAverage(network(), 100, None), network()
+    leader(torch.randn(50, 3) + 2)
+    ema.update(leader, 50, 50)
+    torch.testing.assert_close(ema.average[1].running_mean, leader[1].running_mean)
+    assert ema.average[1].num_batches_tracked == 1
+
+
+def test_no_half_life_no_average():
+    ema, leader = MovingAverage(network(), 0, 0.05), network()
+    ema.update(leader, 10, 10)
+    assert torch.equal(ema.average[0].weight, leader[0].weight)
+
+
+def test_the_average_is_apart_from_the_network():
+    leader = network()
+    ema = MovingAverage(leader, 100, None)
+    with torch.no_grad():
+        leader[0].weight += 1
+    assert not torch.equal(ema.average[0].weight, leader[0].weight)
+    assert not ema.average.training and not any(p.requires_grad for p in ema.average.parameters())
