@@ -81,6 +81,9 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
     except KeyboardInterrupt:
         log.error("mixgan %s: interrupted; the same command goes on from the last checkpoint", name)
         return 130
+    except OSError as error:  # Hydra makes the folder of a sweep
+        log.error("mixgan %s: %s: %s", name, error.filename, error.strerror)
+        return 2
     except Exception as error:
         return report(error, name)
     return max(exit_codes)
@@ -92,8 +95,6 @@ def report(error: Exception, name: str) -> int:
         message, code = str(error), 2
     elif isinstance(error, CompositionError):
         message, code = explain(error, COMMANDS[name].config), 2
-    elif isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)):
-        message, code = f"{error.filename}: {error.strerror}", 2
     elif isinstance(error, TrainingStopped):
         message, code = str(error), 1
     else:

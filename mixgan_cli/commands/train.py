@@ -100,7 +100,9 @@ def _trained(
         train(settings.training, settings.seed, state, folder, tracker, draw, evaluate)
         result = evaluator.of(sampler)
         progress = state.progress
-        tracker.record({"step": progress.step, "nimg": progress.nimg, "seconds": progress.seconds, **result.metrics})
+        if result.metrics:
+            now = {"step": progress.step, "nimg": progress.nimg, "seconds": progress.seconds}
+            tracker.record({**now, **result.metrics})
         keep_best(state, _best(result.metrics, progress.nimg), folder)
         state.save(folder.checkpoint("last"))
         save_generator(folder.generator, chosen, settings.model.model_dump(mode="json"), source.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +36,7 @@ class WandbSink:
             mode=self._mode(),
             tags=self.tags,
             name=run.name,
-            id=_remembered_id(run.folder, wandb.util.generate_id),
+            id=_remembered_id(run.folder),
             resume="allow",
             dir=str(run.folder),
             config=dict(run.config),
@@ -73,8 +74,9 @@ class WandbSink:
         return "offline"
 
 
-def _remembered_id(folder: Path, new_id) -> str:
+def _remembered_id(folder: Path) -> str:
+    """Return the W&B id of the run in this folder: made once, then kept, so that a resumed run goes on there."""
     path = folder / "wandb_id"
     if not path.is_file():
-        path.write_text(new_id(), encoding="utf-8")
+        path.write_text(secrets.token_hex(4), encoding="utf-8")
     return path.read_text(encoding="utf-8").strip()

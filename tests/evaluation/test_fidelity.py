@@ -219,11 +219,11 @@ def test_fid_768_equals_the_fidelity_command(incomplete_weights, tmp_path, data)
     if data == "grey":
         real_folder("MIXGAN_DATA", "FashionMNIST/raw")
         dataset = FashionMNIST(None, 32, False).load()
-        fake, real = dataset.train.images_NCHW[:100], dataset.held_out.images_NCHW[:100]
+        fake, real = dataset.train.images_NCHW[:64], dataset.held_out.images_NCHW[:64]
     else:
         cifar = read_array(real_folder("MIXGAN_DATA", "cifar10/test.npz"), "images")
-        images = torch.from_numpy(cifar[:200]).permute(0, 3, 1, 2)
-        fake, real = images[:100], images[100:]
+        images = torch.from_numpy(cifar[:128]).permute(0, 3, 1, 2)
+        fake, real = images[:64], images[64:]
     settings = (f"evaluation.weights={incomplete_weights}", "evaluation.feature_layer=768", "evaluation.metrics=[fid]")
     ours = evaluator(real, *settings).measure(fake, {}).metrics["fid_768"]
     command = [

@@ -1,0 +1,104 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import mixgan_cli
+from mixgan_cli.errors import RunError
+from tests.conftest import TINY
+
+SHORT = ("evaluation.download=false", "evaluation.n_fake=16", "evaluation.n_real=16", "hardware=cpu")
+
+
+@pytest.fixture
+def run(mixgan):
+    outcome = mixgan("train", *TINY)
+    assert outcome.code == 0, outcome.err
+    return Path(outcome.json["run_dir"])
+
+
+def test_evaluating_a_run_again_gives_its_results(mixgan, run):
+    outcome = mixgan("evaluate", f"run={run}", *SHORT, "to=answer.json")
+    results = json.loads((run / "results.json").read_text())
+    assert outcome.json["metrics"] == results["metrics"]
+    assert json.loads(Path("answer.json").read_text()) == outcome.json
+    assert outcome.json["protocol"]["checkpoint"] == "last" and outcome.json["protocol"]["nimg"] == 120
+    other = mixgan("evaluate", f"run={run}", *SHORT, "seed=5")
+    assert other.json["metrics"]["ms_ssim"] != results["metrics"]["ms_ssim"]
+    assert other.json["protocol"]["sample_seed"] == 5
+
+
+def test_raw_weights_or_the_moving_average(mixgan):
+    run = mixgan("train", *TINY, "training.ema_ramp_up=null").json["run_dir"]
+    ema, raw = (mixgan("evaluate", f"run={run}", *SHORT, f"evaluation.ema={ema}").json for ema in ("true", "false"))
+    assert ema["protocol"]["ema"] and not raw["protocol"]["ema"]
+    assert ema["metrics"]["ms_ssim"] != raw["metrics"]["ms_ssim"]
+
+
+def test_images_against_a_data_set_and_against_images(mixgan, run):
+    npz = mixgan("sample", f"run={run}", "n=20", "format=npz", "hardware=cpu").json["to"]
+    folder = mixgan("sample", f"run={run}", "n=20", "format=png", "hardware=cpu").json["to"]
+    settings = ("data=digits", "data.size=8", *SHORT)
+    by_array, by_files = (mixgan("evaluate", f"images={path}", *settings).json for path in (npz, folder))
+    assert by_array["metrics"] == by_files["metrics"] and by_array["metrics"]["knn_fake"] > 0.5
+    against = mixgan("evaluate", f"images={npz}", f"reference={folder}", *SHORT)
+    assert against.code == 0 and against.json["protocol"]["reals"]["reference"]["n"] == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [([], "give either run=DIR or images=PATH"), (["images=x.npz"], "needs reference=PATH or data=NAME"),
+     (["run=nowhere"], "not a run's folder"), (["images=nowhere", "data=digits"], "no such folder"),
+     (["images=points.npy", "data=ring"], "uint8")],
+)  # fmt: skip
+def test_what_cannot_be_evaluated(mixgan, tmp_path, arguments, told):
+    np.save(tmp_path / "points.npy", np.zeros((10, 2)))
+    outcome = mixgan("evaluate", *arguments, *SHORT)
+    assert outcome.code == 2 and told in outcome.err and "Traceback" not in outcome.err
+
+
+def test_samples_in_every_format(mixgan, run):
+    grid = mixgan("sample", f"run={run}", "n=9", "seed=4", "hardware=cpu", "to=grid.png").json
+    assert grid == {"to": "grid.png", "n": 9, "seed": 4, "expert": None} and Image.open("grid.png").width > 100
+    mixgan("sample", f"run={run}", "n=9", "seed=4", "format=npz", "hardware=cpu", "to=a.npz")
+    images = np.load("a.npz")["images"]
+    assert images.shape == (9, 8, 8, 1) and images.dtype == np.uint8
+    files = Path(mixgan("sample", f"run={run}", "n=9", "seed=4", "format=png", "hardware=cpu").json["to"])
+    for number, path in enumerate(sorted(files.glob("*.png"))):
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), images[number, :, :, 0])
+
+
+def test_load_gives_a_generator(mixgan, run):
+    generator = mixgan_cli.load(run)
+    samples = generator.sample(5, seed=1)
+    assert samples.shape == (5, 1, 8, 8) and samples.dtype == torch.uint8
+    assert torch.equal(samples, mixgan_cli.load(run / "checkpoints" / "generator.safetensors").sample(5, seed=1, batch=2))
+    assert not torch.equal(samples, generator.sample(5, seed=1, expert=3))
+    with pytest.raises(RunError, match="there is no generator"):
+        mixgan_cli.load("nowhere")
+    Path("junk.safetensors").write_bytes(b"junk")
+    with pytest.raises(RunError, match="damaged"):
+        mixgan_cli.load("junk.safetensors")
+
+
+def test_a_sample_does_not_depend_on_its_neighbours(mixgan):
+    outcome = mixgan("train", *TINY, "model.backbone.generator_norm=batch")
+    generator = mixgan_cli.load(outcome.json["run_dir"])
+    latent_BZ = torch.randn(8, 100)
+    torch.testing.assert_close(generator(latent_BZ)[:1], generator(latent_BZ[:1]))
+
+
+def test_an_expert_that_is_not_there(mixgan, run):
+    outcome = mixgan("sample", f"run={run}", "expert=8", "hardware=cpu")
+    assert outcome.code == 2 and "numbered 0 to 7" in outcome.err
+
+
+def test_a_generator_works_with_torch_fidelity(mixgan, run):
+    from torch_fidelity import GenerativeModelModuleWrapper
+
+    generator = mixgan_cli.load(run)
+    wrapped = GenerativeModelModuleWrapper(generator, z_size=100, z_type="normal", num_classes=0)
+    assert wrapped(torch.randn(3, 100)).dtype == torch.uint8

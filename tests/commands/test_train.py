@@ -1,0 +1,304 @@
+"""The program as a user calls it: runs, folders, resume, faults."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+from mixgan_cli.composition import groups
+from mixgan_cli.training.checkpoint import read_state
+from tests.conftest import TINY
+
+
+def weights(run_dir):
+    """Every tensor of a run's final state."""
+    state = read_state(Path(run_dir) / "checkpoints" / "last.pt")
+    flat = {}
+    for part in ("generator", "discriminator", "ema"):
+        flat |= {f"{part}.{name}": tensor for name, tensor in state[part].items()}
+    for player, optimizer in state["optimizers"].items():
+        for number, entries in optimizer["state"].items():
+            flat |= {f"{player}.{number}.{name}": torch.as_tensor(value) for name, value in entries.items()}
+    return flat
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def lines(run_dir):
+    return [json.loads(line) for line in (Path(run_dir) / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def run(mixgan):
+    """A finished tiny run."""
+    outcome = mixgan("train", *TINY)
+    assert outcome.code == 0, outcome.err
+    return Path(outcome.json["run_dir"])
+
+
+def test_a_runs_folder_holds_what_the_contract_says(mixgan, run):
+    for name in (
+        "config.yaml", "metrics.jsonl", "results.json", "environment.json", "DONE", "checkpoints/last.pt",
+        "checkpoints/best.pt", "checkpoints/generator.safetensors",
+    ):  # fmt: skip
+        assert (run / name).is_file(), name
+    grids = sorted((run / "samples").glob("*.png"))
+    assert [grid.stem for grid in grids] == ["000000000", "000000120"]
+    assert Image.open(grids[-1]).size[0] > 400
+
+    results = json.loads((run / "results.json").read_text())
+    assert results.keys() == {"run", "protocol", "metrics", "unavailable"}
+    assert {"name", "seed", "hash", "nimg", "seconds", "img_per_second", "parameters"} <= results["run"].keys()
+    assert results["run"]["parameters"].keys() == {"gate", "experts", "trunk", "generator", "discriminator"}
+    assert results["run"]["nimg"] == 120 and results["run"]["hash"] in run.name
+    assert set(results["unavailable"]) == {"fid", "inception_score", "jsd_experts"}
+    assert {"ms_ssim", "knn_real", "knn_fake", "gate_entropy", "expert_usage"} <= results["metrics"].keys()
+    assert sum(results["metrics"]["expert_usage"]) == pytest.approx(1)
+    assert results["protocol"]["n_fake"] == 16 and results["protocol"]["ema"] is True
+    assert results["protocol"]["reals"]["held_out"]["checksum"]
+
+    environment = json.loads((run / "environment.json").read_text())
+    assert {"torch", "python", "git_commit", "git_dirty", "device", "command"} <= environment.keys()
+    assert OmegaConf.load(run / "config.yaml").model.k == 8
+
+
+def test_stdout_ends_with_one_json_object(mixgan):
+    outcome = mixgan("train", *TINY)
+    assert outcome.out.count("\n") == 1
+    assert Path(outcome.json["run_dir"], "DONE").is_file() and "ms_ssim" in outcome.json
+
+
+def test_the_log_tells_losses_speed_and_evaluations(run):
+    records = lines(run)
+    assert [record["nimg"] for record in records] == [40, 80, 120, 120]
+    for record in records[:-1]:
+        assert {"step", "seconds", "loss/discriminator", "loss/generator", "loss/penalty", "img_per_second"} <= record.keys()
+    assert "ms_ssim" in records[-1]
+
+
+def test_the_same_command_on_a_finished_run_prints_the_results(mixgan, run):
+    before = weights(run)
+    outcome = mixgan("train", *TINY)
+    assert outcome.code == 0 and "this run is finished" in outcome.err
+    assert outcome.json["run_dir"] == str(run) and outcome.json["ms_ssim"] == lines(run)[-1]["ms_ssim"]
+    assert same(weights(run), before) and len(lines(run)) == 4
+    forced = mixgan("train", *TINY, "force=true")
+    assert forced.json["run_dir"] == f"{run}-2" and same(weights(forced.json["run_dir"]), before)
+
+
+def test_evaluation_on_the_way_and_best(mixgan):
+    outcome = mixgan("train", *TINY, "training.evaluate_nimg=40")
+    run_dir = Path(outcome.json["run_dir"])
+    evaluations = [record for record in lines(run_dir) if "ms_ssim" in record]
+    assert [record["nimg"] for record in evaluations] == [40, 80, 120]
+    best = read_state(run_dir / "checkpoints" / "best.pt")["progress"]
+    figures = [abs(r["knn_fake"] - 0.5) + abs(r["knn_real"] - 0.5) for r in evaluations]
+    assert best["best"] == {"metric": "knn", "value": pytest.approx(min(figures)), "nimg": best["nimg"]}
+    assert best["nimg"] == evaluations[figures.index(min(figures))]["nimg"]
+
+
+def test_evaluations_and_samples_do_not_change_the_weights(mixgan):
+    plain = mixgan("train", *TINY, "evaluation=none")
+    busy = mixgan("train", *TINY, "training.evaluate_nimg=40", "training.sample_nimg=40")
+    assert plain.json["run_dir"] != busy.json["run_dir"]
+    assert same(weights(plain.json["run_dir"]), weights(busy.json["run_dir"]))
+
+
+def test_seeds_differ_and_repeat(mixgan):
+    first, second = mixgan("train", *TINY, "seed=1"), mixgan("train", *TINY, "seed=2")
+    again = mixgan("train", *TINY, "seed=1", "paths.outputs=elsewhere")
+    assert same(weights(first.json["run_dir"]), weights(again.json["run_dir"]))
+    assert not same(weights(first.json["run_dir"]), weights(second.json["run_dir"]))
+
+
+MODELS = [choice for choice in groups()["model"]]
+OBJECTIVES = [choice for choice in groups()["objective"]]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_under_every_objective_trains_saves_resumes_and_samples(mixgan, model, objective):
+    """Over the YAML files: a new one is covered by being there. The resumed run equals the uninterrupted one."""
+    settings = [*TINY, f"model={model}", f"objective={objective}", "objective.d_steps=2", "training.batch=4"]
+    settings += ["training.checkpoint_nimg=8", "evaluation=none"]
+    whole = mixgan("train", *settings, "training.nimg=32", "paths.run=whole")
+    assert whole.code == 0, whole.err
+    assert mixgan("train", *settings, "training.nimg=16", "paths.run=parts").code == 0
+    _as_if_interrupted(Path("parts"), 32)
+    resumed = mixgan("train", *settings, "training.nimg=32", "paths.run=parts")
+    assert resumed.code == 0 and "going on from 16 images" in resumed.err
+    assert same(weights("whole"), weights("parts"))
+    sampled = mixgan("sample", "run=parts", "n=4", "hardware=cpu")
+    assert sampled.code == 0 and Path(sampled.json["to"]).is_file()
+
+
+def _as_if_interrupted(run_dir, nimg):
+    """Make a run that ended at its length look like one of a longer run that was stopped there."""
+    (run_dir / "DONE").unlink()
+    config = OmegaConf.load(run_dir / "config.yaml")
+    config.training.nimg = nimg
+    OmegaConf.save(config, run_dir / "config.yaml")
+    path = run_dir / "checkpoints" / "last.pt"
+    state = torch.load(path, weights_only=True)
+    state["config"]["training"]["nimg"] = nimg
+    torch.save(state, path)
+
+
+LONGER = [*TINY, "training.nimg=2000", "training.checkpoint_nimg=80", "evaluation=none", "paths.outputs=out"]
+
+
+def test_a_killed_run_repeated_ends_with_the_same_weights(mixgan, tmp_path):
+    """SIGKILL in the middle of a real process, the same command again, against a run that was never stopped."""
+    whole = mixgan("train", *LONGER, "paths.run=whole")
+    assert whole.code == 0, whole.err
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-m", "mixgan_cli", "train", *LONGER, f"paths.run={killed}"]
+    for _ in range(2):  # killed twice, at different places
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        logged = _wait_for_progress(process, killed)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (killed / "DONE").exists() and logged < 2000
+    resumed = mixgan("train", *LONGER, f"paths.run={killed}")
+    assert resumed.code == 0 and "going on from" in resumed.err
+    assert same(weights("whole"), weights(killed))
+    assert [r["nimg"] for r in lines(killed)] == [r["nimg"] for r in lines("whole")]
+    assert [r["loss/generator"] for r in lines(killed)] == [r["loss/generator"] for r in lines("whole")]
+
+
+def _wait_for_progress(process, run_dir, more=200):
+    """Wait until a process has trained `more` images beyond the state it began with."""
+    log, began, deadline = run_dir / "metrics.jsonl", None, time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the run ended before it could be killed"
+        if (run_dir / "checkpoints" / "last.pt").is_file() and log.is_file() and log.read_text().count("\n") > 1:
+            nimg = json.loads(log.read_text()[: log.read_text().rfind("\n")].splitlines()[-1])["nimg"]
+            began = nimg if began is None else began
+            if nimg >= began + more:
+                return nimg
+        time.sleep(0.01)
+    raise AssertionError("no progress in two minutes")
+
+
+def test_a_checkpoint_of_another_configuration_is_refused_with_the_difference(mixgan):
+    assert mixgan("train", *TINY, "paths.run=here").code == 0
+    Path("here/DONE").unlink()
+    outcome = mixgan("train", *TINY, "paths.run=here", "model.k=4", "seed=3")
+    assert outcome.code == 2
+    assert "model.k: 8 there, 4 here" in outcome.err and "seed: 0 there, 3 here" in outcome.err
+    # Also where only the checkpoint is foreign, not the folder's configuration:
+    assert mixgan("train", *TINY, "paths.run=there", "model.k=4").code == 0
+    Path("here/checkpoints/last.pt").write_bytes(Path("there/checkpoints/last.pt").read_bytes())
+    outcome = mixgan("train", *TINY, "paths.run=here")
+    assert outcome.code == 2 and "a checkpoint of another configuration" in outcome.err
+    assert "model.k: 4 there, 8 here" in outcome.err and "Traceback" not in outcome.err
+
+
+def test_a_damaged_checkpoint_is_told(mixgan):
+    assert mixgan("train", *TINY, "paths.run=here").code == 0
+    Path("here/DONE").unlink()
+    path = Path("here/checkpoints/last.pt")
+    path.write_bytes(path.read_bytes()[:1000])
+    outcome = mixgan("train", *TINY, "paths.run=here")
+    assert outcome.code == 2 and "last.pt: cannot be read as a checkpoint" in outcome.err
+    assert "last.pt" in Path("here/FAILED").read_text()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_a_diagnosis(mixgan):
+    outcome = mixgan("train", *TINY, "objective.optimizer.discriminator.lr=1e30", "paths.run=here")
+    assert outcome.code == 1 and "Traceback" not in outcome.err
+    for told in ("training diverged by step", "loss/discriminator", "Weights no longer finite: ", "diverged.pt"):
+        assert told in outcome.err
+    assert read_state(Path("here/checkpoints/diverged.pt"))["progress"]["nimg"] > 0
+    assert "TrainingStopped" in Path("here/FAILED").read_text() and not Path("here/DONE").exists()
+    assert not Path("here/checkpoints/last.pt").exists()  # nothing good was overwritten, nothing bad kept as good
+
+
+@pytest.mark.parametrize("outputs", ["/proc/nowhere", "file/below"])
+@pytest.mark.parametrize("sweep", [(), ("-m",)], ids=["run", "sweep"])
+def test_outputs_that_cannot_be_written(mixgan, outputs, sweep, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    outcome = mixgan("train", *sweep, *TINY, f"paths.outputs={outputs}")
+    assert outcome.code == 2 and "Traceback" not in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_no_gpu(mixgan, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    outcome = mixgan("train", *TINY, "hardware=gpu")
+    assert outcome.code == 2 and "hardware=gpu: torch finds no CUDA device" in outcome.err
+    assert not list(Path("outputs").glob("*-*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(["data=folder", "data.root=missing"], "no such folder or zip"), (["data=folder", "data.root=empty"], "no images"),
+     (["data=folder", "data.root=broken"], "bad.png"), (["data=mnist", "data.root=mnist"], "truncated or damaged"),
+     (["data=arrays", "data.root=set.npy"], "no such file")],
+)  # fmt: skip
+def test_bad_data(mixgan, tmp_path, arguments, told):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    for number in range(20):
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(tmp_path / "broken" / f"{number}.png")
+    (tmp_path / "broken" / "bad.png").write_bytes(b"\x89PNG nothing")
+    raw = tmp_path / "mnist" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "train-images-idx3-ubyte").write_bytes(b"\x00\x00\x08\x03\x00\x00\xea\x60")
+    size = [] if "arrays" in arguments[0] else ["data.size=8"]
+    settings = [setting for setting in TINY if setting != "data.size=8"]
+    outcome = mixgan("train", *settings, *arguments, *size)
+    assert outcome.code == 2 and told in outcome.err and "Traceback" not in outcome.err
+
+
+def test_a_set_smaller_than_a_batch(mixgan, tmp_path):
+    (tmp_path / "few").mkdir()
+    for number in range(4):
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(tmp_path / "few" / f"{number}.png")
+    outcome = mixgan("train", *TINY, "data=folder", "data.root=few", "data.held_out=0.25")
+    assert outcome.code == 2 and "training.batch=8: the data set has only 3 images" in outcome.err
+
+
+def test_a_folder_of_images_trains(mixgan, tmp_path):
+    (tmp_path / "set").mkdir()
+    for number in range(40):
+        Image.new("RGB", (20, 16), (6 * number, 0, 0)).save(tmp_path / "set" / f"{number}.png")
+    outcome = mixgan("train", *TINY, "data=folder", "data.root=set")
+    assert outcome.code == 0, outcome.err
+
+
+def test_points_train_and_draw(mixgan):
+    settings = [setting for setting in TINY if not setting.startswith(("data.size", "model.backbone"))]
+    outcome = mixgan("train", *settings, "data=ring")
+    assert outcome.code == 0, outcome.err
+    assert 0 <= outcome.json["modes_covered"] <= 8 and "fid" not in outcome.json
+    assert Image.open(sorted(Path(outcome.json["run_dir"], "samples").glob("*.png"))[-1]).size == (600, 600)
+
+
+def test_a_sweep_makes_a_run_a_job_and_goes_on_after_a_bad_one(mixgan):
+    outcome = mixgan("train", "-m", *TINY, "model.k=2,3,4")
+    assert outcome.code == 2 and "model.k=3" in outcome.err
+    told = [json.loads(line) for line in outcome.out.splitlines() if line.startswith("{")]
+    assert len(told) == 2 == len({entry["run_dir"] for entry in told})
+    assert all(Path(entry["run_dir"], "DONE").is_file() for entry in told)
+
+
+def test_wandb_offline_and_a_failing_logger(mixgan, monkeypatch, tmp_path):
+    import wandb
+
+    def refuse(**settings):
+        raise RuntimeError("service not started")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    outcome = mixgan("train", *TINY, "logger=wandb")
+    assert outcome.code == 0 and "WandbSink failed and is left out from here on: service not started" in outcome.err
+    assert Path(outcome.json["run_dir"], "DONE").is_file()

@@ -1,0 +1,43 @@
+import pytest
+
+from mixgan_cli import __version__, cli
+from mixgan_cli.composition import groups
+
+
+def test_alone_it_prints_help(mixgan):
+    outcome = mixgan()
+    assert outcome.code == 0
+    for name in cli.COMMANDS:
+        assert f"  {name} " in outcome.out
+
+
+def test_version(mixgan):
+    assert mixgan("--version").out.strip() == f"mixgan {__version__}"
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_of_a_command_lists_groups_and_choices(mixgan, name):
+    outcome = mixgan(name, "--help")
+    assert outcome.code == 0
+    for group, choices in groups().items():
+        assert f"\n  {group}\n" in outcome.out
+        assert all(f"    {choice}" in outcome.out for choice in choices)
+
+
+def test_an_unknown_command(mixgan):
+    outcome = mixgan("trian")
+    assert outcome.code == 2 and "Did you mean 'train'" in outcome.err
+
+
+def test_cfg_job_prints_the_run(mixgan, tmp_path):
+    outcome = mixgan("train", "--cfg", "job", "model.k=16")
+    assert outcome.code == 0 and "k: 16" in outcome.out and "nimg:" in outcome.out
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_a_fault_of_the_program_shows_its_traceback(mixgan, monkeypatch):
+    from mixgan_cli.commands import sample
+
+    monkeypatch.setattr(sample, "run", lambda config: 1 / 0)
+    outcome = mixgan("sample", "run=x")
+    assert outcome.code == 1 and "ZeroDivisionError" in outcome.err

@@ -1,0 +1,141 @@
+"""Wrong keys, types, choices and combinations: exit code 2, one message, the nearest valid names, nothing written."""
+
+from pathlib import Path
+
+import pytest
+
+from mixgan_cli import parts
+from mixgan_cli.composition import groups
+from mixgan_cli.config import conf_dir
+from mixgan_cli.errors import ConfigError
+from tests.conftest import composed
+
+WRONG = {
+    "model=hmgo": "model=hmgo: there is no such choice. Did you mean 'hmog'",
+    "objective=hing": "Did you mean 'hinge'",
+    "model/gate=tre": "Did you mean 'tree'",
+    "experiment=none_such": "experiment=none_such: there is no such choice",
+    "model.kk=3": "model.kk: there is no such key. Did you mean 'model.k'",
+    "modle=hmog": "modle: there is no such key. Did you mean 'model'",
+    "training.nimgs=3": "training.nimgs: there is no such key. Did you mean 'training.nimg'",
+    "training.nimg=many": "training.nimg='many': Input should be a valid integer",
+    "training.nimg=10": "training.nimg=10 is less than one batch (training.batch=32)",
+    "training.batch=0": "training.batch=0: Input should be greater than 0",
+    "model.k=0": "model.k=0: Input should be greater than 0",
+    "model.k=6": "model.k=6: a complete binary tree has a power of two of leaves. Take model.k=4 or 8",
+    "model.beta=-1": "model.beta=-1: Input should be greater than or equal to 0",
+    "+model.foo=1": "model.foo: there is no such key",
+    "+model.gate.temperature=1": "model.gate.temperature: TreeGate takes no such key",
+    "model.head.init_std=wide": "model.head.init_std='wide': Input should be a valid number",
+    "objective.penalty.norm=image": "objective.penalty.norm='image': Input should be 'sample' or 'pixel'",
+    "model.latent.distribution=cauchy": "Input should be 'normal' or 'uniform'",
+    "evaluation.metrics=[fdi]": "Input should be 'fid', 'inception_score'",
+    "evaluation.feature_layer=512": "feature_layer=512: the Inception network has 64, 192, 768, 2048",
+    "model.gate._target_=mixgan_cli.models.gates.BushGate": "BushGate cannot be imported",
+    "data.size=12": "data.size=12: model/backbone=dcgan takes 8, 16, 32, 64 or 128",
+    "data=folder": "data.root: Missing mandatory value",
+    "seed=-1": "seed=-1",
+    "nonsense": "cannot read the override 'nonsense'",
+}
+
+
+DEBUG = ("debug=short", "evaluation.download=false")  # should one be accepted by mistake, it does not train for long
+
+
+@pytest.mark.parametrize("override", WRONG)
+def test_wrong_configurations(mixgan, override, tmp_path):
+    outcome = mixgan("train", *DEBUG, override)
+    assert outcome.code == 2
+    assert WRONG[override] in outcome.err
+    assert "Traceback" not in outcome.err and outcome.out == ""
+    assert not list(tmp_path.glob("outputs/*"))
+
+
+def test_several_mistakes_are_told_at_once(mixgan):
+    outcome = mixgan("train", "training.batch=x", "model.k=0")
+    assert "training.batch='x'" in outcome.err and "model.k=0" in outcome.err
+
+
+@pytest.mark.parametrize("experts", ["linear", "constant", "dense"])
+@pytest.mark.parametrize("gate", ["softmax", "tree"])
+def test_any_gate_goes_with_any_experts(gate, experts):
+    run = composed(f"model/gate={gate}", f"model/experts={experts}")
+    assert run.model.k == 8
+
+
+def test_the_objective_follows_the_model_unless_told_otherwise():
+    assert composed("model=mog").objective.adversarial["_target_"].endswith("Wasserstein")
+    assert composed("model=mog").objective.optimizer.generator.amsgrad
+    assert composed("model=mog", "objective=hinge").objective.adversarial["_target_"].endswith("Hinge")
+
+
+def test_points_bring_their_backbone():
+    assert composed("data=ring").model.backbone["_target_"].endswith("MLP")
+    assert composed("data=ring", "model=mog").evaluation.metrics == ("modes", "knn", "mixture")
+
+
+def test_every_yaml_says_in_its_first_line_what_it_is():
+    for path in conf_dir().rglob("*.yaml"):
+        about = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
+        assert about[0].startswith("# "), path
+
+
+CHOICES = [(group, choice) for group, choices in groups().items() for choice in choices]
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda value: value)
+def test_every_choice_composes(group, choice):
+    needs_root = ["data.root=somewhere"] if (group, choice) in (("data", "folder"), ("data", "arrays")) else []
+    points = ["data=ring"] if choice == "mlp" else []
+    composed(f"{group}={choice}", *needs_root, *points)
+
+
+class Sized:
+    """A part for the tests."""
+
+    def __init__(self, size: int, share: float, name: str | None = None) -> None:
+        self.size, self.share, self.name = size, share, name
+
+
+def test_a_class_anywhere_is_a_part():
+    part = parts.check({"_target_": f"{__name__}.Sized", "size": "3"})
+    made = parts.build(part, share=0.5, unknown_to_it=1)
+    assert (made.size, made.share, made.name) == (3, 0.5, None)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [({"size": 3}, "_target_ is missing"), ({"_target_": "no.such.Class"}, "cannot be imported"),
+     ({"_target_": f"{__name__}.Sized", "siez": 3}, "siez: Sized takes no such key. Did you mean 'size'"),
+     ({"_target_": f"{__name__}.Sized", "size": 1.5}, "size=1.5")],
+)  # fmt: skip
+def test_parts_that_cannot_be(part, message):
+    with pytest.raises(ConfigError, match=message):
+        parts.check(part)
+
+
+def test_a_part_from_the_users_own_folder(mixgan, tmp_path, monkeypatch):
+    """One class and one YAML, in a package and a configuration folder of the user's own."""
+    package, conf = tmp_path / "mine", tmp_path / "my_conf" / "model" / "gate"
+    package.mkdir()
+    conf.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "gates.py").write_text(
+        "import torch\n"
+        "class UniformGate(torch.nn.Module):\n"
+        "    hard = False\n"
+        "    def __init__(self, k: int, sharpness: float) -> None:\n"
+        "        super().__init__()\n"
+        "        self.k = k\n"
+        "    def forward(self, latent_BZ):\n"
+        "        return latent_BZ.new_full((len(latent_BZ), self.k), 1 / self.k)\n"
+    )
+    (conf / "flat.yaml").write_text("# Mine\n_target_: mine.gates.UniformGate\nsharpness: 1.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from tests.conftest import TINY
+
+    arguments = ["--config-dir", str(tmp_path / "my_conf"), "model/gate=flat", "model.k=3", *TINY]
+    outcome = mixgan("train", *arguments)
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["expert_usage"] == pytest.approx([1 / 3] * 3)
+    assert Path(outcome.json["run_dir"], "DONE").is_file()
