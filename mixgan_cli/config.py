@@ -215,18 +215,17 @@ class SampleCommand(Strict):
     hardware: Hardware
 
 
-def parse(config: DictConfig | dict[str, Any], schema: type[Strict]) -> Any:
+def parse(composed: DictConfig | dict[str, Any], schema: type[Strict]) -> Any:
     """Return the configuration as `schema`, a frozen and typed object.
 
     Raises:
         ConfigError: naming each key, its value, and what is allowed.
     """
-    if isinstance(config, DictConfig):
-        try:
-            config = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        except OmegaConfBaseException as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"{error.full_key}: {reason}" if error.full_key else reason) from error
+    try:
+        config: Any = OmegaConf.to_container(OmegaConf.create(composed), resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{error.full_key}: {reason}" if error.full_key else reason) from error
     try:
         return schema.model_validate(config)
     except ValidationError as error:

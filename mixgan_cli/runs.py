@@ -159,7 +159,9 @@ def open_run(run: Run) -> OpenRun:
             return OpenRun(opened, None)
         lock = (folder / ".lock").open("w")
     except OSError as error:
-        raise RunError(f"{folder}: cannot be written ({error.strerror}). Set paths.outputs to a folder that can") from error
+        raise RunError(
+            f"{folder}: cannot be written ({error.strerror}). Set paths.outputs to a folder that can"
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

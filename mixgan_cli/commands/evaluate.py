@@ -32,7 +32,9 @@ log = logging.getLogger("mixgan")
 def run(config: DictConfig) -> dict[str, Any]:
     """Measure, and return protocol, metrics and what is unavailable."""
     about_training = ("training", "model")  # what some data sets say of runs on them; nothing to evaluate by
-    settings: EvaluateCommand = parse(OmegaConf.masked_copy(config, [key for key in config if key not in about_training]), EvaluateCommand)
+    settings: EvaluateCommand = parse(
+        OmegaConf.masked_copy(config, [str(key) for key in config if key not in about_training]), EvaluateCommand
+    )
     compute = hardware.resolve(settings.hardware)
     result = _of_run(settings, compute) if settings.run else _of_images(settings, compute)
     told = {
@@ -73,9 +75,7 @@ def _of_images(settings: EvaluateCommand, compute: Compute) -> Result:
     return evaluator.measure(images.images_NCHW, {"fakes": images.describe()})
 
 
-def _generator(
-    trained: Run, source: Source, state: dict[str, Any], ema: bool, compute: Compute
-) -> Generator:
+def _generator(trained: Run, source: Source, state: dict[str, Any], ema: bool, compute: Compute) -> Generator:
     generator = build_networks(trained.model, source.shape).generator
     generator.load_state_dict(state["ema" if ema else "generator"])
     compute.place(generator)

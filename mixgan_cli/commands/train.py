@@ -58,7 +58,11 @@ def run(config: DictConfig) -> dict[str, Any]:
             networks,
             MovingAverage(networks.generator, settings.training.ema_half_life_nimg, settings.training.ema_ramp_up),
             build_phases(
-                settings.objective, networks, dataset.batches(settings.seed, compute.device), settings.training.batch, compute
+                settings.objective,
+                networks,
+                dataset.batches(settings.seed, compute.device),
+                settings.training.batch,
+                compute,
             ),
             Progress(),
             settings.model_dump(mode="json"),
@@ -85,9 +89,7 @@ def _trained(
     sampler = Sampler(chosen)
     evaluator = Evaluator(settings.evaluation, reals_of(source, dataset, settings.evaluation), device)
     tracker = Tracker([JsonlSink(folder.metrics), ProgressBar(), *map(build, settings.logger.sinks.values())])
-    tracker.start(
-        RunInfo(folder.path.name, folder.path, state.config, settings.training.nimg, state.progress.nimg)
-    )
+    tracker.start(RunInfo(folder.path.name, folder.path, state.config, settings.training.nimg, state.progress.nimg))
 
     def draw(nimg: int) -> Path:
         return draw_samples(folder.samples / f"{nimg:09d}.png", sampler, evaluator, settings.seed)
@@ -118,7 +120,7 @@ def _trained(
 
 
 def draw_samples(path: Path, sampler: Sampler, evaluator: Evaluator, seed: int) -> Path:
-    """Draw samples of fixed latents: points as a scatter, images as a grid, one row an expert where experts are hard."""
+    """Draw samples of fixed latents: points as a scatter, images as a grid; where experts are hard, a row each."""
     reals = evaluator.reals.samples
     if reals.dim() == 2:
         fakes = sampler.draw(2000, seed)
@@ -163,4 +165,3 @@ def _enough(dataset: Dataset, settings: Run) -> None:
 
 def _told(folder: RunFolder, metrics: dict[str, Any]) -> dict[str, Any]:
     return {"run_dir": str(folder.path), **metrics}
-

@@ -121,7 +121,9 @@ def _report(root: Path, corrupt: dict[str, Exception], skip: bool) -> None:
     named = "; ".join(f"{root / name} ({error})" for name, error in list(corrupt.items())[:5])
     more = f" and {len(corrupt) - 5} more" if len(corrupt) > 5 else ""
     if not skip:
-        raise DataError(f"cannot decode {named}{more}. Mend or remove it, or leave such images out: data.skip_corrupt=true")
+        raise DataError(
+            f"cannot decode {named}{more}. Mend or remove it, or leave such images out: data.skip_corrupt=true"
+        )
     log.warning("left out %d images that cannot be decoded: %s%s", len(corrupt), named, more)
 
 

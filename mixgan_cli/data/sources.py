@@ -75,13 +75,17 @@ class MNIST:
     def _raw_folder(self) -> Path:
         """Look for a local copy, as torchvision lays it out or the raw files alone; else download one."""
         name = self.archive.__name__
-        places = [Path(self.root)] if self.root else [Path(p) for p in (os.environ.get("MIXGAN_DATA"), cache_dir()) if p]
+        places = (
+            [Path(self.root)] if self.root else [Path(p) for p in (os.environ.get("MIXGAN_DATA"), cache_dir()) if p]
+        )
         for place in places:
             for folder in (place / name / "raw", place / "raw", place):
                 if (folder / "train-images-idx3-ubyte").is_file():
                     return folder
         if self.root:
-            raise DataError(f"data.root={self.root}: no {name} there. Expected {Path(self.root) / name / 'raw'}/*-ubyte")
+            raise DataError(
+                f"data.root={self.root}: no {name} there. Expected {Path(self.root) / name / 'raw'}/*-ubyte"
+            )
         try:
             self.archive(str(cache_dir()), download=True)
         except (RuntimeError, OSError, urllib.error.URLError) as error:
@@ -112,7 +116,9 @@ def _whole(read, path: Path) -> Tensor:
     try:
         return read(str(path))
     except Exception as error:  # whatever a reader stumbles over, it is the file that is wrong
-        raise DataError(f"{path}: truncated or damaged ({type(error).__name__}). Delete it and fetch it again") from error
+        raise DataError(
+            f"{path}: truncated or damaged ({type(error).__name__}). Delete it and fetch it again"
+        ) from error
 
 
 class Folder:
@@ -214,5 +220,3 @@ def as_images(array: np.ndarray, path: str | Path) -> Tensor:
     if array.ndim != 4 or array.shape[1] not in (1, 3):
         raise DataError(f"{path}: images should be [N, H, W], [N, H, W, C] or [N, C, H, W], not {list(array.shape)}")
     return torch.from_numpy(np.ascontiguousarray(array))
-
-

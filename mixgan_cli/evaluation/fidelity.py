@@ -98,7 +98,9 @@ class Extractor:
 
     def _network(self, layers: tuple[str, ...]) -> torch.nn.Module:
         weights = {"feature_extractor_weights_path": str(self.weights)} if self.weights else {}
-        network = create_feature_extractor(self.evaluation.extractor, list(layers), cuda=False, verbose=False, **weights)
+        network = create_feature_extractor(
+            self.evaluation.extractor, list(layers), cuda=False, verbose=False, **weights
+        )
         network = network.to(self.device)
         assert not network.training, "an extractor in train mode gives other numbers"
         return network
@@ -126,7 +128,7 @@ def inception_score(logits_NC: Tensor, splits: int, seed: int) -> tuple[float, f
 
 
 def kid(fake_NF: Tensor, real_NF: Tensor, seed: int) -> tuple[float, float]:
-    """Return mean and standard deviation of the kernel distance over 100 subsets of at most 1,000 (Bińkowski et al. 2018)."""
+    """Return mean and deviation of the kernel distance over 100 subsets of at most 1,000 (Bińkowski et al. 2018)."""
     size = min(1000, len(fake_NF), len(real_NF))
     result = kid_features_to_metric(fake_NF, real_NF, kid_subset_size=size, rng_seed=seed, verbose=False)
     return result[KEY_METRIC_KID_MEAN], result[KEY_METRIC_KID_STD]

@@ -20,7 +20,7 @@ VARIABLE = "MIXGAN_WEIGHTS"
 
 @cache
 def find_weights(named: str | None, may_download: bool) -> Path:
-    """Return the file of the Inception weights: `named`, $MIXGAN_WEIGHTS, torch's hub cache, or a download, in this order.
+    """Return the file of the weights: `named`, $MIXGAN_WEIGHTS, torch's hub cache, or a download, in this order.
 
     Raises:
         Unavailable: none of these; with the way to get them.

@@ -40,7 +40,9 @@ class DCGAN:
         init_std: float,
     ) -> None:
         if len(shape) != 3:
-            raise ConfigError(f"model/backbone=dcgan makes images, the data are points {shape}. Take model/backbone=mlp")
+            raise ConfigError(
+                f"model/backbone=dcgan makes images, the data are points {shape}. Take model/backbone=mlp"
+            )
         image_channels, height, width = shape
         if height != width or height & (height - 1) or not 8 <= height <= 128:
             raise ConfigError(
@@ -80,7 +82,7 @@ class DCGAN:
             return [nn.LayerNorm([channels, side, side])]
         return [nn.BatchNorm2d(channels)] if self.discriminator_norm == "batch" else []
 
-    def _initialised(self, network: nn.Module) -> nn.Module:
+    def _initialised(self, network: nn.Sequential) -> nn.Sequential:
         for layer in network.modules():
             if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
                 nn.init.normal_(layer.weight, std=self.init_std)
@@ -98,7 +100,9 @@ class MLP:
         self, shape: Shape, generator_widths: Sequence[int], discriminator_widths: Sequence[int], spectral_norm: bool
     ) -> None:
         if len(shape) != 1:
-            raise ConfigError(f"model/backbone=mlp makes points, the data are images {shape}. Take model/backbone=dcgan")
+            raise ConfigError(
+                f"model/backbone=mlp makes points, the data are images {shape}. Take model/backbone=dcgan"
+            )
         if not discriminator_widths:
             raise ConfigError("model.backbone.discriminator_widths=[]: the discriminator needs a hidden layer")
         self.generator_widths = [*generator_widths, *shape]

@@ -1,7 +1,7 @@
 """Experts: what each of the K generators does to z before the shared trunk.
 
-`forward` gives every expert's hidden vector, `mix` their weighted sum. All K are one matrix product: no loop over K,
-and no weight matrix per sample. A new kind is a class with these two, and a YAML in conf/model/experts/.
+All K are one matrix product: no loop over K, and no weight matrix per sample. A new kind is a class like these, and a
+YAML in conf/model/experts/.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ import torch
 from torch import Tensor, nn
 
 
-class LinearExperts(nn.Module):
+class Experts(nn.Module):
+    """What experts offer: their call, latents [B, Z] to every expert's output [B, K, H], and their mixture."""
+
+    def mix(self, latent_BZ: Tensor, weights_BK: Tensor) -> Tensor:
+        r"""Return \sum_i a_i G_i(z), [B, H]. Where a formula is cheaper than all K outputs, a kind says it."""
+        return torch.einsum("bk,bkh->bh", weights_BK, self(latent_BZ))
+
+
+class LinearExperts(Experts):
     """G_i(z) = W_i z + w_i0, the leaves of MoG and HMoG. W ~ N(0, 1/Z), biases 0. Parameters: K H (Z + 1)."""
 
     def __init__(self, k: int, latent_size: int, hidden_size: int) -> None:
@@ -30,7 +38,7 @@ class LinearExperts(nn.Module):
         return torch.addmm(weights_BK @ self.bias_KH, weighted, self.weight_KZH.flatten(0, 1))
 
 
-class ConstantExperts(nn.Module):
+class ConstantExperts(Experts):
     """G_i(z) = c_i, the ablation of MoG and HMoG: the mixture stays in the convex hull of the c_i ~ N(0, 1)."""
 
     def __init__(self, k: int, latent_size: int, hidden_size: int) -> None:
@@ -46,7 +54,7 @@ class ConstantExperts(nn.Module):
         return weights_BK @ self.constant_KH
 
 
-class DenseExperts(nn.Module):
+class DenseExperts(Experts):
     """ReLU(W_i z + w_i0), the first layer of a plain DCGAN. Weights and biases ~ N(0, init_std²)."""
 
     def __init__(self, k: int, latent_size: int, hidden_size: int, init_std: float) -> None:
@@ -57,7 +65,3 @@ class DenseExperts(nn.Module):
     def forward(self, latent_BZ: Tensor) -> Tensor:
         """Return every expert's output [B, K, H]."""
         return (torch.einsum("bz,kzh->bkh", latent_BZ, self.weight_KZH) + self.bias_KH).relu()
-
-    def mix(self, latent_BZ: Tensor, weights_BK: Tensor) -> Tensor:
-        r"""Return \sum_i a_i ReLU(W_i z + w_i0), [B, H]."""
-        return torch.einsum("bk,bkh->bh", weights_BK, self(latent_BZ))

@@ -1,6 +1,6 @@
 """Gates: how the experts combine. A gate maps latents [B, Z] to weights [B, K] whose rows sum to 1.
 
-A new gate is a class with this call, `k`, and `hard` (are the rows one-hot?), and a YAML in conf/model/gate/.
+A new gate is a class like these, and a YAML in conf/model/gate/.
 Source of the formulas: Ahmetoglu & Alpaydin, Hierarchical Mixtures of Generators, 2019 (thesis, eqs. me-gan1, hm_mix).
 """
 
@@ -14,7 +14,16 @@ from torch import Tensor, nn
 from mixgan_cli.errors import ConfigError
 
 
-class NoGate(nn.Module):
+class Gate(nn.Module):
+    """What every gate offers: its call, latents [B, Z] to weights [B, K], and what the rest may ask of it."""
+
+    k: int
+    """The number of experts."""
+    hard: bool
+    """Whether the rows are one-hot, so that each sample is one expert's alone."""
+
+
+class NoGate(Gate):
     """One expert with weight 1. Raises ConfigError for K > 1."""
 
     hard = True
@@ -30,7 +39,7 @@ class NoGate(nn.Module):
         return latent_BZ.new_ones(len(latent_BZ), 1)
 
 
-class SoftmaxGate(nn.Module):
+class SoftmaxGate(Gate):
     """a = softmax(V z + v_0), the gate of MoG. Parameters: K (Z + 1), Xavier normal, biases 0."""
 
     hard = False
@@ -47,7 +56,7 @@ class SoftmaxGate(nn.Module):
         return self.logits(latent_BZ).softmax(dim=1)
 
 
-class TreeGate(nn.Module):
+class TreeGate(Gate):
     r"""A complete binary tree of soft splits, the gate of HMoG: K leaves, K - 1 nodes.
 
     Node m sends \sigma_m(z) = sigmoid(v_m z + v_m0) of its density to its left child 2m + 1 and the rest to its right

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mixgan_cli.errors import ConfigError
+from mixgan_cli.models.experts import Experts
+from mixgan_cli.models.gates import Gate
 
 
 class Fakes(NamedTuple):
@@ -18,10 +20,15 @@ class Fakes(NamedTuple):
 
 
 class Generator(nn.Module):
-    r"""x = trunk(\sum_i a_i(z) G_i(z)): the experts' hidden vectors are mixed, then the trunk, shared by all, runs once."""
+    r"""x = trunk(\sum_i a_i(z) G_i(z)): the experts' hidden vectors are mixed, then the shared trunk runs once."""
 
     def __init__(
-        self, gate: nn.Module, experts: nn.Module, trunk: nn.Module, latent_size: int, prior: Literal["normal", "uniform"]
+        self,
+        gate: Gate,
+        experts: Experts,
+        trunk: nn.Module,
+        latent_size: int,
+        prior: Literal["normal", "uniform"],
     ) -> None:
         super().__init__()
         self.gate, self.experts, self.trunk = gate, experts, trunk
@@ -30,7 +37,7 @@ class Generator(nn.Module):
     @property
     def k(self) -> int:
         """The number of experts."""
-        return self.gate.k  # type: ignore[return-value]
+        return self.gate.k
 
     @property
     def device(self) -> torch.device:
@@ -38,7 +45,7 @@ class Generator(nn.Module):
         return next(self.parameters()).device
 
     def latents(self, n: int, device: torch.device | str | None = None) -> Tensor:
-        """Draw latents [n, Z] from the prior, with torch's current random state, on the generator's device or another."""
+        """Draw latents [n, Z] from the prior with torch's random state, on the generator's device or another."""
         device = self.device if device is None else device
         if self.prior == "uniform":
             return torch.rand(n, self.latent_size, device=device) * 2 - 1

@@ -25,7 +25,7 @@ class Sampler(nn.Module):
     @property
     def hard(self) -> bool:
         """Whether each sample is one expert's alone."""
-        return self.generator.gate.hard  # type: ignore[return-value]
+        return self.generator.gate.hard
 
     def sample(self, n: int, seed: int = 0, expert: int | None = None, batch: int = 256) -> Tensor:
         """Return n samples: images uint8 [n, C, H, W], or points float32 [n, D]; on the CPU.

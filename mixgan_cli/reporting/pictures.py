@@ -30,9 +30,10 @@ def write_scatter(path: Path, fake_N2: Tensor, real_M2: Tensor, expert_N: Tensor
 
     figure = Figure(figsize=(5, 5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    axes.scatter(*real_M2.T, s=4, color="0.75", label="real", rasterized=True)
+    axes.scatter(real_M2[:, 0], real_M2[:, 1], s=4, color="0.75", label="real", rasterized=True)
     for expert in expert_N.unique().tolist():
-        axes.scatter(*fake_N2[expert_N == expert].T, s=4, color=f"C{expert % 10}", label=f"expert {expert}")
+        x, y = fake_N2[expert_N == expert].T
+        axes.scatter(x, y, s=4, color=f"C{expert % 10}", label=f"expert {expert}")
     margin = 1.15 * real_M2.abs().max().item()
     axes.set(xlim=(-margin, margin), ylim=(-margin, margin), aspect="equal", title=title)
     axes.legend(loc="upper right", fontsize="x-small", markerscale=2)

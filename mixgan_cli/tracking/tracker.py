@@ -49,7 +49,7 @@ class Tracker:
         self._each(lambda sink: sink.start(run))
 
     def record(self, record: Mapping[str, Any]) -> None:
-        """Log scalars: step, nimg, seconds, …"""
+        """Log scalars: step, nimg, seconds and what there is to tell."""
         self._each(lambda sink: sink.record(record))
 
     def image(self, name: str, path: Path, nimg: int) -> None:

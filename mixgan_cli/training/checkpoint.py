@@ -12,6 +12,7 @@ import torch
 from mixgan_cli.errors import RunError
 from mixgan_cli.files import replacing
 from mixgan_cli.models.build import Networks
+from mixgan_cli.models.generator import Generator
 from mixgan_cli.runs import differences
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.phases import Phase
@@ -41,7 +42,7 @@ class State:
     """All that changes while a run trains. Random numbers and data order are functions of the step: not in here."""
 
     networks: Networks
-    ema: MovingAverage
+    ema: MovingAverage[Generator]
     phases: Sequence[Phase]
     progress: Progress
     config: Mapping[str, Any]

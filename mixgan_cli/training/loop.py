@@ -105,11 +105,14 @@ def _stop_unless_finite(losses: Mapping[str, float], state: State, folder: RunFo
         for name, parameter in network.named_parameters()
         if not parameter.isfinite().all()
     ]
-    weights = f"Weights no longer finite: {', '.join(broken[:5])}{'…' if len(broken) > 5 else ''}." if broken else (
-        "All weights are still finite, so the loss itself overflows."
+    weights = (
+        f"Weights no longer finite: {', '.join(broken[:5])}{'…' if len(broken) > 5 else ''}."
+        if broken
+        else "All weights are still finite, so the loss itself overflows."
     )
+    when = f"step {state.progress.step} ({state.progress.nimg} images)"
     raise TrainingStopped(
-        f"training diverged by step {state.progress.step} ({state.progress.nimg} images): not finite: {', '.join(bad)}.\n"
+        f"training diverged by {when}, not finite: {', '.join(bad)}\n"
         f"{weights} The state is in {kept}; the last good one in {folder.checkpoint('last')}, if one was saved.\n"
         "Lower objective.optimizer.*.lr, take hardware.precision=float32, or an objective with a penalty (wgan_gp)."
     )

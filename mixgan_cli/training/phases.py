@@ -27,8 +27,10 @@ class Phase(Protocol):
     optimizer: torch.optim.Optimizer
     steps: int
     """How many in a row, in each iteration."""
-    shows: int
-    """How many real images a step shows to the discriminator."""
+
+    @property
+    def shows(self) -> int:
+        """How many real images a step shows to the discriminator."""
 
     def step(self, nimg: int) -> dict[str, Tensor]:
         """Take one step, after `nimg` real images; return scalars to log, still on the device."""
@@ -36,7 +38,7 @@ class Phase(Protocol):
 
 @dataclass
 class DiscriminatorPhase:
-    """Minimises the adversarial loss plus the penalty, over the discriminator's parameters. Real and fake pass apart."""
+    """Minimises adversarial loss plus penalty, over the discriminator's parameters. Real and fake pass apart."""
 
     networks: Networks
     adversarial: Any
@@ -100,19 +102,12 @@ def build_phases(
 ) -> Sequence[Phase]:
     """Return the phases of an iteration, in order."""
     adversarial, penalty = build(objective.adversarial), build(objective.penalty)
-    optimizers = objective.optimizer
+    of_discriminator = adam(networks.discriminator, objective.optimizer.discriminator)
+    of_generator = adam(networks.generator, objective.optimizer.generator)
+    steps = objective.d_steps
     return (
-        DiscriminatorPhase(
-            networks,
-            adversarial,
-            penalty,
-            batches,
-            batch,
-            compute,
-            adam(networks.discriminator, optimizers.discriminator),
-            objective.d_steps,
-        ),
-        GeneratorPhase(networks, adversarial, batch, compute, adam(networks.generator, optimizers.generator)),
+        DiscriminatorPhase(networks, adversarial, penalty, batches, batch, compute, of_discriminator, steps),
+        GeneratorPhase(networks, adversarial, batch, compute, of_generator),
     )
 
 

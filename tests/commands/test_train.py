@@ -81,7 +81,14 @@ def test_the_log_tells_losses_speed_and_evaluations(run):
     records = lines(run)
     assert [record["nimg"] for record in records] == [40, 80, 120, 120]
     for record in records[:-1]:
-        assert {"step", "seconds", "loss/discriminator", "loss/generator", "loss/penalty", "img_per_second"} <= record.keys()
+        assert {
+            "step",
+            "seconds",
+            "loss/discriminator",
+            "loss/generator",
+            "loss/penalty",
+            "img_per_second",
+        } <= record.keys()
     assert "ms_ssim" in records[-1]
 
 
@@ -120,8 +127,8 @@ def test_seeds_differ_and_repeat(mixgan):
     assert not same(weights(first.json["run_dir"]), weights(second.json["run_dir"]))
 
 
-MODELS = [choice for choice in groups()["model"]]
-OBJECTIVES = [choice for choice in groups()["objective"]]
+MODELS = groups()["model"]
+OBJECTIVES = groups()["objective"]
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

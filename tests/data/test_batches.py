@@ -16,7 +16,7 @@ def shown(batches, nimg, batch):
 def test_an_epoch_shows_every_image_once():
     batches = PackedBatches(PACKED, seed=0, device=CPU)
     for epoch in range(3):
-        images = sum((shown(batches, N * epoch + first, 5) for first in (0, 5)), [])
+        images = shown(batches, N * epoch, 5) + shown(batches, N * epoch + 5, 5)
         assert sorted(images) == list(range(N))
 
 
@@ -28,7 +28,8 @@ def test_epochs_and_seeds_differ_in_order():
 
 def test_order_depends_on_the_image_number_alone():
     """What a resumed run, or one with another batch size, is shown is what the uninterrupted one would have been."""
-    whole = sum((shown(PackedBatches(PACKED, 0, CPU), nimg, 3) for nimg in range(0, 60, 3)), [])
+    batches = PackedBatches(PACKED, 0, CPU)
+    whole = [image for nimg in range(0, 60, 3) for image in shown(batches, nimg, 3)]
     late = PackedBatches(PACKED, 0, CPU)
     assert shown(late, 37, 23) == whole[37:60]
 

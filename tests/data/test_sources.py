@@ -72,7 +72,7 @@ def test_a_truncated_file_is_named(small_mnist, part):
 
 def test_a_missing_file_is_named(small_mnist):
     (small_mnist / "MNIST" / "raw" / "t10k-images-idx3-ubyte").unlink()
-    with pytest.raises(DataError, match="t10k-images-idx3-ubyte: there is no such file"):
+    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte: there is no such file"):
         MNIST(str(small_mnist), 28, False).load()
 
 
@@ -84,7 +84,7 @@ def test_without_files_or_network_the_way_out_is_told(tmp_path, monkeypatch):
         raise RuntimeError("no network")
 
     monkeypatch.setattr(sources.MNIST, "archive", type("MNIST", (), {"__new__": offline}))
-    with pytest.raises(DataError, match="give data.root=FOLDER"):
+    with pytest.raises(DataError, match=r"give data\.root=FOLDER"):
         MNIST(None, 28, False).load()
 
 

@@ -95,7 +95,7 @@ def test_inception_score_is_its_definition(known):
     metrics = evaluator(colours(50), *known, "evaluation.metrics=[inception_score]").measure(fake, {}).metrics
     logits = (fake.flatten(1)[:, 20:30].double() / 40).numpy()
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    p = p[np.random.RandomState(2020).permutation(200)]  # noqa: NPY002 - the generator the field's code uses
+    p = p[np.random.RandomState(2020).permutation(200)]
     scores = [np.exp((part * np.log(part / part.mean(axis=0))).sum(axis=1).mean()) for part in np.split(p, 10)]
     assert metrics["inception_score_known"] == pytest.approx(np.mean(scores), rel=1e-6)
     assert metrics["inception_score_known_std"] == pytest.approx(np.std(scores), rel=1e-5)
@@ -128,7 +128,9 @@ def test_grey_images_are_repeated_to_three_channels(known):
 def test_batch_size_does_not_matter(known):
     fake, real = colours(130), colours(130, 5)
     values = [
-        evaluator(real, *known, f"evaluation.batch={b}", "evaluation.metrics=[fid]").measure(fake, {}).metrics["fid_known"]
+        evaluator(real, *known, f"evaluation.batch={b}", "evaluation.metrics=[fid]")
+        .measure(fake, {})
+        .metrics["fid_known"]
         for b in (7, 50, 130)
     ]
     assert values == pytest.approx([values[0]] * 3, rel=1e-9)
@@ -154,7 +156,9 @@ def test_without_weights_the_reason_and_the_way_out(monkeypatch, tmp_path):
     monkeypatch.delenv("MIXGAN_WEIGHTS", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     weights.find_weights.cache_clear()
-    result = evaluator(colours(20), "evaluation.download=false", "evaluation.metrics=[fid,ms_ssim]").measure(colours(20), {})
+    result = evaluator(colours(20), "evaluation.download=false", "evaluation.metrics=[fid,ms_ssim]").measure(
+        colours(20), {}
+    )
     weights.find_weights.cache_clear()
     assert "fid" not in result.metrics and "ms_ssim" in result.metrics
     assert "evaluation.weights=FILE" in result.unavailable["fid"] and "MIXGAN_WEIGHTS" in result.unavailable["fid"]
@@ -227,8 +231,8 @@ def test_fid_768_equals_the_fidelity_command(incomplete_weights, tmp_path, data)
     settings = (f"evaluation.weights={incomplete_weights}", "evaluation.feature_layer=768", "evaluation.metrics=[fid]")
     ours = evaluator(real, *settings).measure(fake, {}).metrics["fid_768"]
     command = [
-        sys.executable, "-c", "from torch_fidelity.fidelity import main; main()", "--fid", "--cpu", "--json", "--silent",
-        "--no-cache", "--save-cpu-ram", "--feature-layer-fid", "768",
+        sys.executable, "-c", "from torch_fidelity.fidelity import main; main()", "--fid", "--cpu", "--json",
+        "--silent", "--no-cache", "--save-cpu-ram", "--feature-layer-fid", "768",
         "--feature-extractor-weights-path", incomplete_weights,
         "--input1", folder_of(tmp_path / "fake", fake), "--input2", folder_of(tmp_path / "real", real),
     ]  # fmt: skip

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -42,7 +43,7 @@ def test_the_product_form_is_the_recursion(k):
 
 def test_children_share_their_parents_density():
     levels = tree(16).levels(torch.randn(20, Z).double())
-    for parents, children in zip(levels, levels[1:], strict=False):
+    for parents, children in pairwise(levels):
         torch.testing.assert_close(children.unflatten(1, (-1, 2)).sum(dim=2), parents)
 
 
@@ -81,11 +82,11 @@ def test_initialisations_of_the_spec():
 
 @pytest.mark.parametrize("k", [3, 6, 12, 33])
 def test_a_tree_needs_a_power_of_two(k):
-    with pytest.raises(ConfigError, match=f"model.k={k}: .*power of two"):
+    with pytest.raises(ConfigError, match=rf"model\.k={k}: .*power of two"):
         TreeGate(k, Z)
 
 
 def test_no_gate_takes_one_expert():
     assert NoGate(1, Z)(torch.randn(3, Z)).tolist() == [[1.0]] * 3
-    with pytest.raises(ConfigError, match="model.k=2"):
+    with pytest.raises(ConfigError, match=r"model\.k=2"):
         NoGate(2, Z)

@@ -36,7 +36,9 @@ DEFINITIONS = {  # discriminator's loss of (real, fake), generator's loss of fak
 def test_values(name):
     loss, (of_discriminator, of_generator) = getattr(adversarial, name)(), DEFINITIONS[name]
     real, fake = 3 * torch.randn(64).double(), 3 * torch.randn(120).double()  # sizes differ: means are apart
-    assert loss.discriminator(real, fake).item() == pytest.approx(of_discriminator(real.numpy(), fake.numpy()), rel=1e-12)
+    assert loss.discriminator(real, fake).item() == pytest.approx(
+        of_discriminator(real.numpy(), fake.numpy()), rel=1e-12
+    )
     assert loss.generator(fake).item() == pytest.approx(of_generator(fake.numpy()), rel=1e-12)
 
 

@@ -82,7 +82,7 @@ def test_interpolates_are_between_real_and_fake():
     )
     (between,) = seen
     assert (between[:, 0] == between[:, 1]).all()  # one α a sample
-    assert 0 <= between.min() and between.max() <= 1
+    assert between.min() >= 0 and between.max() <= 1
     assert between.mean().item() == pytest.approx(0.5, abs=0.05)
 
 

@@ -133,6 +133,10 @@ def test_online_with_a_login_offline_without(monkeypatch, tmp_path, key, mode):
     sink.start(info(tmp_path))
     sink.record({"nimg": 5, "expert_usage": [0.25, 0.75]})
     sink.finish(None)
-    assert given["mode"] == mode and given["reinit"] == "finish_previous" and given["id"] == (tmp_path / "wandb_id").read_text()
+    assert (
+        given["mode"] == mode
+        and given["reinit"] == "finish_previous"
+        and given["id"] == (tmp_path / "wandb_id").read_text()
+    )
     assert run.logged == [{"nimg": 5, "expert_usage/0": 0.25, "expert_usage/1": 0.75}]
     assert run.exit_code == 1  # a run that failed is shown as failed

@@ -77,7 +77,9 @@ def test_wgan_gp_of_hmog_is_the_formula(double):
     torch.manual_seed(5)
     told = discriminator_phase.step(0)
     assert told["loss/penalty"].item() == pytest.approx(penalty, rel=1e-10)
-    assert told["loss/discriminator"].item() == pytest.approx(-real_score.mean() + fake_score.mean() + penalty, rel=1e-10)
+    assert told["loss/discriminator"].item() == pytest.approx(
+        -real_score.mean() + fake_score.mean() + penalty, rel=1e-10
+    )
     assert told["score/real"].item() == pytest.approx(real_score.mean(), rel=1e-10)
 
     torch.manual_seed(6)
@@ -109,7 +111,7 @@ def test_a_phase_moves_its_own_network_and_no_other(objective, mover):
 
 
 def test_a_generator_step_lowers_its_loss():
-    networks, _, (_, phase) = game("model=hmog", "objective.optimizer.generator.lr=1e-3")
+    _, _, (_, phase) = game("model=hmog", "objective.optimizer.generator.lr=1e-3")
     losses = []
     for _ in range(3):
         torch.manual_seed(0)
@@ -133,7 +135,7 @@ def test_the_generators_step_leaves_the_discriminators_gradients_alone():
 
 def test_real_and_fake_pass_apart_through_batch_norm():
     """Joined in one batch, they would be normalised together: the statistics would be of another batch."""
-    networks, real, (phase, _) = game("model=hmog", "objective=non_saturating", "model.backbone.discriminator_norm=batch")
+    networks, _, (phase, _) = game("model=hmog", "objective=non_saturating", "model.backbone.discriminator_norm=batch")
     seen = []
     networks.discriminator.body[1].register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
     phase.step(0)

@@ -1,0 +1,43 @@
+# Every target sets up what it needs. `make` alone lists them.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.installed ## a virtual environment with the tested versions (constraints.txt)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+quickstart: setup ## train a hierarchical mixture of generators on real digits, evaluate it, draw samples
+	$(BIN)/mixgan train
+
+train: setup ## mixgan train with any overrides: make train ARGS="model=mog data=mnist"
+	$(BIN)/mixgan train $(ARGS)
+
+test: setup ## lint, and every test of minutes
+	$(MAKE) lint
+	$(BIN)/python -m pytest -m "not integ"
+
+integ: setup ## long checks on real data: $MIXGAN_DATA and $MIXGAN_WEIGHTS say where they are
+	$(BIN)/python -m pytest -m integ
+
+lint: setup ## ruff's checks and format, and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup ## time and memory of the mixture layer beside literal ones, on the CPU
+	$(BIN)/python benchmarks/mixture.py
+
+results: setup ## Fashion-MNIST as in docs/results.md: about 45 minutes of CPU
+	$(BIN)/mixgan train experiment=fashion_mnist_cpu
+
+clean: ## what was built; runs in outputs/ stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+
+.PHONY: help setup quickstart train test integ lint bench results clean
