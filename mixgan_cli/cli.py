@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mixgan_cli import __version__
 from mixgan_cli.composition import CompositionError, explain, groups
@@ -65,7 +65,7 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
     """Compose the command's configuration with Hydra, run it, and return its exit code."""
     command = COMMANDS[name]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so the message is ours
-    sys.argv = [f"mixgan {name}", *overrides]
+    sys.argv = [f"mixgan {name}", *sorted(overrides, key=lambda word: word not in ("-m", "--multirun"))]  # flags first
     exit_codes = [0]
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command.config)
@@ -81,6 +81,8 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
     except KeyboardInterrupt:
         log.error("mixgan %s: interrupted; the same command goes on from the last checkpoint", name)
         return 130
+    except CompositionError as error:
+        return report(error, name)
     except OSError as error:  # Hydra makes the folder of a sweep
         log.error("mixgan %s: %s: %s", name, error.filename, error.strerror)
         return 2
@@ -121,7 +123,12 @@ def command_help(name: str) -> str:
     keys, _, _ = source.partition("\nhydra:")
     lines = [f"mixgan {name}: {command.help}", "", f"  {command.example}", "", keys.strip(), ""]
     lines.append("Groups (group=choice), each a folder of conf/:")
+    used = {
+        group for default in OmegaConf.create(source).defaults if isinstance(default, DictConfig) for group in default
+    }
     for group, choices in groups().items():
+        if group.partition("/")[0] not in used:
+            continue
         lines.append(f"  {group}")
         for choice in choices:
             path = conf_dir() / group / f"{choice}.yaml"

@@ -172,6 +172,15 @@ class Run(Strict):
     paths: Paths
 
     @model_validator(mode="after")
+    def _beta_has_a_classifier(self) -> Run:
+        head = self.model.head[parts.TARGET]
+        if self.model.beta and not parts.attribute(head, "classifies_experts"):
+            raise ValueError(
+                f"model.beta={self.model.beta}: {head.rpartition('.')[2]} does not classify experts; take 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _batch_fits_length(self) -> Run:
         if self.training.nimg < self.training.batch:
             raise ValueError(
@@ -190,6 +199,7 @@ class EvaluateCommand(Strict):
     data: Part | None = None  # Hydra leaves a group out whose choice is null
     seed: NonNegativeInt | None
     to: str | None
+    trusted: tuple[str, ...]
     evaluation: Evaluation
     hardware: Hardware
 
@@ -211,6 +221,7 @@ class SampleCommand(Strict):
     expert: NonNegativeInt | None
     format: Literal["grid", "png", "npz"]
     to: str | None
+    trusted: tuple[str, ...]
     batch: PositiveInt
     hardware: Hardware
 

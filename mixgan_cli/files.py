@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mixgan_cli.errors import RunError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -22,6 +24,15 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def refusing(key: str) -> Iterator[None]:
+    """Turn a path that cannot be written into the user's error, `key` being what they call it."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{key}: cannot be written ({error.strerror})") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -29,6 +29,10 @@ class Compute:
         memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
         return network.to(self.device).to(memory_format=memory_format)
 
+    def said_in(self, hardware: Hardware) -> Hardware:
+        """Return the group with `precision` as it is here: it changes the result, so it belongs to a run's identity."""
+        return hardware.model_copy(update={"precision": "bf16" if self.bf16 else "float32"})
+
     def describe(self) -> dict[str, str | int | bool]:
         """Say what it is, for environment.json."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"

@@ -7,7 +7,7 @@ type in it is still caught before anything is built.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, get_type_hints
 
@@ -22,9 +22,16 @@ TARGET = "_target_"
 def build(part: Mapping[str, Any], **given: Any) -> Any:
     """Make the object a part names. `given` are the arguments the configuration does not know (sizes, K, …)."""
     target = _target(part[TARGET])
-    accepted = inspect.signature(target).parameters
-    wanted = {name: value for name, value in given.items() if name in accepted}
-    return target(**{name: value for name, value in part.items() if name != TARGET}, **wanted)
+    signature = inspect.signature(target)
+    arguments = {name: value for name, value in part.items() if name != TARGET}
+    wanted = {name: value for name, value in given.items() if name in signature.parameters}
+    for name in arguments.keys() & wanted.keys():
+        raise ConfigError(f"{target.__name__}.{name}={arguments[name]!r}: the program sets this itself. Leave it out")
+    try:
+        signature.bind(**arguments, **wanted)
+    except TypeError as error:
+        raise ConfigError(f"{target.__name__}: {error}. Give it in the part's YAML") from error
+    return target(**arguments, **wanted)
 
 
 def check(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,6 +56,27 @@ def check(part: Mapping[str, Any]) -> dict[str, Any]:
             )
         checked[name] = _in_type(name, value, hints.get(name, Any))
     return checked
+
+
+def attribute(target: str, name: str) -> Any:
+    """Return what the class a part names says of itself; None where it says nothing."""
+    return getattr(_target(target), name, None)
+
+
+def trust(config: Any, packages: Iterable[str] = ()) -> None:
+    """Refuse a configuration from a file that names anything but mixgan's own parts, or those of `packages`.
+
+    Whoever wrote the file could otherwise have any function called.
+
+    Raises:
+        ConfigError: naming the target, and how to allow it.
+    """
+    if isinstance(config, Mapping):
+        target = config.get(TARGET)
+        if target is not None and str(target).partition(".")[0] not in {"mixgan_cli", *packages}:
+            raise ConfigError(f"{TARGET}: {target} is not a part of mixgan. If you trust the file: trusted=[PACKAGE]")
+        for value in config.values():
+            trust(value, packages)
 
 
 @lru_cache

@@ -19,14 +19,13 @@ from omegaconf import OmegaConf
 from mixgan_cli import __version__
 from mixgan_cli.config import Run
 from mixgan_cli.errors import RunError
-from mixgan_cli.files import write_json, write_text
+from mixgan_cli.files import refusing, write_json, write_text
 
 NOT_IDENTITY = frozenset(
     {
         "force",
         "logger",
         "paths",
-        "data.root",
         "hardware.device",
         "hardware.threads",
         "hardware.channels_last",
@@ -86,11 +85,6 @@ class RunFolder:
         return self.path / "samples"
 
     @property
-    def figures(self) -> Path:
-        """What the run learned."""
-        return self.path / "figures"
-
-    @property
     def done(self) -> bool:
         """Whether the run and its evaluation finished."""
         return (self.path / "DONE").is_file()
@@ -120,7 +114,6 @@ class RunFolder:
 
     def mark_done(self) -> None:
         """Say that all is written. The last file of a run."""
-        (self.path / "FAILED").unlink(missing_ok=True)
         write_text(self.path / "DONE", time.strftime("%Y-%m-%dT%H:%M:%S%z\n"))
 
     def mark_failed(self, error: BaseException) -> None:
@@ -152,22 +145,19 @@ def open_run(run: Run) -> OpenRun:
     base = Path(run.paths.run or Path(run.paths.outputs) / name_of(run))
     folder = next(c for c in _candidates(base) if not (run.force and RunFolder(c).done))
     opened = RunFolder(folder)
-    try:
+    with refusing(f"paths.outputs: {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         if opened.done:
             _refuse_other(opened, run)
             return OpenRun(opened, None)
         lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise RunError(
-            f"{folder}: cannot be written ({error.strerror}). Set paths.outputs to a folder that can"
-        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise RunError(f"{folder}: another process is at work on this run") from error
     if opened.config.is_file():
         _refuse_other(opened, run)
+        (folder / "FAILED").unlink(missing_ok=True)  # of an earlier try
     else:
         write_text(opened.config, OmegaConf.to_yaml(OmegaConf.create(run.model_dump(mode="json"))))
     return OpenRun(opened, lock)
@@ -236,8 +226,11 @@ def _excluded(key: str) -> bool:
 
 
 def _git() -> dict[str, Any]:
+    here = Path(__file__).parents[1]
+    if not (here / ".git").exists():  # installed: a repository around site-packages is not ours
+        return {"git_commit": None, "git_dirty": None}
+
     def ask(*arguments: str) -> str | None:
-        here = Path(__file__).parent
         asked = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=False)
         return asked.stdout.strip() if asked.returncode == 0 else None
 

@@ -26,7 +26,11 @@ WRONG = {
     "model.beta=-1": "model.beta=-1: Input should be greater than or equal to 0",
     "+model.foo=1": "model.foo: there is no such key",
     "+model.gate.temperature=1": "model.gate.temperature: TreeGate takes no such key",
-    "model.head.init_std=wide": "model.head.init_std='wide': Input should be a valid number",
+    "model.backbone.init_std=wide": "model.backbone.init_std='wide': Input should be a valid number",
+    "model.beta=0.1": "model.beta=0.1: ScoreHead does not classify experts",
+    "+model.gate.k=4": "TreeGate.k=4: the program sets this itself",
+    "~data.size": "Digits: missing a required argument: 'size'",
+    "evaluation.extractor=inception-v3": "Did you mean 'inception-v3-compat'",
     "objective.penalty.norm=image": "objective.penalty.norm='image': Input should be 'sample' or 'pixel'",
     "model.latent.distribution=cauchy": "Input should be 'normal' or 'uniform'",
     "evaluation.metrics=[fdi]": "Input should be 'fid', 'inception_score'",
@@ -72,6 +76,10 @@ def test_the_objective_follows_the_model_unless_told_otherwise():
 def test_points_bring_their_backbone():
     assert composed("data=ring").model.backbone["_target_"].endswith("MLP")
     assert composed("data=ring", "model=mog").evaluation.metrics == ("modes", "knn", "mixture")
+
+
+def test_an_explicit_evaluation_is_kept_for_points():
+    assert composed("data=ring", "evaluation=none").evaluation.metrics == ()
 
 
 def test_every_yaml_says_in_its_first_line_what_it_is():
@@ -137,5 +145,5 @@ def test_a_part_from_the_users_own_folder(mixgan, tmp_path, monkeypatch):
     arguments = ["--config-dir", str(tmp_path / "my_conf"), "model/gate=flat", "model.k=3", *TINY]
     outcome = mixgan("train", *arguments)
     assert outcome.code == 0, outcome.err
-    assert outcome.json["expert_usage"] == pytest.approx([1 / 3] * 3)
+    assert outcome.json["metrics"]["expert_usage"] == pytest.approx([1 / 3] * 3)
     assert Path(outcome.json["run_dir"], "DONE").is_file()

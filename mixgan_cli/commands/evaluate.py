@@ -7,21 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from mixgan_cli import hardware
 from mixgan_cli.config import EvaluateCommand, Run, parse
 from mixgan_cli.data.dataset import Source
 from mixgan_cli.data.images import ImageFiles, read_images
 from mixgan_cli.data.packed import Packed
-from mixgan_cli.data.sources import as_images, read_array
+from mixgan_cli.data.sources import as_images, in_channels, read_array
 from mixgan_cli.evaluation.evaluate import Evaluator, Reals, Result
 from mixgan_cli.evaluation.reals import reals_of
-from mixgan_cli.files import write_json
+from mixgan_cli.files import refusing, write_json
 from mixgan_cli.hardware import Compute
 from mixgan_cli.models.build import build_networks
 from mixgan_cli.models.generator import Generator
 from mixgan_cli.models.sampler import Sampler
-from mixgan_cli.parts import build
+from mixgan_cli.parts import build, trust
 from mixgan_cli.randomness import permutation
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.training.checkpoint import read_state
@@ -44,14 +45,17 @@ def run(config: DictConfig) -> dict[str, Any]:
         "protocol": dict(result.protocol),
     }
     if settings.to:
-        write_json(Path(settings.to), told)
+        with refusing(f"to={settings.to}"):
+            write_json(Path(settings.to), told)
     return told
 
 
 def _of_run(settings: EvaluateCommand, compute: Compute) -> Result:
     assert settings.run is not None
     folder = RunFolder(Path(settings.run))
-    trained: Run = parse(folder.read_config(), Run)
+    stored = folder.read_config()
+    trust(stored, settings.trusted)
+    trained: Run = parse(stored, Run)
     state = read_state(folder.checkpoint(settings.checkpoint))
     source: Source = build(trained.data if settings.data is None else settings.data)
     generator = _generator(trained, build(trained.data), state, settings.evaluation.ema, compute)
@@ -70,9 +74,9 @@ def _of_images(settings: EvaluateCommand, compute: Compute) -> Result:
     if reals is None:
         assert source is not None
         reals = reals_of(source, source.load(), settings.evaluation)
-    images = _shuffled(read_path(settings.images, channels), settings.evaluation.seed)
-    evaluator = Evaluator(settings.evaluation, reals, compute.device)
-    return evaluator.measure(images.images_NCHW, {"fakes": images.describe()})
+    images = read_path(settings.images, "images", channels)
+    shuffled = _shuffled(images, settings.evaluation.seed)
+    return Evaluator(settings.evaluation, reals, compute.device).measure(shuffled, {"fakes": images.describe()})
 
 
 def _generator(trained: Run, source: Source, state: dict[str, Any], ema: bool, compute: Compute) -> Generator:
@@ -85,24 +89,22 @@ def _generator(trained: Run, source: Source, state: dict[str, Any], ema: bool, c
 def _reference(settings: EvaluateCommand, channels: int) -> Reals | None:
     if settings.reference is None:
         return None
-    images = read_path(settings.reference, channels)
-    chosen = _shuffled(images, settings.evaluation.seed).images_NCHW[: settings.evaluation.n_real]
+    images = read_path(settings.reference, "reference", channels)
+    chosen = _shuffled(images, settings.evaluation.seed)[: settings.evaluation.n_real]
     return Reals(chosen, {"reference": images.describe()})
 
 
-def read_path(path: str, channels: int) -> Packed:
-    """Return the images of a folder, zip, .npy or .npz, at the size they have.
+def read_path(path: str, key: str, channels: int) -> Packed:
+    """Return the images of a folder, zip, .npy or .npz, at the size they have; `key` is what the user calls it.
 
     Raises:
         DataError: they cannot be read, or have different sizes.
     """
     if Path(path).suffix in (".npy", ".npz"):
-        images = as_images(read_array(Path(path), "images"), path)
-        if images.shape[1] != channels:
-            images = images.expand(-1, channels, -1, -1) if images.shape[1] == 1 else images[:, :channels]
+        images = in_channels(as_images(read_array(Path(path), "images"), path), channels)
         return Packed(images, None, f"{Path(path).name}, as they are")
-    return read_images(ImageFiles(Path(path)), None, "none", channels, labels=False, skip_corrupt=False)
+    return read_images(ImageFiles(Path(path), key), None, "none", channels, labels=False, skip_corrupt=False)
 
 
-def _shuffled(images: Packed, seed: int) -> Packed:
-    return images.take(permutation(len(images), "shuffle", seed))
+def _shuffled(images: Packed, seed: int) -> Tensor:
+    return images.images_NCHW[permutation(len(images), "shuffle", seed)]

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from mixgan_cli import hardware
 from mixgan_cli.config import SampleCommand, parse
-from mixgan_cli.errors import ConfigError
-from mixgan_cli.files import replacing
+from mixgan_cli.errors import ConfigError, RunError
+from mixgan_cli.files import refusing, replacing
 from mixgan_cli.models.load import load
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.pictures import write_grid, write_scatter
@@ -24,10 +24,11 @@ def run(config: DictConfig) -> dict[str, Any]:
     """Draw samples, write them, and return where they are."""
     settings: SampleCommand = parse(config, SampleCommand)
     compute = hardware.resolve(settings.hardware)
-    sampler = load(settings.run)
+    sampler = load(settings.run, settings.trusted)
     compute.place(sampler)
     samples = sampler.sample(settings.n, settings.seed, settings.expert, settings.batch)
-    to = _write(settings, sampler, samples)
+    with refusing(f"to={settings.to}"):
+        to = _write(settings, sampler, samples)
     return {"to": str(to), "n": len(samples), "seed": settings.seed, "expert": settings.expert}
 
 
@@ -43,6 +44,8 @@ def _write(settings: SampleCommand, sampler: Sampler, samples: Tensor) -> Path:
     elif settings.format == "png":
         to = Path(settings.to or beside / name)
         _need_images(samples, "png")
+        if to.is_dir() and any(to.iterdir()):
+            raise RunError(f"to={to}: there are files in it already; other samples among these would mislead")
         to.mkdir(parents=True, exist_ok=True)
         for number, image in enumerate(_channels_last(samples)):
             Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(to / f"{number:06d}.png")
@@ -50,7 +53,7 @@ def _write(settings: SampleCommand, sampler: Sampler, samples: Tensor) -> Path:
         to = Path(settings.to or beside / f"{name}.png")
         if samples.dim() == 2:
             weights_BK = sampler.draw(settings.n, settings.seed, settings.expert).weights_BK
-            write_scatter(to, samples, samples, weights_BK.argmax(dim=1), name)
+            write_scatter(to, samples, None, weights_BK.argmax(dim=1), name)
         else:
             write_grid(to, samples, columns=math.ceil(math.sqrt(len(samples))))
     return to

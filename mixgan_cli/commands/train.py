@@ -14,7 +14,8 @@ from mixgan_cli import hardware
 from mixgan_cli.config import Run, parse
 from mixgan_cli.data.dataset import Dataset, Source
 from mixgan_cli.errors import DataError
-from mixgan_cli.evaluation.evaluate import Evaluator, Result, ranking
+from mixgan_cli.evaluation.evaluate import Evaluator, Result, deciding
+from mixgan_cli.evaluation.fidelity import check_extractor
 from mixgan_cli.evaluation.reals import reals_of
 from mixgan_cli.files import write_json
 from mixgan_cli.models.build import build_networks, parameter_counts
@@ -23,7 +24,7 @@ from mixgan_cli.models.load import save_generator
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.parts import build
 from mixgan_cli.randomness import seeded
-from mixgan_cli.reporting.pictures import most_used, write_grid, write_scatter
+from mixgan_cli.reporting.pictures import write_grid, write_scatter
 from mixgan_cli.runs import RunFolder, hash_of, open_run, write_environment
 from mixgan_cli.tracking.jsonl import JsonlSink
 from mixgan_cli.tracking.progress import ProgressBar
@@ -40,6 +41,8 @@ def run(config: DictConfig) -> dict[str, Any]:
     """Train, evaluate, and return the run's folder with its metrics."""
     settings: Run = parse(config, Run)
     compute = hardware.resolve(settings.hardware)
+    settings = settings.model_copy(update={"hardware": compute.said_in(settings.hardware)})
+    check_extractor(settings.evaluation.extractor)  # now, not after hours of training
     source: Source = build(settings.data)
     with seeded("networks", settings.seed):  # on the CPU, so that every device begins with the same weights
         networks = build_networks(settings.model, source.shape)
@@ -47,8 +50,10 @@ def run(config: DictConfig) -> dict[str, Any]:
     opened = open_run(settings)
     folder = opened.folder
     if opened.folder.done:
-        log.info("%s: this run is finished; its results (force=true starts over beside it):", folder.path)
-        return _told(folder, folder.read_results()["metrics"])
+        log.info("%s: this run is finished (force=true starts over beside it)", folder.path)
+        if folder.read_results()["unavailable"]:
+            log.info("to measure what was unavailable: mixgan evaluate run=%s", folder.path)
+        return _told(folder)
     try:
         dataset = source.load()
         _enough(dataset, settings)
@@ -66,6 +71,7 @@ def run(config: DictConfig) -> dict[str, Any]:
             ),
             Progress(),
             settings.model_dump(mode="json"),
+            dataset.describe(),
         )
         if folder.checkpoint("last").is_file():
             state.load(folder.checkpoint("last"))
@@ -73,7 +79,8 @@ def run(config: DictConfig) -> dict[str, Any]:
         else:
             log.info("%s: begins", folder.path)
         write_environment(folder, compute.describe())
-        return _told(folder, _trained(settings, source, dataset, state, folder, compute.device))
+        _train_and_evaluate(settings, source, dataset, state, folder, compute.device)
+        return _told(folder)
     except BaseException as error:
         folder.mark_failed(error)
         raise
@@ -81,10 +88,10 @@ def run(config: DictConfig) -> dict[str, Any]:
         opened.close()
 
 
-def _trained(
+def _train_and_evaluate(
     settings: Run, source: Source, dataset: Dataset, state: State, folder: RunFolder, device: torch.device
-) -> dict[str, Any]:
-    """Train to the end, evaluate, and write all there is to write; return the metrics."""
+) -> None:
+    """Train to the end, evaluate, and write all there is to write."""
     chosen: Generator = state.ema.average if settings.evaluation.ema else state.networks.generator
     sampler = Sampler(chosen)
     evaluator = Evaluator(settings.evaluation, reals_of(source, dataset, settings.evaluation), device)
@@ -116,7 +123,6 @@ def _trained(
     except BaseException:
         tracker.finish(None)
         raise
-    return result.metrics
 
 
 def draw_samples(path: Path, sampler: Sampler, evaluator: Evaluator, seed: int) -> Path:
@@ -124,7 +130,7 @@ def draw_samples(path: Path, sampler: Sampler, evaluator: Evaluator, seed: int) 
     reals = evaluator.reals.samples
     if reals.dim() == 2:
         fakes = sampler.draw(2000, seed)
-        write_scatter(path, fakes.samples, reals[:2000], most_used(fakes.weights_BK), path.stem)
+        write_scatter(path, fakes.samples, reals[:2000], fakes.weights_BK.argmax(dim=1), path.stem)
     elif sampler.hard and sampler.k > 1:
         rows = [sampler.sample(10, seed, expert) for expert in range(sampler.k)]
         write_grid(path, torch.cat(rows), columns=10)
@@ -154,7 +160,8 @@ def _results(settings: Run, state: State, folder: RunFolder, result: Result) -> 
 
 
 def _best(metrics: dict[str, Any], nimg: int) -> Best | None:
-    return next((Best(name, value, nimg) for name, value in ranking(metrics)), None)
+    figure = deciding(metrics)
+    return None if figure is None else Best(*figure, nimg)
 
 
 def _enough(dataset: Dataset, settings: Run) -> None:
@@ -163,5 +170,6 @@ def _enough(dataset: Dataset, settings: Run) -> None:
         raise DataError(f"training.batch={settings.training.batch}: the data set has only {n} images to train on")
 
 
-def _told(folder: RunFolder, metrics: dict[str, Any]) -> dict[str, Any]:
-    return {"run_dir": str(folder.path), **metrics}
+def _told(folder: RunFolder) -> dict[str, Any]:
+    results = folder.read_results()
+    return {"run_dir": str(folder.path), "metrics": results["metrics"], "unavailable": results["unavailable"]}

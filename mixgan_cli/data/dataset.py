@@ -22,7 +22,7 @@ class Dataset(Protocol):
         """Return the batches a run trains on."""
 
     def reals(self, n: int, seed: int) -> Tensor:
-        """Return at most n samples the networks never see: images uint8 [n, C, H, W], or points [n, D]."""
+        """Return at most n samples the networks never see, in random order: images uint8 or points [n, D]."""
 
     def describe(self) -> Mapping[str, Any]:
         """Say what a protocol says of the data."""
@@ -50,10 +50,11 @@ class ImageDataset:
         return PackedBatches(self.train, seed, device)
 
     def reals(self, n: int, seed: int) -> Tensor:
-        """Return at most n held-out images uint8 [n, C, H, W]: all, or a random choice that the seed names."""
-        if n >= len(self.held_out):
-            return self.held_out.images_NCHW
-        return self.held_out.images_NCHW[permutation(len(self.held_out), "reals", seed)[:n].sort().values]
+        """Return at most n held-out images uint8 [n, C, H, W], a choice and an order that the seed names.
+
+        The order is random because files often come by class, and MS-SSIM pairs neighbours.
+        """
+        return self.held_out.images_NCHW[permutation(len(self.held_out), "reals", seed)[:n]]
 
     def describe(self) -> dict[str, Any]:
         """Say what a protocol says of the data."""

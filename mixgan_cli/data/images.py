@@ -25,20 +25,20 @@ Crop = Literal["center", "none"] | int
 
 
 class ImageFiles:
-    """The image files below a folder, or in a zip, by name.
+    """The image files below a folder, or in a zip, by name. `key` is what the user calls the root.
 
     Raises:
         DataError: there is no such folder or zip, or no image in it.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, key: str) -> None:
+        self.root, self.key = root, key
         if not root.exists():
-            raise DataError(f"data.root={root}: there is no such folder or zip")
+            raise DataError(f"{key}={root}: there is no such folder or zip")
         if root.is_file() and not zipfile.is_zipfile(root):
-            raise DataError(f"data.root={root}: neither a folder nor a zip")
+            raise DataError(f"{key}={root}: neither a folder nor a zip")
         if not self.names:
-            raise DataError(f"data.root={root}: no images there ({', '.join(sorted(EXTENSIONS))})")
+            raise DataError(f"{key}={root}: no images there ({', '.join(sorted(EXTENSIONS))})")
 
     @cached_property
     def names(self) -> list[str]:
@@ -86,13 +86,13 @@ def read_images(
         decoded = dict(zip(files.names, pool.map(decode, files.names), strict=True))
     corrupt = {name: error for name, error in decoded.items() if isinstance(error, Exception)}
     if corrupt:
-        _report(files.root, corrupt, skip_corrupt)
+        _report(files.root, corrupt, skip_corrupt)  # raises, unless they are to be left out
     arrays = {name: array for name, array in decoded.items() if isinstance(array, np.ndarray)}
     if not arrays:
-        raise DataError(f"data.root={files.root}: not one of {len(corrupt)} images can be decoded")
+        raise DataError(f"{files.key}={files.root}: not one of {len(corrupt)} images can be decoded")
     sizes = {array.shape for array in arrays.values()}
     if len(sizes) > 1:
-        raise DataError(f"{files.root}: images of {len(sizes)} different sizes; give data.size")
+        raise DataError(f"{files.key}={files.root}: images of {len(sizes)} different sizes")
     images = torch.from_numpy(np.stack(list(arrays.values()))).permute(0, 3, 1, 2).contiguous()
     cropped = {"center": "centre crop, ", "none": ""}.get(str(crop), f"centre crop {crop} px, ")
     preprocessing = f"{cropped}{f'bilinear to {size} px' if size else 'as they are'}"
@@ -122,7 +122,7 @@ def _report(root: Path, corrupt: dict[str, Exception], skip: bool) -> None:
     more = f" and {len(corrupt) - 5} more" if len(corrupt) > 5 else ""
     if not skip:
         raise DataError(
-            f"cannot decode {named}{more}. Mend or remove it, or leave such images out: data.skip_corrupt=true"
+            f"cannot decode {named}{more}. Mend or remove it (data=folder can leave such out: data.skip_corrupt=true)"
         )
     log.warning("left out %d images that cannot be decoded: %s%s", len(corrupt), named, more)
 

@@ -78,10 +78,12 @@ class MNIST:
         places = (
             [Path(self.root)] if self.root else [Path(p) for p in (os.environ.get("MIXGAN_DATA"), cache_dir()) if p]
         )
-        for place in places:
-            for folder in (place / name / "raw", place / "raw", place):
-                if (folder / "train-images-idx3-ubyte").is_file():
-                    return folder
+        folders = [place / name / "raw" for place in places]
+        if self.root:  # a folder that was named for this set may hold the files without the set's name
+            folders += [Path(self.root) / "raw", Path(self.root)]
+        for folder in folders:
+            if (folder / "train-images-idx3-ubyte").is_file():
+                return folder
         if self.root:
             raise DataError(
                 f"data.root={self.root}: no {name} there. Expected {Path(self.root) / name / 'raw'}/*-ubyte"
@@ -146,7 +148,12 @@ class Folder:
             DataError: the folder is missing or empty, or an image is corrupt (named).
         """
         packed = read_images(
-            ImageFiles(Path(self.root)), self.size, self.crop, self.channels, self.labels, self.skip_corrupt
+            ImageFiles(Path(self.root), "data.root"),
+            self.size,
+            self.crop,
+            self.channels,
+            self.labels,
+            self.skip_corrupt,
         )
         return split_off(packed, self.held_out, self.split_seed)
 
@@ -175,6 +182,10 @@ class Arrays:
         images, preprocessing = self._images_NCHW, "as they are"
         if self.size is not None:
             images, preprocessing = resized(images, self.size)
+        if self.labels and Path(self.root).suffix != ".npz":
+            raise DataError(
+                f"data.labels=true: {self.root} holds one array; labels take an .npz with an array `labels`"
+            )
         labels = torch.from_numpy(self._array("labels").astype(np.int64)) if self.labels else None
         packed = Packed(images, labels, f"{Path(self.root).name}, {preprocessing}")
         return split_off(packed, self.held_out, self.split_seed)
@@ -220,3 +231,14 @@ def as_images(array: np.ndarray, path: str | Path) -> Tensor:
     if array.ndim != 4 or array.shape[1] not in (1, 3):
         raise DataError(f"{path}: images should be [N, H, W], [N, H, W, C] or [N, C, H, W], not {list(array.shape)}")
     return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def in_channels(images_NCHW: Tensor, channels: int) -> Tensor:
+    """Return uint8 images with 1 or 3 channels: grey repeated, or colour weighted to grey as Pillow does."""
+    if images_NCHW.shape[1] == channels:
+        return images_NCHW
+    if channels == 3:
+        return images_NCHW.expand(-1, 3, -1, -1)
+    red, green, blue = images_NCHW.int().unbind(dim=1)
+    grey = (red * 19595 + green * 38470 + blue * 7471 + (1 << 15)) >> 16  # ITU-R 601, in Pillow's fixed point
+    return grey.to(torch.uint8).unsqueeze(1)

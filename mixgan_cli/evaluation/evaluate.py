@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mixgan_cli.config import Evaluation
-from mixgan_cli.errors import DataError
+from mixgan_cli.errors import DataError, UserError
 from mixgan_cli.evaluation import fidelity, mixture
 from mixgan_cli.evaluation.modes import modes
 from mixgan_cli.evaluation.ms_ssim import mean_ms_ssim
@@ -73,9 +74,18 @@ class Evaluator:
         for name in self.evaluation.metrics:
             for metric in METRICS[name]:
                 try:
-                    metrics |= metric(comparison)
+                    computed = metric(comparison)
                 except Unavailable as error:
                     unavailable |= dict.fromkeys(error.names, error.reason)
+                    continue
+                except UserError:
+                    raise
+                except Exception as error:  # too few samples, say: one metric must not cost the others, or the run
+                    unavailable[name] = f"cannot be computed ({type(error).__name__}: {error})"
+                    continue
+                finite = {name: value for name, value in computed.items() if np.isfinite(value).all()}
+                metrics |= finite
+                unavailable |= dict.fromkeys(computed.keys() - finite.keys(), "its value is not finite")
         protocol = {
             "n_fake": len(comparison.fake),
             "n_real": len(comparison.real),
@@ -90,9 +100,12 @@ class Evaluator:
     @cached_property
     def extractor(self) -> fidelity.Extractor:
         """The network for every metric that looks at features."""
-        layers = [self.evaluation.feature_layer] if self._wants("fid", "kid", "prc") or self._knn_in_features else []
-        layers += [fidelity.logits_layer(self.evaluation.extractor)] if self._wants("inception_score") else []
-        return fidelity.Extractor(self.evaluation, layers, self.device)
+        logits = fidelity.logits_layer(self.evaluation.extractor)
+        in_features = self._wants("fid", "kid", "prc") or self._knn_in_features
+        layers = [self.evaluation.feature_layer] if in_features else []
+        return fidelity.Extractor(
+            self.evaluation, [*layers, logits] if self._wants("inception_score") else layers, self.device
+        )
 
     @cached_property
     def real_features(self) -> dict[str, Tensor]:
@@ -142,7 +155,7 @@ class _Comparison:
 
     def need_images(self, *names: str) -> None:
         if self.fake.dim() != 4:
-            raise Unavailable("is for images; the data are points", *names)
+            raise Unavailable("is for images; for points take evaluation=points", *names)
 
     @property
     def suffix(self) -> str:
@@ -197,7 +210,10 @@ def _knn(of: _Comparison) -> Metrics:
         fake, real = of.fake.flatten(1).float(), of.real.flatten(1).float()
     else:
         fake, real = of.features(of.evaluation.feature_layer, *names)
-    shares = two_sample_test(fake.to(of.evaluator.device), real.to(of.evaluator.device), of.evaluation.neighbours)
+    n = min(len(fake), len(real))  # as many of either kind, or one half each would not be the ideal
+    of.notes["neighbour_test_n"] = n
+    fake, real = fake[:n].to(of.evaluator.device), real[:n].to(of.evaluator.device)
+    shares = two_sample_test(fake, real, of.evaluation.neighbours)
     return dict(zip(names, shares, strict=True))
 
 
@@ -233,15 +249,27 @@ METRICS: Mapping[str, tuple[Callable[[_Comparison], Metrics], ...]] = {
 }
 
 
-def ranking(metrics: Metrics) -> Iterator[tuple[str, float]]:
-    """Yield (metric, figure), figures lower for better runs, the metric that ranks runs best first."""
-    fids = sorted(name for name in metrics if name.startswith("fid"))
-    yield from ((name, metrics[name]) for name in fids)
-    if "inception_score" in metrics:
-        yield "inception_score", -metrics["inception_score"]
-    if "high_quality" in metrics:
-        yield "modes_covered, high_quality", -(metrics["modes_covered"] + metrics["high_quality"])
-    if "knn_fake" in metrics:
-        yield "knn", abs(metrics["knn_fake"] - 0.5) + abs(metrics["knn_real"] - 0.5)
-    if "ms_ssim" in metrics:
-        yield "ms_ssim", abs(metrics["ms_ssim"] - metrics["ms_ssim_real"])
+RANKED_BY = ("fid", "inception_score", "kid", "high_quality", "knn_fake", "precision", "ms_ssim")
+"""Metrics by which states of a run are compared: the first that was computed counts."""
+HIGHER_IS_BETTER = ("inception_score", "high_quality", "precision")
+
+
+def deciding(metrics: Metrics) -> tuple[str, float, float] | None:
+    """Return (metric, its value, its badness) of the metric that decides which state is best; or None without one.
+
+    Badness is lower for better states: the value, its negative, or its distance from the ideal.
+    """
+    for kind in RANKED_BY:
+        for name in sorted(metrics):
+            if name.removesuffix("_std") == name and (name == kind or name.startswith(f"{kind}_")):
+                value = metrics[name]
+                return name, value, _badness(kind, value, metrics)
+    return None
+
+
+def _badness(kind: str, value: float, metrics: Metrics) -> float:
+    if kind == "knn_fake":  # half of a sample's neighbours should be fake, be it fake or real
+        return abs(value - 0.5) + abs(metrics["knn_real"] - 0.5)
+    if kind == "ms_ssim":  # as diverse as real images
+        return abs(value - metrics["ms_ssim_real"])
+    return -value if kind in HIGHER_IS_BETTER else value

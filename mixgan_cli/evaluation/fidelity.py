@@ -42,14 +42,6 @@ class Extractor:
     wanted: Sequence[str]
     device: torch.device
 
-    def __post_init__(self) -> None:
-        if self.evaluation.extractor not in FEATURE_EXTRACTORS_REGISTRY:
-            known = sorted(FEATURE_EXTRACTORS_REGISTRY)
-            raise ConfigError(
-                f"evaluation.extractor={self.evaluation.extractor}: torch-fidelity knows no such extractor."
-                f"{nearest(self.evaluation.extractor, known)} Registered: {', '.join(known)}"
-            )
-
     @cached_property
     def weights(self) -> Path | None:
         """The file of the weights, or None for an extractor that brings its own. Raises Unavailable."""
@@ -65,7 +57,10 @@ class Extractor:
         except Unavailable as error:
             return dict.fromkeys(self.wanted, str(error))
         except Exception as error:  # a damaged or foreign file; which kind of error it gives is torch's business
-            return dict.fromkeys(self.wanted, f"{self.weights}: cannot be loaded ({type(error).__name__}: {error})")
+            return dict.fromkeys(
+                self.wanted,
+                f"{self.weights or self.evaluation.extractor}: cannot be loaded ({type(error).__name__}: {error})",
+            )
         pixels = torch.arange(2 * 3 * 32 * 32, device=self.device).remainder(251).to(torch.uint8).view(2, 3, 32, 32)
         finite = {name: bool(part.isfinite().all()) for name, part in self._apply(probe, pixels).items()}
         reason = f"{self.weights}: the weights are incomplete (NaN) up to the layer {{}}: get the full file"
@@ -107,11 +102,23 @@ class Extractor:
 
     @torch.no_grad()
     def _apply(self, network: torch.nn.Module, images: Tensor) -> dict[str, Tensor]:
-        return network.convert_features_tuple_to_dict(network(images))  # type: ignore[operator]
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # float32 means float32 here
+            return network.convert_features_tuple_to_dict(network(images))  # type: ignore[operator]
+
+
+def check_extractor(extractor: str) -> None:
+    """Raise ConfigError where torch-fidelity knows no such extractor."""
+    if extractor not in FEATURE_EXTRACTORS_REGISTRY:
+        known = sorted(FEATURE_EXTRACTORS_REGISTRY)
+        raise ConfigError(
+            f"evaluation.extractor={extractor}: torch-fidelity knows no such extractor."
+            f"{nearest(extractor, known)} Registered: {', '.join(known)}"
+        )
 
 
 def logits_layer(extractor: str) -> str:
     """Return the extractor's layer for the Inception score."""
+    check_extractor(extractor)
     return FEATURE_EXTRACTORS_REGISTRY[extractor].get_default_feature_layer_for_metric("isc")
 
 

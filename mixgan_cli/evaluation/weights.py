@@ -48,8 +48,8 @@ def checksum(path: Path) -> str:
 
 
 def _existing(path: Path, named: str) -> Path:
-    files = sorted(path.glob("*inception*.pth")) if path.is_dir() else [path]
-    if not files or not files[0].is_file():
+    files = sorted(path.glob("*inception*.pth"), key=lambda file: file.name != FILE) if path.is_dir() else [path]
+    if not files or not files[0].is_file():  # first the official, complete file, then any other
         raise Unavailable(f"{named}: no Inception weights there")
     return files[0]
 
@@ -57,10 +57,10 @@ def _existing(path: Path, named: str) -> Path:
 @cache  # one try a process: a machine without a network waits once
 def _download(to: Path) -> str | None:
     """Fetch the weights; return what went wrong."""
-    to.parent.mkdir(parents=True, exist_ok=True)
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)
     try:
+        to.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(URL_INCEPTION_V3, str(to), hash_prefix=HASH_PREFIX)
     except Exception as error:  # no network, a proxy, a full disk: each means no weights
         return f"{type(error).__name__}: {error}"

@@ -1,8 +1,8 @@
 """Backbones: the part of the generator that all experts share (trunk) and the discriminator below its head (body).
 
 A backbone offers, for samples of a given shape, `hidden_size` (what the experts give), `trunk` (hidden [B, H] to
-samples), `features` (what the head takes) and `body` (samples to features). A new one is a class with these four, and
-a YAML in conf/model/backbone/.
+samples), `features` (what the head takes), `body` (samples to features), `initialise` (of a dense layer beside it) and
+`spectral_norm` (of the head too). A new one is a class with these, and a YAML in conf/model/backbone/.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
 from mixgan_cli.errors import ConfigError
+from mixgan_cli.models.initialise import he, normal
 
 Shape = tuple[int, ...]
 
@@ -53,7 +54,7 @@ class DCGAN:
         self.widths = [image_channels, *(channels * 2**level for level in range(halvings))]
         self.side = height
         self.generator_norm, self.discriminator_norm = generator_norm, discriminator_norm
-        self.spectral_norm, self.init_std = spectral_norm, init_std
+        self.spectral_norm, self.initialise = spectral_norm, normal(init_std)
         self.hidden_size = self.features = self.widths[-1] * 4 * 4
 
     def trunk(self) -> nn.Module:
@@ -83,10 +84,10 @@ class DCGAN:
         return [nn.BatchNorm2d(channels)] if self.discriminator_norm == "batch" else []
 
     def _initialised(self, network: nn.Sequential) -> nn.Sequential:
-        for layer in network.modules():
+        for layer in network:
             if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-                nn.init.normal_(layer.weight, std=self.init_std)
-                nn.init.normal_(layer.bias, std=self.init_std)  # type: ignore[arg-type]
+                assert layer.bias is not None
+                self.initialise(layer.weight, layer.bias, layer.weight[0].numel())
         return network
 
 
@@ -107,7 +108,7 @@ class MLP:
             raise ConfigError("model.backbone.discriminator_widths=[]: the discriminator needs a hidden layer")
         self.generator_widths = [*generator_widths, *shape]
         self.discriminator_widths = [*shape, *discriminator_widths]
-        self.spectral_norm = spectral_norm
+        self.spectral_norm, self.initialise = spectral_norm, he
         self.hidden_size = self.generator_widths[0]
         self.features = self.discriminator_widths[-1]
 
@@ -126,8 +127,7 @@ def _dense(widths: Sequence[int]) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
         linear = nn.Linear(inputs, outputs)
-        nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
-        nn.init.zeros_(linear.bias)
+        he(linear.weight, linear.bias, inputs)
         layers += [linear, nn.ReLU()]
     return layers
 

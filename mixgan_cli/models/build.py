@@ -31,9 +31,21 @@ def build_networks(model: Model, shape: tuple[int, ...]) -> Networks:
     """
     gate = build(model.gate, k=model.k, latent_size=model.latent.size)
     backbone = build(model.backbone, shape=shape)
-    experts = build(model.experts, k=model.k, latent_size=model.latent.size, hidden_size=backbone.hidden_size)
+    experts = build(
+        model.experts,
+        k=model.k,
+        latent_size=model.latent.size,
+        hidden_size=backbone.hidden_size,
+        initialise=backbone.initialise,
+    )
     generator = Generator(gate, experts, backbone.trunk(), model.latent.size, model.latent.distribution)
-    head = build(model.head, k=model.k, features=backbone.features, spectral_norm=backbone.spectral_norm)
+    head = build(
+        model.head,
+        k=model.k,
+        features=backbone.features,
+        initialise=backbone.initialise,
+        spectral_norm=backbone.spectral_norm,
+    )
     return Networks(generator, Discriminator(backbone.body(), head))
 
 

@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from mixgan_cli.models.initialise import Initialise
+
 
 class Experts(nn.Module):
     """What experts offer: their call, latents [B, Z] to every expert's output [B, K, H], and their mixture."""
@@ -55,12 +57,13 @@ class ConstantExperts(Experts):
 
 
 class DenseExperts(Experts):
-    """ReLU(W_i z + w_i0), the first layer of a plain DCGAN. Weights and biases ~ N(0, init_std²)."""
+    """ReLU(W_i z + w_i0), the first layer of a plain DCGAN. Initialised as the backbone's layers are."""
 
-    def __init__(self, k: int, latent_size: int, hidden_size: int, init_std: float) -> None:
+    def __init__(self, k: int, latent_size: int, hidden_size: int, initialise: Initialise) -> None:
         super().__init__()
-        self.weight_KZH = nn.Parameter(torch.randn(k, latent_size, hidden_size) * init_std)
-        self.bias_KH = nn.Parameter(torch.randn(k, hidden_size) * init_std)
+        self.weight_KZH = nn.Parameter(torch.empty(k, latent_size, hidden_size))
+        self.bias_KH = nn.Parameter(torch.empty(k, hidden_size))
+        initialise(self.weight_KZH, self.bias_KH, latent_size)
 
     def forward(self, latent_BZ: Tensor) -> Tensor:
         """Return every expert's output [B, K, H]."""

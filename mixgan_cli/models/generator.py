@@ -57,7 +57,8 @@ class Generator(nn.Module):
         Raises:
             ConfigError: there is no such expert.
         """
-        weights_BK = self.gate(latent_BZ) if expert is None else self._only(expert, latent_BZ)
+        with torch.autocast(latent_BZ.device.type, enabled=False):  # in bfloat16 the weights would not sum to 1
+            weights_BK = self.gate(latent_BZ) if expert is None else self._only(expert, latent_BZ)
         return Fakes(self.trunk(self.experts.mix(latent_BZ, weights_BK)), weights_BK)
 
     def _only(self, expert: int, latent_BZ: Tensor) -> Tensor:

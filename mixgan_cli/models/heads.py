@@ -8,15 +8,19 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
+from mixgan_cli.models.initialise import Initialise
+
 
 class ScoreHead(nn.Module):
-    """One raw number an image: a logit, or the critic's score. Weights and bias ~ N(0, init_std²)."""
+    """One raw number an image: a logit, or the critic's score. Initialised as the backbone's layers are."""
 
-    def __init__(self, features: int, init_std: float, spectral_norm: bool) -> None:
+    classifies_experts = False
+    """Whether it also says which expert made a sample; only then a diversity weight `beta` means something."""
+
+    def __init__(self, features: int, initialise: Initialise, spectral_norm: bool) -> None:
         super().__init__()
         score = nn.Linear(features, 1)
-        nn.init.normal_(score.weight, std=init_std)
-        nn.init.normal_(score.bias, std=init_std)
+        initialise(score.weight, score.bias, features)
         self.score = with_spectral_norm(score) if spectral_norm else score
 
     def forward(self, features_NF: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from mixgan_cli.files import replacing
 from mixgan_cli.models.build import build_networks
 from mixgan_cli.models.generator import Generator
 from mixgan_cli.models.sampler import Sampler
+from mixgan_cli.parts import trust
 from mixgan_cli.runs import RunFolder
 
 
@@ -27,13 +28,15 @@ def save_generator(path: Path, generator: Generator, model: Mapping[str, Any], s
         save_file(tensors, temporary, metadata={"model": json.dumps(dict(model)), "shape": json.dumps(shape)})
 
 
-def load(run_or_file: str | Path) -> Sampler:
+def load(run_or_file: str | Path, trusted: Iterable[str] = ()) -> Sampler:
     """Return a trained generator, ready to sample, on the CPU.
 
     Args:
         run_or_file: a finished run's folder, or a generator.safetensors.
+        trusted: packages besides mixgan whose classes the file may name; a file could name anything.
 
     Raises:
+        ConfigError: the file names a class of another package.
         RunError: there is no generator there, or its file is damaged.
     """
     path = Path(run_or_file)
@@ -44,10 +47,12 @@ def load(run_or_file: str | Path) -> Sampler:
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata() or {}
             state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
-        model = parse(json.loads(metadata["model"]), Model)
+        described = json.loads(metadata["model"])
         shape = tuple(json.loads(metadata["shape"]))
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise RunError(f"{path}: not a generator that mixgan wrote, or damaged ({error})") from error
+    trust(described, trusted)
+    model: Model = parse(described, Model)
     with torch.random.fork_rng():
         generator = build_networks(model, shape).generator
     generator.load_state_dict(state)

@@ -50,7 +50,7 @@ class Sampler(nn.Module):
                 made = [self.generator(latent_BZ.to(device), expert) for latent_BZ in latent_NZ.split(batch)]
         finally:
             self.generator.train(was_training)
-        samples = torch.cat([_finished(fakes.samples) for fakes in made])
+        samples = torch.cat([_finished(fakes.samples).cpu() for fakes in made])
         return Fakes(samples, torch.cat([fakes.weights_BK.float().cpu() for fakes in made]))
 
     def forward(self, latent_BZ: Tensor) -> Tensor:
@@ -59,5 +59,5 @@ class Sampler(nn.Module):
 
 
 def _finished(samples: Tensor) -> Tensor:
-    """Images as uint8, points as float32, on the CPU."""
-    return (to_uint8(samples) if samples.dim() == 4 else samples.float()).cpu()
+    """Images as uint8, points as float32."""
+    return to_uint8(samples) if samples.dim() == 4 else samples.float()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
@@ -24,23 +23,19 @@ def write_grid(path: Path, images_NCHW: Tensor, columns: int) -> None:
         picture.save(temporary, format="PNG", optimize=True)
 
 
-def write_scatter(path: Path, fake_N2: Tensor, real_M2: Tensor, expert_N: Tensor, title: str) -> None:
-    """Write generated points, coloured by the expert with the largest weight, over real ones in grey, as a PNG."""
+def write_scatter(path: Path, fake_N2: Tensor, real_M2: Tensor | None, expert_N: Tensor, title: str) -> None:
+    """Write generated points, coloured by expert, over real ones in grey where they are given, as a PNG."""
     from matplotlib.figure import Figure  # here, for it takes a second to import
 
     figure = Figure(figsize=(5, 5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    axes.scatter(real_M2[:, 0], real_M2[:, 1], s=4, color="0.75", label="real", rasterized=True)
+    if real_M2 is not None:
+        axes.scatter(real_M2[:, 0], real_M2[:, 1], s=4, color="0.75", label="real", rasterized=True)
     for expert in expert_N.unique().tolist():
         x, y = fake_N2[expert_N == expert].T
         axes.scatter(x, y, s=4, color=f"C{expert % 10}", label=f"expert {expert}")
-    margin = 1.15 * real_M2.abs().max().item()
+    margin = 1.15 * (fake_N2 if real_M2 is None else real_M2).abs().max().item()
     axes.set(xlim=(-margin, margin), ylim=(-margin, margin), aspect="equal", title=title)
     axes.legend(loc="upper right", fontsize="x-small", markerscale=2)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
-
-
-def most_used(weights_BK: Tensor) -> Tensor:
-    """Return the expert with the largest weight for each sample, [B]."""
-    return torch.argmax(weights_BK, dim=1)

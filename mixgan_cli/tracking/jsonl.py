@@ -20,7 +20,7 @@ class JsonlSink:
     def start(self, run: RunInfo) -> None:
         """Keep what was logged up to the image the run goes on from."""
         if self.path.is_file():
-            kept = [line for line in _whole_lines(self.path) if json.loads(line)["nimg"] <= run.nimg]
+            kept = [line for line in _whole_lines(self.path) if not _comes_again(json.loads(line), run)]
             write_text(self.path, "".join(f"{line}\n" for line in kept))
         self._file = self.path.open("a", encoding="utf-8")
 
@@ -35,6 +35,12 @@ class JsonlSink:
     def finish(self, summary: Mapping[str, Any] | None) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _comes_again(record: Mapping[str, Any], run: RunInfo) -> bool:
+    """Whether the resumed run will write this record anew: what lies beyond its state, and the final evaluation."""
+    final_evaluation = record["nimg"] >= run.total_nimg and "img_per_second" not in record
+    return record["nimg"] > run.nimg or final_evaluation
 
 
 def _whole_lines(path: Path) -> list[str]:

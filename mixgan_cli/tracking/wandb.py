@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,9 +66,11 @@ class WandbSink:
         self._run.summary.update(dict(summary or {}))
         self._run.finish(exit_code=0 if summary is not None else 1)
 
-    def _mode(self) -> Literal["online", "offline"]:
+    def _mode(self) -> Literal["online", "offline"] | None:
         if self.mode != "auto":
             return self.mode
+        if os.environ.get("WANDB_MODE"):
+            return None  # W&B's own variable decides
         if self._wandb.api.api_key:
             return "online"
         log.info("W&B: no login, so the run is kept offline; `wandb sync` uploads it later")

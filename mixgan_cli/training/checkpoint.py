@@ -20,10 +20,11 @@ from mixgan_cli.training.phases import Phase
 
 @dataclass
 class Best:
-    """The best evaluation so far."""
+    """The best evaluation so far, by the metric that decides. Badness is lower for better states."""
 
     metric: str
     value: float
+    badness: float
     nimg: int
 
 
@@ -46,11 +47,14 @@ class State:
     phases: Sequence[Phase]
     progress: Progress
     config: Mapping[str, Any]
+    data: Mapping[str, Any]
+    """What the data set says of itself, checksums and all."""
 
     def save(self, path: Path) -> None:
         """Write the state."""
         content = {
             "config": dict(self.config),
+            "data": dict(self.data),
             "progress": asdict(self.progress),
             "generator": self.networks.generator.state_dict(),
             "discriminator": self.networks.discriminator.state_dict(),
@@ -64,12 +68,14 @@ class State:
         """Take over a state that was saved.
 
         Raises:
-            RunError: the file is damaged, or from another configuration (the differences are listed).
+            RunError: the file is damaged, or from another configuration or other data (the differences are listed).
         """
         content = read_state(path)
-        different = differences(content["config"], self.config)
-        if different:
-            raise RunError(f"{path}: a checkpoint of another configuration:\n  " + "\n  ".join(different))
+        for what in ("config", "data"):
+            different = differences(content[what], getattr(self, what))
+            if different:
+                name = {"config": "another configuration", "data": "other data"}[what]
+                raise RunError(f"{path}: a checkpoint of {name}:\n  " + "\n  ".join(different))
         self.networks.generator.load_state_dict(content["generator"])
         self.networks.discriminator.load_state_dict(content["discriminator"])
         self.ema.average.load_state_dict(content["ema"])

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from mixgan_cli.training.statistics import Means
 Draw = Callable[[int], Path]
 """Draws the sample grid at this nimg and returns where it is."""
 Evaluate = Callable[[int], tuple[dict[str, Any], Best | None]]
-"""Measures the run at this nimg: the metrics, and the one by which runs are compared, lower being better."""
+"""Measures the run at this nimg: the metrics, and the one that decides which state is best."""
 
 
 def train(
@@ -52,11 +53,7 @@ def train(
         state.ema.update(state.networks.generator, progress.nimg, progress.nimg - before)
         progress.step += 1
         progress.seconds += time.monotonic() - began
-
-        def due(every: int | None, before: int = before) -> bool:
-            at_end = progress.nimg >= training.nimg
-            return every is not None and (at_end or progress.nimg // every > before // every)
-
+        due = partial(_due, before=before, now=progress.nimg, end=training.nimg)
         if due(training.report_nimg) or due(training.checkpoint_nimg):
             read = time.monotonic()
             losses = means.read()  # waits for the device
@@ -77,10 +74,15 @@ def train(
             last_report = (time.monotonic(), progress.nimg)  # their time is not training's
 
 
+def _due(every: int | None, before: int, now: int, end: int) -> bool:
+    """Whether a multiple of `every` images was passed, or the end."""
+    return every is not None and (now >= end or now // every > before // every)
+
+
 def keep_best(state: State, figure: Best | None, folder: RunFolder) -> None:
-    """Save the state as best.pt where this figure is the lowest so far of its metric."""
+    """Save the state as best.pt where this figure is the best so far of its metric."""
     best = state.progress.best
-    if figure is not None and (best is None or best.metric != figure.metric or figure.value < best.value):
+    if figure is not None and (best is None or best.metric != figure.metric or figure.badness < best.badness):
         state.progress.best = figure
         state.save(folder.checkpoint("best"))
 

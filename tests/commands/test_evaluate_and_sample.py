@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import mixgan_cli
-from mixgan_cli.errors import RunError
+from mixgan_cli.errors import ConfigError, RunError
 from tests.conftest import TINY
 
 SHORT = ("evaluation.download=false", "evaluation.n_fake=16", "evaluation.n_real=16", "hardware=cpu")
@@ -69,6 +71,35 @@ def test_samples_in_every_format(mixgan, run):
     files = Path(mixgan("sample", f"run={run}", "n=9", "seed=4", "format=png", "hardware=cpu").json["to"])
     for number, path in enumerate(sorted(files.glob("*.png"))):
         np.testing.assert_array_equal(np.asarray(Image.open(path)), images[number, :, :, 0])
+
+
+def test_files_that_name_foreign_code_are_refused(mixgan, run):
+    """A file could name any function; only mixgan's parts are built, and those of packages the user trusts."""
+    stored = run / "checkpoints" / "generator.safetensors"
+    with safe_open(stored, framework="pt") as opened:
+        model, shape = (json.loads(opened.metadata()[key]) for key in ("model", "shape"))
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
+    model["gate"] = {"_target_": "os.system", "command": "touch harm"}
+    save_file(tensors, "hostile.safetensors", metadata={"model": json.dumps(model), "shape": json.dumps(shape)})
+    with pytest.raises(ConfigError, match=r"os\.system is not a part of mixgan"):
+        mixgan_cli.load("hostile.safetensors")
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("mixgan_cli.models.gates.TreeGate", "os.system"))
+    outcome = mixgan("evaluate", f"run={run}", *SHORT)
+    assert outcome.code == 2 and "os.system is not a part of mixgan" in outcome.err
+    assert not Path("harm").exists()
+
+
+@pytest.mark.parametrize("form", ["grid", "npz", "png"])
+def test_places_that_cannot_be_written(mixgan, run, form):
+    outcome = mixgan("sample", f"run={run}", f"format={form}", "to=/proc/nowhere/x", "hardware=cpu")
+    assert outcome.code == 2 and "to=/proc/nowhere/x: cannot be written" in outcome.err
+
+
+def test_other_samples_are_not_mixed_in(mixgan, run):
+    assert mixgan("sample", f"run={run}", "format=png", "to=pictures", "hardware=cpu").code == 0
+    outcome = mixgan("sample", f"run={run}", "format=png", "to=pictures", "seed=1", "hardware=cpu")
+    assert outcome.code == 2 and "files in it already" in outcome.err
 
 
 def test_load_gives_a_generator(mixgan, run):

@@ -74,7 +74,7 @@ def test_a_runs_folder_holds_what_the_contract_says(mixgan, run):
 def test_stdout_ends_with_one_json_object(mixgan):
     outcome = mixgan("train", *TINY)
     assert outcome.out.count("\n") == 1
-    assert Path(outcome.json["run_dir"], "DONE").is_file() and "ms_ssim" in outcome.json
+    assert Path(outcome.json["run_dir"], "DONE").is_file() and "ms_ssim" in outcome.json["metrics"]
 
 
 def test_the_log_tells_losses_speed_and_evaluations(run):
@@ -96,7 +96,7 @@ def test_the_same_command_on_a_finished_run_prints_the_results(mixgan, run):
     before = weights(run)
     outcome = mixgan("train", *TINY)
     assert outcome.code == 0 and "this run is finished" in outcome.err
-    assert outcome.json["run_dir"] == str(run) and outcome.json["ms_ssim"] == lines(run)[-1]["ms_ssim"]
+    assert outcome.json["run_dir"] == str(run) and outcome.json["metrics"]["ms_ssim"] == lines(run)[-1]["ms_ssim"]
     assert same(weights(run), before) and len(lines(run)) == 4
     forced = mixgan("train", *TINY, "force=true")
     assert forced.json["run_dir"] == f"{run}-2" and same(weights(forced.json["run_dir"]), before)
@@ -109,8 +109,8 @@ def test_evaluation_on_the_way_and_best(mixgan):
     assert [record["nimg"] for record in evaluations] == [40, 80, 120]
     best = read_state(run_dir / "checkpoints" / "best.pt")["progress"]
     figures = [abs(r["knn_fake"] - 0.5) + abs(r["knn_real"] - 0.5) for r in evaluations]
-    assert best["best"] == {"metric": "knn", "value": pytest.approx(min(figures)), "nimg": best["nimg"]}
-    assert best["nimg"] == evaluations[figures.index(min(figures))]["nimg"]
+    assert best["best"]["metric"] == "knn_fake" and best["best"]["badness"] == pytest.approx(min(figures))
+    assert best["nimg"] == best["best"]["nimg"] == evaluations[figures.index(min(figures))]["nimg"]
 
 
 def test_evaluations_and_samples_do_not_change_the_weights(mixgan):
@@ -210,6 +210,17 @@ def test_a_checkpoint_of_another_configuration_is_refused_with_the_difference(mi
     assert "model.k: 4 there, 8 here" in outcome.err and "Traceback" not in outcome.err
 
 
+def test_data_that_changed_are_refused(mixgan, tmp_path):
+    (tmp_path / "set").mkdir()
+    settings = [*TINY, "data=folder", "data.root=set", "paths.run=here"]
+    for shade in (1, 5):
+        for number in range(40):
+            Image.new("RGB", (16, 16), (shade * number, 0, 0)).save(tmp_path / "set" / f"{number}.png")
+        outcome = mixgan("train", *settings)
+        Path("here/DONE").unlink(missing_ok=True)
+    assert outcome.code == 2 and "a checkpoint of other data" in outcome.err and "train.checksum" in outcome.err
+
+
 def test_a_damaged_checkpoint_is_told(mixgan):
     assert mixgan("train", *TINY, "paths.run=here").code == 0
     Path("here/DONE").unlink()
@@ -287,16 +298,29 @@ def test_points_train_and_draw(mixgan):
     settings = [setting for setting in TINY if not setting.startswith(("data.size", "model.backbone"))]
     outcome = mixgan("train", *settings, "data=ring")
     assert outcome.code == 0, outcome.err
-    assert 0 <= outcome.json["modes_covered"] <= 8 and "fid" not in outcome.json
+    assert 0 <= outcome.json["metrics"]["modes_covered"] <= 8 and "fid" not in outcome.json["metrics"]
     assert Image.open(sorted(Path(outcome.json["run_dir"], "samples").glob("*.png"))[-1]).size == (600, 600)
 
 
 def test_a_sweep_makes_a_run_a_job_and_goes_on_after_a_bad_one(mixgan):
     outcome = mixgan("train", "-m", *TINY, "model.k=2,3,4")
-    assert outcome.code == 2 and "model.k=3" in outcome.err
+    assert outcome.code == 2 and "model.k=3" in outcome.err and "Traceback" not in outcome.err
     told = [json.loads(line) for line in outcome.out.splitlines() if line.startswith("{")]
     assert len(told) == 2 == len({entry["run_dir"] for entry in told})
     assert all(Path(entry["run_dir"], "DONE").is_file() for entry in told)
+
+
+def test_every_job_of_a_sweep_is_its_own_wandb_run(mixgan, monkeypatch, tmp_path):
+    """For real, offline; the flag in the middle, where people put it."""
+    for variable in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    outcome = mixgan("train", *TINY, "logger=wandb", "-m", "model.k=2,4")
+    assert outcome.code == 0, outcome.err
+    folders = [Path(json.loads(line)["run_dir"]) for line in outcome.out.splitlines() if line.startswith("{")]
+    ids = {(folder / "wandb_id").read_text() for folder in folders}
+    assert len(folders) == len(ids) == 2
+    assert all(list(folder.glob("wandb/offline-run-*/*.wandb")) for folder in folders)
 
 
 def test_wandb_offline_and_a_failing_logger(mixgan, monkeypatch, tmp_path):

@@ -60,8 +60,8 @@ def test_a_zip_gives_what_the_folder_gives(pictures, tmp_path):
 
 
 def test_sixteen_bits_are_scaled_not_clipped(pictures):
-    packed = read_images(ImageFiles(pictures), 16, "center", 1, False, False)
-    names = ImageFiles(pictures).names
+    packed = read_images(ImageFiles(pictures, "data.root"), 16, "center", 1, False, False)
+    names = ImageFiles(pictures, "data.root").names
     image = packed.images_NCHW[names.index("b/deep.png")]
     assert 90 < image.float().mean() < 165 and (image == 255).float().mean() < 0.05
 
@@ -77,15 +77,15 @@ def test_crops(tmp_path):
     stripes = np.zeros((10, 30, 3), np.uint8)
     stripes[:, 10:20] = 255  # the middle third is white
     Image.fromarray(stripes).save(tmp_path / "stripes.png")
-    files = ImageFiles(tmp_path)
+    files = ImageFiles(tmp_path, "data.root")
     assert read_images(files, 10, "center", 1, False, False).images_NCHW.float().mean() == 255
     assert read_images(files, 10, 4, 1, False, False).images_NCHW.float().mean() == 255
     assert 60 < read_images(files, 10, "none", 1, False, False).images_NCHW.float().mean() < 110
 
 
 def test_labels_are_the_folders(pictures):
-    packed = read_images(ImageFiles(pictures), 16, "center", 3, labels=True, skip_corrupt=False)
-    parents = [name.rpartition("/")[0] for name in ImageFiles(pictures).names]
+    packed = read_images(ImageFiles(pictures, "data.root"), 16, "center", 3, labels=True, skip_corrupt=False)
+    parents = [name.rpartition("/")[0] for name in ImageFiles(pictures, "data.root").names]
     assert packed.labels_N.tolist() == [sorted(set(parents)).index(parent) for parent in parents]
 
 

@@ -4,10 +4,11 @@ import struct
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mixgan_cli.data import sources
 from mixgan_cli.data.points import Ring
-from mixgan_cli.data.sources import MNIST, Arrays, Digits, FashionMNIST
+from mixgan_cli.data.sources import MNIST, Arrays, Digits, FashionMNIST, in_channels
 from mixgan_cli.errors import ConfigError, DataError
 from tests.conftest import real_folder
 
@@ -93,8 +94,8 @@ def test_a_root_without_the_files(tmp_path):
         FashionMNIST(str(tmp_path), 28, False).load()
 
 
-@pytest.mark.parametrize(("source", "checksum"), [(MNIST, None), (FashionMNIST, None)])
-def test_the_real_archives(source, checksum):
+@pytest.mark.parametrize("source", [MNIST, FashionMNIST])
+def test_the_real_archives(source):
     real_folder("MIXGAN_DATA", f"{source.__name__}/raw")
     dataset = source(None, 28, True).load()
     assert dataset.train.images_NCHW.shape == (60_000, 1, 28, 28)
@@ -140,6 +141,26 @@ def test_arrays_that_cannot_be_used(tmp_path, content, message):
         _ = Arrays(str(path), "images", None, 0.5, 0, False).shape
 
 
+def test_the_environment_does_not_pass_one_set_for_another(small_mnist, monkeypatch, tmp_path):
+    monkeypatch.setenv("MIXGAN_DATA", str(small_mnist / "MNIST"))
+    monkeypatch.setenv("MIXGAN_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(DataError, match="no local copy"):
+        FashionMNIST(None, 28, False).load()
+
+
+def test_labels_of_an_array_without_labels(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((10, 8, 8), np.uint8))
+    with pytest.raises(DataError, match=r"labels take an \.npz"):
+        Arrays(str(tmp_path / "a.npy"), "images", None, 0.2, 0, labels=True).load()
+
+
+def test_grey_of_an_array_is_grey_of_a_file():
+    colour = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
+    by_pillow = [np.asarray(Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L")) for image in colour]
+    np.testing.assert_array_equal(in_channels(colour, 1)[:, 0].numpy(), by_pillow)
+    assert torch.equal(in_channels(colour[:, :1], 3), colour[:, :1].expand(-1, 3, -1, -1))
+
+
 def test_an_npz_without_that_array(tmp_path):
     np.savez(tmp_path / "a.npz", pictures=np.zeros((4, 8, 8), np.uint8))
     with pytest.raises(DataError, match="no array 'images'; there is pictures"):
@@ -177,6 +198,7 @@ def test_checksums_tell_sets_apart():
 def test_reals_are_a_repeatable_choice():
     dataset = Digits(8, False).load()
     assert torch.equal(dataset.reals(50, 1), dataset.reals(50, 1))
+    assert not torch.equal(dataset.reals(297, 1), dataset.held_out.images_NCHW)  # all of them, but in random order
     assert not torch.equal(dataset.reals(50, 1), dataset.reals(50, 2))
     assert len(dataset.reals(10_000, 1)) == 297
 

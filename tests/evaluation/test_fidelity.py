@@ -14,8 +14,8 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from mixgan_cli.data.sources import FashionMNIST, read_array
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.evaluation import fidelity, weights
-from mixgan_cli.evaluation.evaluate import Evaluator, Reals, ranking
+from mixgan_cli.evaluation import weights
+from mixgan_cli.evaluation.evaluate import Evaluator, Reals, deciding
 from mixgan_cli.evaluation.unavailable import Unavailable
 from tests.conftest import composed, real_folder
 
@@ -148,8 +148,11 @@ def test_too_few_images_for_the_splits(known):
 
 
 def test_an_unknown_extractor_is_named():
-    with pytest.raises(ConfigError, match=r"evaluation.extractor=inception-v3.*Did you mean 'inception-v3-compat'"):
-        evaluator(colours(20), "evaluation.extractor=inception-v3", "evaluation.metrics=[fid]").measure(colours(20), {})
+    for metrics in ("fid", "inception_score"):
+        with pytest.raises(ConfigError, match=r"evaluation.extractor=inception-v3.*Did you mean 'inception-v3-compat'"):
+            evaluator(colours(20), "evaluation.extractor=inception-v3", f"evaluation.metrics=[{metrics}]").measure(
+                colours(9), {}
+            )
 
 
 def test_without_weights_the_reason_and_the_way_out(monkeypatch, tmp_path):
@@ -195,9 +198,51 @@ def test_a_file_that_is_not_weights(tmp_path):
     assert "cannot be loaded" in result.unavailable["fid"]
 
 
-def test_runs_are_ranked_by_fid_first():
-    metrics = {"ms_ssim": 0.3, "ms_ssim_real": 0.2, "fid_768": 2.0, "inception_score": 5.0}
-    assert list(ranking(metrics)) == [("fid_768", 2.0), ("inception_score", -5.0), ("ms_ssim", pytest.approx(0.1))]
+RANKED = [
+    ({"ms_ssim": 0.3, "ms_ssim_real": 0.2, "fid_768": 2.0, "inception_score": 5.0}, ("fid_768", 2.0, 2.0)),
+    ({"inception_score": 5.0, "inception_score_std": 0.1, "kid": 0.1}, ("inception_score", 5.0, -5.0)),
+    ({"kid_768": 0.1, "kid_768_std": 0.05, "knn_fake": 0.9, "knn_real": 0.9}, ("kid_768", 0.1, 0.1)),
+    ({"knn_fake": 0.7, "knn_real": 0.4, "ms_ssim": 0.3, "ms_ssim_real": 0.2}, ("knn_fake", 0.7, 0.3)),
+    ({"precision": 0.8, "recall": 0.1}, ("precision", 0.8, -0.8)),
+    ({"ms_ssim": 0.3, "ms_ssim_real": 0.5}, ("ms_ssim", 0.3, 0.2)),
+]
+
+
+@pytest.mark.parametrize(("metrics", "expected"), RANKED)
+def test_the_metric_that_decides(metrics, expected):
+    name, value, badness = deciding(metrics)
+    assert (name, value) == expected[:2] and badness == pytest.approx(expected[2])
+
+
+def test_nothing_decides_where_nothing_ranks():
+    assert deciding({"gate_entropy": 1.0}) is None
+
+
+def test_neighbours_of_sets_of_unequal_size(known):
+    """With 500 fakes and 200 reals of one distribution, chance must still be one half each."""
+    result = evaluator(colours(200), *known, "evaluation.metrics=[knn]").measure(colours(500), {})
+    assert result.metrics["knn_fake"] == pytest.approx(0.5, abs=0.08)
+    assert result.metrics["knn_real"] == pytest.approx(0.5, abs=0.08)
+    assert result.protocol["neighbour_test_n"] == 200
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_too_few_images_for_a_metric_never_end_the_run(known, n):
+    settings = (*known, "evaluation.metrics=[fid,inception_score,kid,prc,ms_ssim,knn]")
+    result = evaluator(colours(n), *settings).measure(colours(n), {})
+    assert result.unavailable
+    assert all(np.isfinite(value) for value in result.metrics.values())
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch):
+    monkeypatch.delenv("MIXGAN_WEIGHTS", raising=False)
+    monkeypatch.setenv("TORCH_HOME", "/proc/nowhere")
+    weights.find_weights.cache_clear()
+    weights._download.cache_clear()
+    result = evaluator(colours(20), "evaluation.metrics=[fid]").measure(colours(20), {})
+    weights.find_weights.cache_clear()
+    weights._download.cache_clear()
+    assert "the download failed" in result.unavailable["fid"]
 
 
 @pytest.fixture
@@ -238,4 +283,3 @@ def test_fid_768_equals_the_fidelity_command(incomplete_weights, tmp_path, data)
     ]  # fmt: skip
     answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert ours == pytest.approx(json.loads(answer)["frechet_inception_distance"], rel=1e-3)
-    assert fidelity.INCEPTION == "inception-v3-compat"

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import pytorch_msssim
 import torch
@@ -33,6 +34,36 @@ def test_small_images(size):
     assert ((values > 0) & (values < 1)).all()
     torch.testing.assert_close(ms_ssim(first, first), torch.ones(4))
     torch.testing.assert_close(ms_ssim(first, second), ms_ssim(second, first))
+
+
+def by_the_formula(first, second):
+    """MS-SSIM of two grey images, a window position at a time, the window and its sigma shrinking with the image."""
+    result, x, y = 1.0, first.astype(float), second.astype(float)
+    for scale, exponent in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
+        size = min(11, *x.shape)
+        at = np.arange(size) - (size - 1) / 2
+        row = np.exp(-(at**2) / (2 * (1.5 * size / 11) ** 2))
+        window = np.outer(row, row) / np.outer(row, row).sum()
+        ssim, contrast = [], []
+        for top, left in np.ndindex(x.shape[0] - size + 1, x.shape[1] - size + 1):
+            a, b = (image[top : top + size, left : left + size] for image in (x, y))
+            mean_a, mean_b = (window * a).sum(), (window * b).sum()
+            var_a, var_b = (window * (a - mean_a) ** 2).sum(), (window * (b - mean_b) ** 2).sum()
+            covariance = (window * (a - mean_a) * (b - mean_b)).sum()
+            contrast.append((2 * covariance + 58.5225) / (var_a + var_b + 58.5225))
+            ssim.append((2 * mean_a * mean_b + 6.5025) / (mean_a**2 + mean_b**2 + 6.5025) * contrast[-1])
+        result *= max(np.mean(ssim if scale == 4 else contrast), 0) ** exponent
+        if scale < 4:
+            x, y = (image.reshape(len(image) // 2, 2, -1, 2).mean(axis=(1, 3)) for image in (x, y))
+    return result
+
+
+@pytest.mark.parametrize("size", [16, 32])
+@pytest.mark.parametrize("noise", [20.0, 120.0])
+def test_small_images_equal_the_formula(size, noise):
+    first, second = pictures(2, 1, size, noise)
+    expected = [by_the_formula(a[0].numpy(), b[0].numpy()) for a, b in zip(first, second, strict=True)]
+    np.testing.assert_allclose(ms_ssim(first, second).numpy(), expected, atol=2e-4)
 
 
 def test_constant_images_are_alike_and_noise_is_not():

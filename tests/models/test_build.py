@@ -144,6 +144,23 @@ def test_the_toy_networks():
     assert len(bare.trunk) == 0 and bare(bare.latents(3)).samples.shape == (3, 2)
 
 
+def test_toy_networks_begin_as_he_et_al():
+    generator, discriminator = networks(
+        "data=ring", "model=gan", "model.backbone.discriminator_widths=[400]", shape=(2,)
+    )
+    head = discriminator.head.score
+    assert head.weight.std().item() == pytest.approx(math.sqrt(2 / 400), rel=0.15) and not head.bias.any()
+    assert generator.experts.weight_KZH.std().item() == pytest.approx(math.sqrt(2 / 100), rel=0.1)
+
+
+def test_the_gate_keeps_full_precision_under_autocast():
+    generator, _ = networks("model.k=32")
+    with torch.autocast("cpu", torch.bfloat16):
+        samples, weights = generator(generator.latents(64))
+    assert weights.dtype == torch.float32 and samples.shape == (64, 1, 32, 32)
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(64))
+
+
 @pytest.mark.parametrize(("prior", "std"), [("normal", 1.0), ("uniform", 1 / math.sqrt(3))])
 def test_priors(prior, std):
     latents = networks(f"model.latent.distribution={prior}").generator.latents(5000)

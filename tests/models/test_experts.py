@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mixgan_cli.models.experts import ConstantExperts, DenseExperts, LinearExperts
+from mixgan_cli.models.initialise import he, normal
 
 B, K, Z, H = 5, 8, 12, 20
 
@@ -24,7 +25,7 @@ def one_by_one(experts, latent_BZ, weights_BK):
 
 
 @pytest.mark.parametrize(
-    "experts", [LinearExperts(K, Z, H), ConstantExperts(K, Z, H), DenseExperts(K, Z, H, init_std=0.5)], ids=type
+    "experts", [LinearExperts(K, Z, H), ConstantExperts(K, Z, H), DenseExperts(K, Z, H, initialise=he)], ids=type
 )
 def test_mix_is_the_weighted_sum_of_the_experts(experts):
     experts = experts.double()
@@ -51,7 +52,11 @@ def test_constant_experts_stay_in_their_convex_hull():
 
 
 def test_initialisations_of_the_spec():
-    linear, constant, dense = LinearExperts(8, 100, 512), ConstantExperts(8, 100, 512), DenseExperts(1, 100, 4096, 0.02)
+    linear, constant, dense = (
+        LinearExperts(8, 100, 512),
+        ConstantExperts(8, 100, 512),
+        DenseExperts(1, 100, 4096, normal(0.02)),
+    )
     assert linear.weight_KZH.std().item() == pytest.approx(1 / math.sqrt(100), rel=0.02)
     assert not linear.bias_KH.any()
     assert constant.constant_KH.std().item() == pytest.approx(1, rel=0.05)

@@ -74,6 +74,16 @@ def test_jsonl_on_resume_cuts_what_will_be_written_again(tmp_path):
     ]  # fmt: skip
 
 
+def test_jsonl_writes_the_final_evaluation_once(tmp_path):
+    """Killed between the final evaluation and DONE, the run evaluates again."""
+    training = [{"nimg": 50, "img_per_second": 1}, {"nimg": 50, "fid": 3}, {"nimg": 100, "img_per_second": 1}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in [*training, {"nimg": 100, "fid": 2}]))
+    sink = JsonlSink(tmp_path / "metrics.jsonl")
+    sink.start(info(tmp_path, nimg=100))
+    sink.finish({})
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == training
+
+
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
     """W&B as it is on a machine without a login."""
@@ -119,8 +129,12 @@ class FakeRun:
         self.exit_code = exit_code
 
 
-@pytest.mark.parametrize(("key", "mode"), [(None, "offline"), ("secret", "online")])
-def test_online_with_a_login_offline_without(monkeypatch, tmp_path, key, mode):
+@pytest.mark.parametrize("finished", [None, {"fid": 1.0}])
+@pytest.mark.parametrize(
+    ("key", "variable", "mode"), [(None, "", "offline"), ("secret", "", "online"), ("secret", "disabled", None)]
+)
+def test_online_with_a_login_offline_without(monkeypatch, tmp_path, key, variable, mode, finished):
+    monkeypatch.setenv("WANDB_MODE", variable)
     run, given = FakeRun(), {}
     module = types.SimpleNamespace(
         init=lambda **settings: given.update(settings) or run,
@@ -132,11 +146,15 @@ def test_online_with_a_login_offline_without(monkeypatch, tmp_path, key, mode):
     sink = WandbSink(project="p", entity="e", mode="auto", tags=[])
     sink.start(info(tmp_path))
     sink.record({"nimg": 5, "expert_usage": [0.25, 0.75]})
-    sink.finish(None)
+    sink.image("samples", tmp_path / "grid.png", 7)
+    sink.finish(finished)
     assert (
         given["mode"] == mode
         and given["reinit"] == "finish_previous"
         and given["id"] == (tmp_path / "wandb_id").read_text()
     )
-    assert run.logged == [{"nimg": 5, "expert_usage/0": 0.25, "expert_usage/1": 0.75}]
-    assert run.exit_code == 1  # a run that failed is shown as failed
+    assert given["config"] == {"seed": 0} and given["name"] == "name"
+    image = {"samples": str(tmp_path / "grid.png"), "nimg": 7}
+    assert run.logged == [{"nimg": 5, "expert_usage/0": 0.25, "expert_usage/1": 0.75}, image]
+    assert run.exit_code == (0 if finished else 1)  # a run that failed is shown as failed
+    assert run.summary == (finished or {})

@@ -1,0 +1,40 @@
+"""Every command that README and docs show is one the program understands; every link leads somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = sorted(
+    {
+        line.partition("#")[0].strip()
+        for page in PAGES
+        for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.strip()
+    }
+)
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("mixgan ")])
+def test_commands_compose(mixgan, command):
+    arguments = shlex.split(command)[1:]
+    if "-m" in arguments:  # a sweep: its first job
+        arguments = [re.sub(r"=([^\[,]*),.*", r"=\1", argument) for argument in arguments if argument != "-m"]
+    outcome = mixgan(*arguments, *([] if "--help" in arguments else ["--cfg", "job"]))
+    assert outcome.code == 0 and outcome.out, outcome.err
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if not command.startswith("mixgan")])
+def test_other_commands_are_targets_of_make(command):
+    target = re.fullmatch(r"make ([a-z-]+)( .*)?", command)
+    assert target and f"\n{target[1]}: " in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+        assert (page.parent / link).exists(), link
