@@ -34,7 +34,7 @@ lint: setup ## ruff's checks and format, and types
 bench: setup ## time and memory of the mixture layer beside literal ones, on the CPU
 	$(BIN)/python benchmarks/mixture.py
 
-results: setup ## Fashion-MNIST as in docs/results.md: about 45 minutes of CPU
+results: setup ## Fashion-MNIST as in docs/results.md: about an hour of CPU
 	$(BIN)/mixgan train experiment=fashion_mnist_cpu
 
 clean: ## what was built; runs in outputs/ stay
