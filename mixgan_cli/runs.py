@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -117,8 +118,9 @@ class RunFolder:
         write_text(self.path / "DONE", time.strftime("%Y-%m-%dT%H:%M:%S%z\n"))
 
     def mark_failed(self, error: BaseException) -> None:
-        """Keep the error."""
-        write_text(self.path / "FAILED", f"{type(error).__name__}: {error}\n")
+        """Keep the error, where anything can still be written."""
+        with suppress(OSError):
+            write_text(self.path / "FAILED", f"{type(error).__name__}: {error}\n")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from mixgan_cli.evaluation.evaluate import Evaluator, Result, deciding
 from mixgan_cli.evaluation.fidelity import check_extractor
 from mixgan_cli.evaluation.reals import reals_of
 from mixgan_cli.files import write_json
-from mixgan_cli.models.build import build_networks, parameter_counts
+from mixgan_cli.hardware import Compute
+from mixgan_cli.models.build import Networks, build_networks, parameter_counts
 from mixgan_cli.models.generator import Generator
 from mixgan_cli.models.load import save_generator
 from mixgan_cli.models.sampler import Sampler
@@ -57,22 +58,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     try:
         dataset = source.load()
         _enough(dataset, settings)
-        for network in networks:
-            compute.place(network)
-        state = State(
-            networks,
-            MovingAverage(networks.generator, settings.training.ema_half_life_nimg, settings.training.ema_ramp_up),
-            build_phases(
-                settings.objective,
-                networks,
-                dataset.batches(settings.seed, compute.device),
-                settings.training.batch,
-                compute,
-            ),
-            Progress(),
-            settings.model_dump(mode="json"),
-            dataset.describe(),
-        )
+        state = _initial_state(settings, networks, dataset, compute)
         if folder.checkpoint("last").is_file():
             state.load(folder.checkpoint("last"))
             log.info("%s: going on from %s images", folder.path, f"{state.progress.nimg:,}")
@@ -86,6 +72,20 @@ def run(config: DictConfig) -> dict[str, Any]:
         raise
     finally:
         opened.close()
+
+
+def _initial_state(settings: Run, networks: Networks, dataset: Dataset, compute: Compute) -> State:
+    for network in networks:
+        compute.place(network)
+    training, batches = settings.training, dataset.batches(settings.seed, compute.device)
+    return State(
+        networks,
+        MovingAverage(networks.generator, training.ema_half_life_nimg, training.ema_ramp_up),
+        build_phases(settings.objective, networks, batches, training.batch, compute),
+        Progress(),
+        settings.model_dump(mode="json"),
+        dataset.describe(),
+    )
 
 
 def _train_and_evaluate(
