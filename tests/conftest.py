@@ -38,6 +38,10 @@ TINY = (
 """A run on the embedded digits that takes a second."""
 
 
+ENVIRONMENT = dict(os.environ)
+"""As it was: the tests of the program hide parts of it from the program."""
+
+
 class Outcome(NamedTuple):
     """What a call of the program did."""
 
@@ -78,7 +82,7 @@ def composed(*overrides: str) -> Run:
 
 def real_folder(variable: str, name: str) -> Path:
     """Return a folder of real data or weights, or skip the test, saying what is lost."""
-    root = os.environ.get(variable)
+    root = ENVIRONMENT.get(variable)
     if not root:
         pytest.skip(f"${variable} is not set: {name} is not tested on the real files")
     path = Path(root) / name
