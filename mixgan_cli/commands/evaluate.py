@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,6 @@ from mixgan_cli.parts import build, trust
 from mixgan_cli.randomness import permutation
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.training.checkpoint import read_state
-
-log = logging.getLogger("mixgan")
 
 
 def run(config: DictConfig) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from mixgan_cli.config import SampleCommand, parse
 from mixgan_cli.errors import ConfigError, RunError
 from mixgan_cli.files import refusing, replacing
 from mixgan_cli.models.load import load
-from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.pictures import write_grid, write_scatter
 
 
@@ -26,13 +25,13 @@ def run(config: DictConfig) -> dict[str, Any]:
     compute = hardware.resolve(settings.hardware)
     sampler = load(settings.run, settings.trusted)
     compute.place(sampler)
-    samples = sampler.sample(settings.n, settings.seed, settings.expert, settings.batch)
+    fakes = sampler.draw(settings.n, settings.seed, settings.expert, settings.batch)
     with refusing(f"to={settings.to}"):
-        to = _write(settings, sampler, samples)
-    return {"to": str(to), "n": len(samples), "seed": settings.seed, "expert": settings.expert}
+        to = _write(settings, *fakes)
+    return {"to": str(to), "n": len(fakes.samples), "seed": settings.seed, "expert": settings.expert}
 
 
-def _write(settings: SampleCommand, sampler: Sampler, samples: Tensor) -> Path:
+def _write(settings: SampleCommand, samples: Tensor, weights_BK: Tensor) -> Path:
     expert = "" if settings.expert is None else f"-expert{settings.expert}"
     source = Path(settings.run)
     name = f"seed{settings.seed}{expert}-n{settings.n}"
@@ -52,7 +51,6 @@ def _write(settings: SampleCommand, sampler: Sampler, samples: Tensor) -> Path:
     else:
         to = Path(settings.to or beside / f"{name}.png")
         if samples.dim() == 2:
-            weights_BK = sampler.draw(settings.n, settings.seed, settings.expert).weights_BK
             write_scatter(to, samples, None, weights_BK.argmax(dim=1), name)
         else:
             write_grid(to, samples, columns=math.ceil(math.sqrt(len(samples))))

@@ -110,8 +110,7 @@ def _train_and_evaluate(
         result = evaluator.of(sampler)
         progress = state.progress
         if result.metrics:
-            now = {"step": progress.step, "nimg": progress.nimg, "seconds": progress.seconds}
-            tracker.record({**now, **result.metrics})
+            tracker.record({**progress.told(), **result.metrics})
         keep_best(state, _best(result.metrics, progress.nimg), folder)
         state.save(folder.checkpoint("last"))
         save_generator(folder.generator, chosen, settings.model.model_dump(mode="json"), source.shape)

@@ -147,11 +147,14 @@ class _Comparison:
 
     def features(self, layer: str, *names: str) -> tuple[Tensor, Tensor]:
         """Return (fake, real) features; or say for these metrics why there are none."""
+        self.need_layer(layer, *names)
+        return self.fake_features[layer], self.evaluator.real_features[layer]
+
+    def need_layer(self, layer: str, *names: str) -> None:
         self.need_images(*names)
         missing = self.evaluator.extractor.missing
         if layer in missing:
             raise Unavailable(missing[layer], *names)
-        return self.fake_features[layer], self.evaluator.real_features[layer]
 
     def need_images(self, *names: str) -> None:
         if self.fake.dim() != 4:
@@ -185,10 +188,11 @@ def _prc(of: _Comparison) -> Metrics:
 def _inception_score(of: _Comparison) -> Metrics:
     own = of.evaluation.extractor == fidelity.INCEPTION
     name = "inception_score" if own else f"inception_score_{of.evaluation.extractor}"
-    logits, _ = of.features(fidelity.logits_layer(of.evaluation.extractor), name)
-    if len(logits) < of.evaluation.splits:
-        raise Unavailable(f"{of.evaluation.splits} splits of {len(logits)} images: raise evaluation.n_fake", name)
-    mean, std = fidelity.inception_score(logits, of.evaluation.splits, of.evaluation.seed)
+    layer = fidelity.logits_layer(of.evaluation.extractor)
+    of.need_layer(layer, name)  # of the fakes alone: where nothing else looks at features, the reals are not passed
+    if len(of.fake) < of.evaluation.splits:
+        raise Unavailable(f"{of.evaluation.splits} splits of {len(of.fake)} images: raise evaluation.n_fake", name)
+    mean, std = fidelity.inception_score(of.fake_features[layer], of.evaluation.splits, of.evaluation.seed)
     return {name: mean, f"{name}_std": std}
 
 
@@ -261,7 +265,7 @@ def deciding(metrics: Metrics) -> tuple[str, float, float] | None:
     """
     for kind in RANKED_BY:
         for name in sorted(metrics):
-            if name.removesuffix("_std") == name and (name == kind or name.startswith(f"{kind}_")):
+            if not name.endswith("_std") and (name == kind or name.startswith(f"{kind}_")):
                 value = metrics[name]
                 return name, value, _badness(kind, value, metrics)
     return None

@@ -39,7 +39,7 @@ class WandbSink:
             name=run.name,
             id=_remembered_id(run.folder),
             resume="allow",
-            dir=str(run.folder),
+            dir=str(run.folder.resolve()),  # W&B's own process may have another current folder
             config=dict(run.config),
             reinit="finish_previous",  # by default a second job of a sweep would log into the first one's run
             settings=wandb.Settings(init_timeout=60, silent=True),

@@ -37,6 +37,10 @@ class Progress:
     seconds: float = 0.0
     best: Best | None = None
 
+    def told(self) -> dict[str, float]:
+        """Return what every record begins with."""
+        return {"step": self.step, "nimg": self.nimg, "seconds": self.seconds}
+
 
 @dataclass
 class State:

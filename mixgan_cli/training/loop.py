@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,7 @@ def train(
             tracker.image("samples", draw(progress.nimg), progress.nimg)
         if due(training.evaluate_nimg) and progress.nimg < training.nimg:
             metrics, figure = evaluate(progress.nimg)
-            tracker.record({"step": progress.step, "nimg": progress.nimg, "seconds": progress.seconds, **metrics})
+            tracker.record({**progress.told(), **metrics})
             keep_best(state, figure, folder)
         if due(training.checkpoint_nimg):
             state.save(folder.checkpoint("last"))
@@ -91,8 +90,7 @@ def _record(
     state: State, losses: Mapping[str, float], now: tuple[float, int], last_report: tuple[float, int]
 ) -> dict[str, Any]:
     rate = (now[1] - last_report[1]) / max(now[0] - last_report[0], 1e-9)
-    progress = asdict(state.progress)
-    return {name: progress[name] for name in ("step", "nimg", "seconds")} | {**losses, "img_per_second": rate}
+    return {**state.progress.told(), **losses, "img_per_second": rate}
 
 
 def _stop_unless_finite(losses: Mapping[str, float], state: State, folder: RunFolder) -> None:
