@@ -42,7 +42,12 @@ def _checked_part(value: Any) -> dict[str, Any]:
 
 
 Part = Annotated[dict[str, Any], BeforeValidator(_checked_part)]
-Metric = Literal["fid", "inception_score", "kid", "prc", "ms_ssim", "knn", "mixture", "modes"]
+Metric = Literal["fid", "inception_score", "kid", "prc", "ms_ssim", "knn", "mixture", "modes", "plane"]
+
+
+def _name(target: str) -> str:
+    """The class's own name."""
+    return target.rpartition(".")[2]
 
 
 class Strict(BaseModel):
@@ -77,22 +82,45 @@ class Adam(Strict):
     lr: PositiveFloat
     betas: tuple[NonNegativeFloat, NonNegativeFloat]
     amsgrad: bool
+    weight_decay: NonNegativeFloat
 
 
 class Optimizers(Strict):
-    """One optimiser a network."""
+    """One optimiser a network; the gate's own, and the load balance's own, where they have one."""
 
     generator: Adam
     discriminator: Adam
+    gate: Adam | None
+    balance: Adam | None
+
+
+class Classifier(Strict):
+    """How the classifier of experts learns, where the discriminator's head has one."""
+
+    weight: NonNegativeFloat
+    stop_gradient: bool
+    scale: Literal["eq2", "literal"]
 
 
 class Objective(Strict):
-    """The game: an adversarial loss, a penalty on the discriminator, and who moves how often."""
+    """The game: what is played for, who moves how often, and on how many samples."""
 
     adversarial: Part
     penalty: Part
+    classifier: Classifier
+    competition: Part | None
+    balance: Part | None
     d_steps: PositiveInt
+    fakes: Literal["shared", "per_expert"]
+    fake_weight: Literal["one", "k"]
+    reuse_latents: bool
     optimizer: Optimizers
+
+    @model_validator(mode="after")
+    def _balance_has_an_optimiser(self) -> Objective:
+        if self.balance and not (self.optimizer.gate or self.optimizer.balance):
+            raise ValueError("balance: is a step of the gate's own. Give optimizer.gate or optimizer.balance")
+        return self
 
 
 class Training(Strict):
@@ -100,6 +128,7 @@ class Training(Strict):
 
     nimg: PositiveInt
     batch: PositiveInt
+    fakes: PositiveInt | None
     report_nimg: PositiveInt
     sample_nimg: PositiveInt | None
     evaluate_nimg: PositiveInt | None
@@ -175,9 +204,42 @@ class Run(Strict):
     def _beta_has_a_classifier(self) -> Run:
         head = self.model.head[parts.TARGET]
         if self.model.beta and not parts.attribute(head, "classifies_experts"):
+            raise ValueError(f"model.beta={self.model.beta}: {_name(head)} does not classify experts; take 0")
+        return self
+
+    @model_validator(mode="after")
+    def _multiclass_takes_probabilities(self) -> Run:
+        head, adversarial = self.model.head[parts.TARGET], self.objective.adversarial[parts.TARGET]
+        if not parts.attribute(head, "needs_probabilities"):
+            return self
+        if not parts.attribute(adversarial, "probabilistic"):
             raise ValueError(
-                f"model.beta={self.model.beta}: {head.rpartition('.')[2]} does not classify experts; take 0"
+                f"objective.adversarial: {_name(head)} is one softmax over real and K experts, a probability; "
+                f"{_name(adversarial)} takes the score for something else. Take objective=madgan, non_saturating or "
+                "minimax, or model/head=classifier"
             )
+        if self.objective.classifier.stop_gradient:
+            raise ValueError(
+                f"objective.classifier.stop_gradient=true: {_name(head)} has the same logits for both. "
+                "Take false, or model/head=classifier"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gate_serves_the_objective(self) -> Run:
+        gate, objective = self.model.gate[parts.TARGET], self.objective
+        if objective.balance and not parts.attribute(gate, "learned"):
+            raise ValueError(f"objective.balance: {_name(gate)} learns nothing that could be balanced; take null")
+        if objective.optimizer.gate and not parts.attribute(gate, "learned"):
+            raise ValueError(f"objective.optimizer.gate: {_name(gate)} learns nothing; take null")
+        if objective.competition:
+            if not parts.attribute(gate, "partitions") or not self.model.gate.get("same_latents"):
+                raise ValueError(
+                    "objective.competition: compares experts at the same latents. Take model/gate=uniform with "
+                    "model.gate.same_latents=true, or objective.competition=null"
+                )
+            if self.model.k < 2:
+                raise ValueError("objective.competition: one expert has no rival; take null, or model.k=2")
         return self
 
     @model_validator(mode="after")

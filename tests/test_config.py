@@ -1,7 +1,5 @@
 """Wrong keys, types, choices and combinations: exit code 2, one message, the nearest valid names, nothing written."""
 
-from pathlib import Path
-
 import pytest
 
 from mixgan_cli import parts
@@ -75,7 +73,7 @@ def test_the_objective_follows_the_model_unless_told_otherwise():
 
 def test_points_bring_their_backbone():
     assert composed("data=ring").model.backbone["_target_"].endswith("MLP")
-    assert composed("data=ring", "model=mog").evaluation.metrics == ("modes", "knn", "mixture")
+    assert composed("data=ring", "model=mog").evaluation.metrics == ("modes", "plane", "knn", "mixture")
 
 
 def test_an_explicit_evaluation_is_kept_for_points():
@@ -93,9 +91,14 @@ CHOICES = [(group, choice) for group, choices in groups().items() for choice in 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda value: value)
 def test_every_choice_composes(group, choice):
-    needs_root = ["data.root=somewhere"] if (group, choice) in (("data", "folder"), ("data", "arrays")) else []
-    points = ["data=ring"] if choice == "mlp" else []
-    composed(f"{group}={choice}", *needs_root, *points)
+    """Beside the defaults, or with what its refusal asks for."""
+    companions = {
+        ("data", "folder"): ["data.root=somewhere"],
+        ("data", "arrays"): ["data.root=somewhere"],
+        ("model/head", "multiclass"): ["objective=madgan"],
+        ("objective", "madgan_sim"): ["model=madgan_sim"],
+    }
+    composed(f"{group}={choice}", *companions.get((group, choice), []))
 
 
 class Sized:
@@ -120,30 +123,3 @@ def test_a_class_anywhere_is_a_part():
 def test_parts_that_cannot_be(part, message):
     with pytest.raises(ConfigError, match=message):
         parts.check(part)
-
-
-def test_a_part_from_the_users_own_folder(mixgan, tmp_path, monkeypatch):
-    """One class and one YAML, in a package and a configuration folder of the user's own."""
-    package, conf = tmp_path / "mine", tmp_path / "my_conf" / "model" / "gate"
-    package.mkdir()
-    conf.mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    (package / "gates.py").write_text(
-        "import torch\n"
-        "class UniformGate(torch.nn.Module):\n"
-        "    hard = False\n"
-        "    def __init__(self, k: int, sharpness: float) -> None:\n"
-        "        super().__init__()\n"
-        "        self.k = k\n"
-        "    def forward(self, latent_BZ):\n"
-        "        return latent_BZ.new_full((len(latent_BZ), self.k), 1 / self.k)\n"
-    )
-    (conf / "flat.yaml").write_text("# Mine\n_target_: mine.gates.UniformGate\nsharpness: 1.0\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    from tests.conftest import TINY
-
-    arguments = ["--config-dir", str(tmp_path / "my_conf"), "model/gate=flat", "model.k=3", *TINY]
-    outcome = mixgan("train", *arguments)
-    assert outcome.code == 0, outcome.err
-    assert outcome.json["metrics"]["expert_usage"] == pytest.approx([1 / 3] * 3)
-    assert Path(outcome.json["run_dir"], "DONE").is_file()

@@ -1,10 +1,14 @@
-"""Every command that README and docs show is one the program understands; every link leads somewhere."""
+"""Every command that README and docs show is one the program understands; every link leads somewhere; the example of
+docs/extending.md works as it stands there.
+"""
 
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -38,3 +42,20 @@ def test_other_commands_are_targets_of_make(command):
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
         assert (page.parent / link).exists(), link
+
+
+def test_the_example_of_extending_works(mixgan, tmp_path, monkeypatch):
+    """The files of the page written to where it says, and its command run: a gate from a user's own package."""
+    page = (ROOT / "docs" / "extending.md").read_text()
+    blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", page, re.DOTALL)
+    assert [name for name, _ in blocks] == ["mine/gates.py", "my_conf/model/gate/flat.yaml"]
+    for name, content in blocks:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (command,) = re.findall(r"```text\nmixgan (.*?)\n```", page)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    outcome = mixgan(*shlex.split(command), *TINY)
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["metrics"]["expert_usage"] == pytest.approx([1 / 3] * 3)
+    assert Path(outcome.json["run_dir"], "DONE").is_file()

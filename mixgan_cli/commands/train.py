@@ -81,7 +81,9 @@ def _initial_state(settings: Run, networks: Networks, dataset: Dataset, compute:
     return State(
         networks,
         MovingAverage(networks.generator, training.ema_half_life_nimg, training.ema_ramp_up),
-        build_phases(settings.objective, networks, batches, training.batch, compute),
+        build_phases(
+            settings.objective, networks, batches, training.batch, compute, settings.model.beta, training.fakes
+        ),
         Progress(),
         settings.model_dump(mode="json"),
         dataset.describe(),

@@ -19,35 +19,45 @@ class Batches(Protocol):
         """Return the samples that follow the first `nimg` shown, [batch, …] float32 on the device."""
 
 
-class PackedBatches:
-    """A packed set, whole on the device, in an order that is a function of (seed, image number).
+class Order:
+    """The order in which a set of n is shown: a function of (seed, number of the sample) and of nothing else.
 
-    Epoch e shows the images in the permutation (seed, e); a batch may span two epochs, so no image is dropped.
+    Epoch e shows the samples in the permutation (seed, e); a batch may span two epochs, so no sample is dropped.
     """
 
-    def __init__(self, packed: Packed, seed: int, device: torch.device) -> None:
-        self.images_NCHW = packed.images_NCHW.to(device)
-        self.seed = seed
+    def __init__(self, n: int, seed: int, device: torch.device) -> None:
+        self.n, self.seed, self.device = n, seed, device
         self._orders: dict[int, Tensor] = {}
 
     def at(self, nimg: int, batch: int) -> Tensor:
-        """Return images [batch, C, H, W] in [-1, 1]."""
-        indices = [order[first:last] for order, first, last in self._pieces(nimg, batch)]
-        return to_float(self.images_NCHW[torch.cat(indices)])
+        """Return the indices [batch] of the samples that follow the first `nimg` shown, on the device."""
+        return torch.cat([order[first:last] for order, first, last in self._pieces(nimg, batch)])
 
     def _pieces(self, nimg: int, batch: int) -> list[tuple[Tensor, int, int]]:
-        """Cut the image numbers nimg … nimg + batch - 1 at the borders of epochs."""
-        n, pieces, end = len(self.images_NCHW), [], nimg + batch
+        """Cut the numbers nimg … nimg + batch - 1 at the borders of epochs."""
+        pieces, end = [], nimg + batch
         while nimg < end:
-            epoch, first = divmod(nimg, n)
-            last = min(n, first + end - nimg)
+            epoch, first = divmod(nimg, self.n)
+            last = min(self.n, first + end - nimg)
             pieces.append((self._order(epoch), first, last))
             nimg += last - first
         return pieces
 
     def _order(self, epoch: int) -> Tensor:
         if epoch not in self._orders:
-            order = permutation(len(self.images_NCHW), "order", self.seed, epoch)
+            order = permutation(self.n, "order", self.seed, epoch)
             self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
-            self._orders[epoch] = order.to(self.images_NCHW.device)
+            self._orders[epoch] = order.to(self.device)
         return self._orders[epoch]
+
+
+class PackedBatches:
+    """A packed set, whole on the device, in an order that is a function of (seed, image number)."""
+
+    def __init__(self, packed: Packed, seed: int, device: torch.device) -> None:
+        self.images_NCHW = packed.images_NCHW.to(device)
+        self.order = Order(len(packed), seed, device)
+
+    def at(self, nimg: int, batch: int) -> Tensor:
+        """Return images [batch, C, H, W] in [-1, 1]."""
+        return to_float(self.images_NCHW[self.order.at(nimg, batch)])

@@ -9,6 +9,13 @@ from functools import cached_property
 from torch import Tensor
 
 
+def checksum(samples: Tensor) -> str:
+    """Return shape and values as 16 hexadecimal digits of SHA-256: equal sets have equal checksums."""
+    digest = hashlib.sha256(str(tuple(samples.shape)).encode())
+    digest.update(samples.contiguous().numpy().data)
+    return digest.hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class Packed:
     """Images [N, C, H, W] uint8, labels [N] or None, and the preprocessing in words."""
@@ -22,10 +29,8 @@ class Packed:
 
     @cached_property
     def checksum(self) -> str:
-        """Shape and pixels as 16 hexadecimal digits of SHA-256: equal sets have equal checksums."""
-        digest = hashlib.sha256(str(tuple(self.images_NCHW.shape)).encode())
-        digest.update(self.images_NCHW.contiguous().numpy().data)
-        return digest.hexdigest()[:16]
+        """Of shape and pixels."""
+        return checksum(self.images_NCHW)
 
     def take(self, indices: Tensor) -> Packed:
         """Return the images at these indices, in this order."""

@@ -1,4 +1,4 @@
-"""Distributions in the plane: fresh points each step, no fixed set."""
+"""The papers' distributions in the plane."""
 
 from __future__ import annotations
 
@@ -7,71 +7,155 @@ import math
 import torch
 from torch import Tensor
 
+from mixgan_cli.data.plane import Plane
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.randomness import seeded
 
 
-class Ring:
-    """A mixture of equal isotropic Gaussians with means (r sin θ, r cos θ), θ = 2πi/modes (MGGAN, section 5.1).
+class Gaussians(Plane):
+    """Isotropic Gaussians of equal weight, means [M, 2] and standard deviations [M] per axis.
 
-    `variance` is per axis: the paper's covariance is 0.02·I, a standard deviation of 0.141.
+    A fixed set has as many points of each; where n is not a multiple of M, the first have one more. The window ends at
+    the first whole number five standard deviations beyond every mean, which leaves less than 2e-6 of the mass outside.
     """
 
-    shape = (2,)
-
-    def __init__(self, modes: int, radius: float, variance: float) -> None:
-        if modes < 1 or radius <= 0 or variance <= 0:
-            raise ConfigError(f"data: modes={modes}, radius={radius}, variance={variance} must all be positive")
-        angle_M = torch.arange(modes) * (2 * math.pi / modes)
-        self.means_M2 = radius * torch.stack((angle_M.sin(), angle_M.cos()), dim=1)
-        self.radius = radius
-        self.std = math.sqrt(variance)
+    def __init__(self, means_M2: Tensor, std_M: Tensor, n: int | None) -> None:
+        super().__init__(n)
+        self.means_M2, self.std_M = means_M2, std_M
+        self.window = float(math.ceil((means_M2.abs().amax(dim=1) + 5 * std_M).max().item()))
 
     @property
-    def gaussians(self) -> tuple[Tensor, float]:
-        """The modes: means [M, 2] and their common standard deviation per axis."""
-        return self.means_M2, self.std
-
-    def __repr__(self) -> str:
-        return f"Ring(modes={len(self.means_M2)}, radius={self.radius}, std={self.std:.6g})"
-
-    def load(self) -> FreshPoints:
-        """Return the distribution as a data set."""
-        return FreshPoints(self)
+    def gaussians(self) -> tuple[Tensor, Tensor]:
+        """The modes: means [M, 2] and standard deviations per axis [M]."""
+        return self.means_M2, self.std_M
 
     def draw(self, n: int, device: torch.device | str = "cpu") -> Tensor:
-        """Draw points [n, 2] with torch's current random state."""
-        means_M2 = self.means_M2.to(device)
-        mode_N = torch.randint(len(means_M2), (n,), device=device)
-        return means_M2[mode_N] + self.std * torch.randn(n, 2, device=device)
+        """Draw independent points [n, 2] with torch's current random state."""
+        return self._of_modes(torch.randint(len(self.means_M2), (n,), device=device))
+
+    def draw_set(self, n: int) -> Tensor:
+        """Draw points [n, 2], as many of each mode."""
+        return self._of_modes(torch.arange(n) % len(self.means_M2))
+
+    def _of_modes(self, mode_N: Tensor) -> Tensor:
+        device = mode_N.device
+        noise_N2 = torch.randn(len(mode_N), 2, device=device)
+        return self.means_M2.to(device)[mode_N] + self.std_M.to(device)[mode_N, None] * noise_N2
 
 
-class FreshPoints:
-    """A distribution to draw from: each batch is new, and the loop's random state says which."""
+class Ring(Gaussians):
+    """Equal Gaussians with means (r sin θ, r cos θ), θ = 2πi/modes (MGGAN, section 5.1).
 
-    def __init__(self, source: Ring) -> None:
-        self.source = source
+    `variance` is per axis: the paper's covariance is 0.02·I, a standard deviation of 0.141. The window is then 3, the
+    limit of the plots in the authors' code.
+    """
 
-    def batches(self, seed: int, device: torch.device) -> FreshBatches:
-        """Return the batches a run trains on."""
-        return FreshBatches(self.source, device)
+    def __init__(self, modes: int, radius: float, variance: float, n: int | None = None) -> None:
+        _positive(modes=modes, radius=radius, variance=variance)
+        angle_M = torch.arange(modes) * (2 * math.pi / modes)
+        means_M2 = radius * torch.stack((angle_M.sin(), angle_M.cos()), dim=1)
+        super().__init__(means_M2, torch.full((modes,), math.sqrt(variance)), n)
+        self.radius = radius
 
-    def reals(self, n: int, seed: int) -> Tensor:
-        """Return n fresh points [n, 2] for evaluation."""
-        with seeded("reals", seed):
-            return self.source.draw(n)
-
-    def describe(self) -> dict[str, object]:
-        """Say what a protocol says of the data."""
-        return {"distribution": repr(self.source)}
+    def __repr__(self) -> str:
+        return f"Ring(modes={len(self.means_M2)}, radius={self.radius}, std={self.std_M[0]:.6g})"
 
 
-class FreshBatches:
-    """Batches drawn anew each time."""
+class Grid(Gaussians):
+    """side × side equal Gaussians, their means evenly spaced on [-half_width, half_width]² (HMoG author's toy code)."""
 
-    def __init__(self, source: Ring, device: torch.device) -> None:
-        self.source, self.device = source, device
+    def __init__(self, side: int, half_width: float, std: float, n: int | None = None) -> None:
+        _positive(side=side, half_width=half_width, std=std)
+        if side < 2:
+            raise ConfigError(f"data: side={side}: a grid has two means a side or more")
+        axis = torch.linspace(-half_width, half_width, side)
+        super().__init__(torch.cartesian_prod(axis, axis), torch.full((side**2,), std), n)
+        self.side, self.half_width, self.std = side, half_width, std
 
-    def at(self, nimg: int, batch: int) -> Tensor:
-        """Return points [batch, 2]."""
-        return self.source.draw(batch, self.device)
+    def __repr__(self) -> str:
+        return f"Grid(side={self.side}, half_width={self.half_width}, std={self.std})"
+
+
+class Pair(Gaussians):
+    """A narrow Gaussian at (-offset, offset) and a wide one at (offset, -offset) (HMoG author's toy code, unbalanced).
+
+    They weigh the same; `std` is that of each. The window is 15 for the author's, the limit of his plots too.
+    """
+
+    def __init__(self, offset: float, std: tuple[float, float], n: int | None = None) -> None:
+        _positive(offset=offset, narrow=std[0], wide=std[1])
+        super().__init__(offset * torch.tensor([[-1.0, 1.0], [1.0, -1.0]]), torch.tensor(std), n)
+        self.offset, self.std = offset, tuple(std)
+
+    def __repr__(self) -> str:
+        return f"Pair(offset={self.offset}, std={self.std})"
+
+
+class RandomGMM(Gaussians):
+    """Gaussians with means in [-half_width, half_width]² and standard deviations between two, all drawn uniformly.
+
+    `mixture_seed` names the mixture, whatever the run's seed (HMoG author's toy code; there each run draws its own, and
+    either axis has a standard deviation of its own).
+    """
+
+    def __init__(
+        self,
+        components: int,
+        half_width: float,
+        std: tuple[float, float],
+        mixture_seed: int,
+        n: int | None = None,
+    ) -> None:
+        least, most = std
+        _positive(components=components, half_width=half_width, least=least, most=most)
+        if least > most:
+            raise ConfigError(f"data: std={list(std)}: the first should be the least, the second the most")
+        with seeded("mixture", mixture_seed):
+            means_M2 = half_width * (2 * torch.rand(components, 2) - 1)
+            std_M = least + (most - least) * torch.rand(components)
+        super().__init__(means_M2, std_M, n)
+        self.half_width, self.std, self.mixture_seed = half_width, tuple(std), mixture_seed
+
+    def __repr__(self) -> str:
+        return (
+            f"RandomGMM(components={len(self.means_M2)}, half_width={self.half_width}, std={self.std}, "
+            f"mixture_seed={self.mixture_seed})"
+        )
+
+
+class Spiral(Plane):
+    """(-t cos t, t sin t) plus noise from U(0, noise) on either axis, t = √u · end, u from U(0, 1) (HMoG thesis, toy).
+
+    `degrees` is the end of t. A fixed set has u evenly spaced from 0 to 1, as in the thesis. No point is outside the
+    window: 15 for the thesis's spiral, the limit of its author's plots too.
+    """
+
+    def __init__(self, degrees: float, noise: float, n: int | None = None) -> None:
+        super().__init__(n)
+        _positive(degrees=degrees)
+        if not 0 <= noise < math.inf:
+            raise ConfigError(f"data: noise={noise} must not be negative")
+        self.degrees, self.noise = degrees, noise
+        self.window = float(math.ceil(math.radians(degrees) + noise))
+
+    def __repr__(self) -> str:
+        return f"Spiral(degrees={self.degrees}, noise={self.noise})"
+
+    def draw(self, n: int, device: torch.device | str = "cpu") -> Tensor:
+        """Draw independent points [n, 2] with torch's current random state."""
+        return self._at(torch.rand(n, device=device))
+
+    def draw_set(self, n: int) -> Tensor:
+        """Draw points [n, 2], evenly along the spiral's area."""
+        return self._at(torch.linspace(0, 1, n))
+
+    def _at(self, u_N: Tensor) -> Tensor:
+        t_N = u_N.sqrt() * math.radians(self.degrees)
+        curve_N2 = torch.stack((-t_N * t_N.cos(), t_N * t_N.sin()), dim=1)
+        return curve_N2 + self.noise * torch.rand_like(curve_N2)
+
+
+def _positive(**values: float) -> None:
+    if not all(0 < value < math.inf for value in values.values()):
+        told = ", ".join(f"{name}={value}" for name, value in values.items())
+        raise ConfigError(f"data: {told} must all be positive")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mixgan_cli.config import Evaluation
 from mixgan_cli.errors import DataError, UserError
-from mixgan_cli.evaluation import fidelity, mixture
+from mixgan_cli.evaluation import fidelity, mixture, plane
 from mixgan_cli.evaluation.modes import modes
 from mixgan_cli.evaluation.ms_ssim import mean_ms_ssim
 from mixgan_cli.evaluation.neighbours import two_sample_test
@@ -29,8 +29,12 @@ class Reals:
 
     samples: Tensor
     about: Mapping[str, Any]
-    gaussians: tuple[Tensor, float] | None = None
-    """Means [M, 2] and standard deviation, where the reals are such a mixture."""
+    gaussians: tuple[Tensor, Tensor] | None = None
+    """Means [M, 2] and standard deviations [M], where the reals are such a mixture."""
+    window: float | None = None
+    """Half the side of the square about the origin in which histograms of points are taken."""
+    again: Tensor | None = None
+    """As many reals again, independent of the others: points [N, 2]. A perfect generator scores what they do."""
 
 
 @dataclass(frozen=True)
@@ -241,6 +245,23 @@ def _modes(of: _Comparison) -> Metrics:
     return {"modes_covered": covered, "high_quality": share}
 
 
+def _symmetric_kl(of: _Comparison) -> Metrics:
+    return _by_histograms(of, "symmetric_kl", plane.symmetric_kl)
+
+
+def _wasserstein(of: _Comparison) -> Metrics:
+    return _by_histograms(of, "wasserstein", plane.wasserstein)
+
+
+def _by_histograms(of: _Comparison, name: str, distance: Callable[[Tensor, Tensor, float], float]) -> Metrics:
+    reals = of.evaluator.reals
+    if reals.window is None:
+        raise Unavailable("is for points in the plane whose data say in which window", name)
+    of.notes["histograms"] = {"window": reals.window, "bins": plane.BINS, "eps": plane.EPS}
+    values = {name: distance(of.fake, of.real, reals.window)}
+    return values if reals.again is None else values | {f"{name}_real": distance(reals.again, of.real, reals.window)}
+
+
 METRICS: Mapping[str, tuple[Callable[[_Comparison], Metrics], ...]] = {
     "fid": (_fid,),
     "inception_score": (_inception_score,),
@@ -250,6 +271,7 @@ METRICS: Mapping[str, tuple[Callable[[_Comparison], Metrics], ...]] = {
     "knn": (_knn,),
     "mixture": (_usage, _jsd_experts),
     "modes": (_modes,),
+    "plane": (_symmetric_kl, _wasserstein),
 }
 
 

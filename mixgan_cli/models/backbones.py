@@ -1,35 +1,75 @@
-"""Backbones: the part of the generator that all experts share (trunk) and the discriminator below its head (body).
+"""Backbones: the layers of generator and discriminator, before it is said whose they are.
 
-A backbone offers, for samples of a given shape, `hidden_size` (what the experts give), `trunk` (hidden [B, H] to
-samples), `features` (what the head takes), `body` (samples to features), `initialise` (of a dense layer beside it) and
-`spectral_norm` (of the head too). A new one is a class with these, and a YAML in conf/model/backbone/.
+A backbone offers, for samples of a given shape: `stages`, the generator from z to the sample in pieces that experts may
+have apart or share; `trunk`, the same after the first stage, from a hidden vector [B, H] of `hidden_size`; `body`, the
+discriminator below its head, samples to `features`; how dense layers beside it begin (`initialise`) and heads
+(`initialise_head`); and `spectral_norm` (of the head too). A new one is a class with these, and a YAML in
+conf/model/backbone/.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Protocol
 
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.initialise import he, normal
+from mixgan_cli.models.initialise import Initialise, apply, named
 
 Shape = tuple[int, ...]
+Init = Literal["hmog", "radford", "he", "torch"]
+
+
+class Backbone(Protocol):
+    """What build.py and the experts ask of a backbone."""
+
+    hidden_size: int
+    features: int
+    spectral_norm: bool
+    initialise: Initialise
+    initialise_head: Initialise
+    feature_stage: int
+    """After how many stages a gate may look at an expert's features."""
+
+    def stages(self, latent_size: int) -> list[nn.Module]:
+        """Return the generator in pieces, [B, Z] → samples, freshly initialised."""
+
+    def stage_size(self, stages: int) -> int:
+        """Return how many units there are after so many stages."""
+
+    def trunk(self) -> nn.Module:
+        """Return the generator after its first stage: [B, H] → samples."""
+
+    def body(self) -> nn.Module:
+        """Return the discriminator without its head: samples → [N, features]."""
 
 
 class DCGAN:
-    """Convolutions of 4×4 with stride 2 and padding 1 between the image and 4×4 pixels (HMoG thesis, tables).
+    """Convolutions of 4×4 with stride 2 and padding 1 between the image and 4×4 pixels.
 
-    For images of S pixels a side the hidden vector is [8 S, 4, 4]: 256×4×4 at S = 32, 512×4×4 at S = 64. Between
-    mixture and trunk there is neither a nonlinearity nor a normalisation, as in the HMoG author's code. Weights and
-    biases of every convolution ~ N(0, init_std²).
+    For images of S pixels a side the hidden vector is [8 S, 4, 4]: 256×4×4 at S = 32, 512×4×4 at S = 64. HMoG's,
+    MEGAN's and Radford et al.'s networks are this one, under other norms and initial weights.
+
+    Args:
+        shape: (C, S, S).
+        channels: next to the image, doubled at every halving.
+        generator_norm: of all layers but the last.
+        discriminator_norm: of all layers, see `first_norm`.
+        first_norm: whether the discriminator's first convolution is normalised: HMoG yes, Radford et al. no.
+        norm_position: before or after the nonlinearity; after, in the HMoG author's MADGAN, MGAN and MEGAN.
+        spectral_norm: of the discriminator's layers, the head's too (Miyato et al. 2018).
+        init: hmog: weights and biases ~ N(0, init_std²); radford: biases 0, and the scales of batch norm
+            ~ N(1, init_std²); he; torch: torch's own (MEGAN).
+        init_std: of hmog and radford.
 
     Raises:
         ConfigError: the samples are not square images with a power of two from 8 to 128 pixels a side.
     """
+
+    feature_stage = 2  # MEGAN reads f_i after the second transposed convolution, at 8×8 pixels
 
     def __init__(
         self,
@@ -37,35 +77,44 @@ class DCGAN:
         channels: int,
         generator_norm: Literal["none", "batch"],
         discriminator_norm: Literal["none", "batch", "layer"],
+        first_norm: bool,
+        norm_position: Literal["before", "after"],
         spectral_norm: bool,
+        init: Init,
         init_std: float,
     ) -> None:
-        if len(shape) != 3:
-            raise ConfigError(
-                f"model/backbone=dcgan makes images, the data are points {shape}. Take model/backbone=mlp"
-            )
-        image_channels, height, width = shape
-        if height != width or height & (height - 1) or not 8 <= height <= 128:
-            raise ConfigError(
-                f"data.size={height}: model/backbone=dcgan takes 8, 16, 32, 64 or 128 pixels a side"
-                + (f", and square images, not {height}×{width}" if height != width else "")
-            )
+        image_channels, height = square(shape, "dcgan")
+        if height & (height - 1) or not 8 <= height <= 128:
+            raise ConfigError(f"data.size={height}: model/backbone=dcgan takes 8, 16, 32, 64 or 128 pixels a side")
         halvings = (height // 4).bit_length() - 1
         self.widths = [image_channels, *(channels * 2**level for level in range(halvings))]
         self.side = height
         self.generator_norm, self.discriminator_norm = generator_norm, discriminator_norm
-        self.spectral_norm, self.initialise = spectral_norm, normal(init_std)
+        self.first_norm, self.norm_position = first_norm, norm_position
+        self.spectral_norm = spectral_norm
+        self.initialise = self.initialise_head = named(init, init_std)
+        self.scale_std = init_std if init == "radford" else 0.0
         self.hidden_size = self.features = self.widths[-1] * 4 * 4
 
+    def stages(self, latent_size: int) -> list[nn.Module]:
+        """Return the generator in pieces: z to 4×4 pixels, then a doubling each."""
+        point = nn.Sequential(
+            nn.Unflatten(1, (latent_size, 1, 1)),
+            nn.ConvTranspose2d(latent_size, self.widths[-1], kernel_size=4),
+            *self._activated(nn.ReLU(), self.generator_norm, self.widths[-1], 4),
+        )
+        return [self._initialised(point), *self._doublings()]
+
+    def stage_size(self, stages: int) -> int:
+        """Return how many units there are after so many stages."""
+        return self.widths[-stages] * (4 * 2 ** (stages - 1)) ** 2
+
     def trunk(self) -> nn.Module:
-        """Return the shared generator: [B, H] → [B, C, S, S] in [-1, 1]."""
-        layers: list[nn.Module] = [nn.Unflatten(1, (self.widths[-1], 4, 4))]
-        for inputs, outputs in pairwise(reversed(self.widths)):
-            if len(layers) > 1:
-                layers += [nn.BatchNorm2d(inputs)] if self.generator_norm == "batch" else []
-                layers.append(nn.ReLU())
-            layers.append(nn.ConvTranspose2d(inputs, outputs, kernel_size=4, stride=2, padding=1))
-        return self._initialised(nn.Sequential(*layers, nn.Tanh()))
+        """Return the generator after its first stage, [B, H] → [B, C, S, S] in [-1, 1].
+
+        Between a mixture and the trunk there is neither a nonlinearity nor a normalisation, as in HMoG's code.
+        """
+        return nn.Sequential(nn.Unflatten(1, (self.widths[-1], 4, 4)), *self._doublings())
 
     def body(self) -> nn.Module:
         """Return the discriminator without its head: [N, C, S, S] → [N, features]."""
@@ -73,32 +122,66 @@ class DCGAN:
         side = self.side
         for inputs, outputs in pairwise(self.widths):
             side //= 2
-            convolution = nn.Conv2d(inputs, outputs, kernel_size=4, stride=2, padding=1)
-            layers += [convolution, *self._norm(outputs, side), nn.LeakyReLU(0.2)]
+            norm = self.discriminator_norm if layers or self.first_norm else "none"
+            layers.append(nn.Conv2d(inputs, outputs, kernel_size=4, stride=2, padding=1))
+            layers += self._activated(nn.LeakyReLU(0.2), norm, outputs, side)
         body = self._initialised(nn.Sequential(*layers, nn.Flatten()))
-        return _spectrally_normalised(body) if self.spectral_norm else body
+        return spectrally_normalised(body) if self.spectral_norm else body
 
-    def _norm(self, channels: int, side: int) -> list[nn.Module]:
-        if self.discriminator_norm == "layer":
-            return [nn.LayerNorm([channels, side, side])]
-        return [nn.BatchNorm2d(channels)] if self.discriminator_norm == "batch" else []
+    def _doublings(self) -> list[nn.Module]:
+        stages, side = [], 4
+        for inputs, outputs in pairwise(reversed(self.widths)):
+            side *= 2
+            convolution = nn.ConvTranspose2d(inputs, outputs, kernel_size=4, stride=2, padding=1)
+            if side == self.side:
+                stages.append(nn.Sequential(convolution, nn.Tanh()))
+            else:
+                stages.append(
+                    nn.Sequential(convolution, *self._activated(nn.ReLU(), self.generator_norm, outputs, side))
+                )
+        return [self._initialised(stage) for stage in stages]
+
+    def _activated(self, activation: nn.Module, norm: str, channels: int, side: int) -> list[nn.Module]:
+        layers = [activation]
+        if norm == "batch":
+            layers.insert(0, nn.BatchNorm2d(channels))
+        elif norm == "layer":
+            layers.insert(0, nn.LayerNorm([channels, side, side]))
+        return layers if self.norm_position == "before" else layers[::-1]
 
     def _initialised(self, network: nn.Sequential) -> nn.Sequential:
-        for layer in network:
-            if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-                assert layer.bias is not None
-                self.initialise(layer.weight, layer.bias, layer.weight[0].numel())
+        for layer in apply(network, self.initialise).modules():
+            if isinstance(layer, nn.BatchNorm2d) and self.scale_std:
+                nn.init.normal_(layer.weight, mean=1.0, std=self.scale_std)
         return network
 
 
 class MLP:
-    """Fully connected layers with ReLU for points [D] (HMoG thesis, toy networks). He initialisation, biases 0.
+    """Fully connected layers for points [D], ReLU in the generator, a leaky ReLU of any slope in the discriminator.
 
-    `generator_widths` begins with the experts' output; empty, the experts give the point itself (the paper's toy).
+    Args:
+        shape: (D,).
+        generator_widths: hidden layers, beginning with the experts' output; empty, the experts give the point itself
+            (HMoG's toy).
+        discriminator_widths: hidden layers.
+        slope: of the discriminator's ReLU below zero; 0 is a plain one.
+        spectral_norm: of the discriminator's layers, the head's too.
+        init: he, as HMoG's toy; radford: weights ~ N(0, init_std²), biases 0, as MGGAN's; hmog: both; torch.
+        init_std: of hmog and radford.
+
+    Raises:
+        ConfigError: the samples are not points, or the discriminator has no hidden layer.
     """
 
     def __init__(
-        self, shape: Shape, generator_widths: Sequence[int], discriminator_widths: Sequence[int], spectral_norm: bool
+        self,
+        shape: Shape,
+        generator_widths: Sequence[int],
+        discriminator_widths: Sequence[int],
+        slope: float,
+        spectral_norm: bool,
+        init: Init,
+        init_std: float,
     ) -> None:
         if len(shape) != 1:
             raise ConfigError(
@@ -108,33 +191,49 @@ class MLP:
             raise ConfigError("model.backbone.discriminator_widths=[]: the discriminator needs a hidden layer")
         self.generator_widths = [*generator_widths, *shape]
         self.discriminator_widths = [*shape, *discriminator_widths]
-        self.spectral_norm, self.initialise = spectral_norm, he
+        self.slope, self.spectral_norm = slope, spectral_norm
+        self.initialise = self.initialise_head = named(init, init_std)
         self.hidden_size = self.generator_widths[0]
         self.features = self.discriminator_widths[-1]
+        self.feature_stage = max(1, len(self.generator_widths) // 2)
+
+    def stages(self, latent_size: int) -> list[nn.Module]:
+        """Return the generator in pieces, a dense layer each."""
+        layers = [self._dense(*sizes, nn.ReLU()) for sizes in pairwise([latent_size, *self.generator_widths])]
+        return [*layers[:-1], layers[-1][:1]]  # the point itself has no ReLU
+
+    def stage_size(self, stages: int) -> int:
+        """Return how many units there are after so many stages."""
+        return self.generator_widths[stages - 1]
 
     def trunk(self) -> nn.Module:
-        """Return the shared generator: [B, H] → [B, D]."""
-        layers = _dense(self.generator_widths)
-        return nn.Sequential(*layers[:-1])  # the point itself has no ReLU
+        """Return the generator after its first stage: [B, H] → [B, D]."""
+        layers = [self._dense(*sizes, nn.ReLU()) for sizes in pairwise(self.generator_widths)]
+        return nn.Sequential(*layers[:-1], *(layer[:1] for layer in layers[-1:]))
 
     def body(self) -> nn.Module:
         """Return the discriminator without its head: [N, D] → [N, features]."""
-        body = nn.Sequential(*_dense(self.discriminator_widths))
-        return _spectrally_normalised(body) if self.spectral_norm else body
+        activation = nn.LeakyReLU(self.slope) if self.slope else nn.ReLU()
+        body = nn.Sequential(*(self._dense(*sizes, activation) for sizes in pairwise(self.discriminator_widths)))
+        return spectrally_normalised(body) if self.spectral_norm else body
+
+    def _dense(self, inputs: int, outputs: int, activation: nn.Module) -> nn.Sequential:
+        return apply(nn.Sequential(nn.Linear(inputs, outputs), activation), self.initialise)
 
 
-def _dense(widths: Sequence[int]) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(widths):
-        linear = nn.Linear(inputs, outputs)
-        he(linear.weight, linear.bias, inputs)
-        layers += [linear, nn.ReLU()]
-    return layers
+def square(shape: Shape, name: str) -> tuple[int, int]:
+    """Return (channels, side) of square images; else raise ConfigError, naming the backbone that wants them."""
+    if len(shape) != 3:
+        raise ConfigError(f"model/backbone={name} makes images, the data are points {shape}. Take model/backbone=mlp")
+    channels, height, width = shape
+    if height != width:
+        raise ConfigError(f"model/backbone={name} makes square images, not {height}×{width}. Crop them: data.crop")
+    return channels, height
 
 
-def _spectrally_normalised(network: nn.Sequential) -> nn.Module:
+def spectrally_normalised(network: nn.Sequential) -> nn.Module:
     """Miyato et al. 2018: every weight divided by its largest singular value, by power iteration."""
-    for layer in network:
+    for layer in network.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             with_spectral_norm(layer)
     return network

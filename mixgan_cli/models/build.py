@@ -7,7 +7,9 @@ from typing import NamedTuple
 from torch import nn
 
 from mixgan_cli.config import Model
+from mixgan_cli.models.backbones import Backbone
 from mixgan_cli.models.discriminator import Discriminator
+from mixgan_cli.models.experts import Experts
 from mixgan_cli.models.generator import Generator
 from mixgan_cli.parts import build
 
@@ -29,37 +31,34 @@ def build_networks(model: Model, shape: tuple[int, ...]) -> Networks:
     Raises:
         ConfigError: a part cannot work with this K or this shape.
     """
-    gate = build(model.gate, k=model.k, latent_size=model.latent.size)
-    backbone = build(model.backbone, shape=shape)
-    experts = build(
-        model.experts,
-        k=model.k,
-        latent_size=model.latent.size,
-        hidden_size=backbone.hidden_size,
-        initialise=backbone.initialise,
+    sizes = {"k": model.k, "latent_size": model.latent.size}
+    backbone: Backbone = build(model.backbone, shape=shape)
+    experts: Experts = build(
+        model.experts, **sizes, hidden_size=backbone.hidden_size, initialise=backbone.initialise, backbone=backbone
     )
-    generator = Generator(gate, experts, backbone.trunk(), model.latent.size, model.latent.distribution)
+    gate = build(model.gate, **sizes, feature_size=experts.feature_size)
+    shared = experts.shared(backbone, model.latent.size)
+    generator = Generator(gate, experts, shared, model.latent.size, model.latent.distribution)
     head = build(
         model.head,
         k=model.k,
         features=backbone.features,
-        initialise=backbone.initialise,
+        initialise_head=backbone.initialise_head,
         spectral_norm=backbone.spectral_norm,
     )
     return Networks(generator, Discriminator(backbone.body(), head))
 
 
 def parameter_counts(networks: Networks) -> dict[str, int]:
-    """Count parameters: of the gate, the experts, the trunk, the generator (their sum) and the discriminator."""
+    """Count parameters: of the gate, the experts, what they share ("trunk"), the generator and the discriminator."""
     generator, discriminator = networks
-    parts = {
-        "gate": generator.gate,
-        "experts": generator.experts,
-        "trunk": generator.trunk,
-        "generator": generator,
-        "discriminator": discriminator,
+    return {
+        "gate": _count(generator.gate),
+        "experts": _count(generator.experts),
+        "trunk": _count(generator.stem) + _count(generator.trunk),
+        "generator": _count(generator),
+        "discriminator": _count(discriminator),
     }
-    return {name: _count(part) for name, part in parts.items()}
 
 
 def _count(network: nn.Module) -> int:

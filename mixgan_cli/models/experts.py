@@ -1,70 +1,199 @@
-"""Experts: what each of the K generators does to z before the shared trunk.
+"""Experts: what each of the K generators has of its own.
 
-All K are one matrix product: no loop over K, and no weight matrix per sample. A new kind is a class like these, and a
-YAML in conf/model/experts/.
+Expert k works on inputs k of [K, B, …], all K at once: no loop over K where one matrix product serves, and no weight
+matrix per sample. A new kind is a class like these, and a YAML in conf/model/experts/.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from mixgan_cli.models.initialise import Initialise
+from mixgan_cli.errors import ConfigError
+from mixgan_cli.models.backbones import Backbone
+from mixgan_cli.models.initialise import Initialise, he
+from mixgan_cli.models.norms import BatchNorm1d
+
+
+class Shared(NamedTuple):
+    """What all experts share: layers before them (latents to their inputs), and after (their outputs to samples)."""
+
+    stem: nn.Module
+    trunk: nn.Module
 
 
 class Experts(nn.Module):
-    """What experts offer: their call, latents [B, Z] to every expert's output [B, K, H], and their mixture."""
+    """What experts offer: their call, inputs [K, B, …] to outputs [K, B, …], and what the gates ask of it."""
 
-    def mix(self, latent_BZ: Tensor, weights_BK: Tensor) -> Tensor:
-        r"""Return \sum_i a_i G_i(z), [B, H]. Where a formula is cheaper than all K outputs, a kind says it."""
-        return torch.einsum("bk,bkh->bh", weights_BK, self(latent_BZ))
+    k: int
+    feature_size: int
+    """Of the features [K, B, F] a gate may look at."""
+    least_batch = 1
+    """How many samples an expert needs in a training batch."""
+
+    def shared(self, backbone: Backbone, latent_size: int) -> Shared:
+        """Return the layers around the experts: here none before, the backbone's trunk after."""
+        return Shared(nn.Identity(), backbone.trunk())
+
+    def to_each(self, inputs: Tensor) -> Tensor:
+        """Give the same inputs [B, …] to every expert: a view [K, B, …]."""
+        return inputs.expand(self.k, *inputs.shape)
+
+    def mix(self, inputs: Tensor, weights_BK: Tensor) -> Tensor:
+        r"""Return \sum_k a_k G_k, [B, …]. Where a formula is cheaper than all K outputs, a kind says it."""
+        return self.weighted(self(self.to_each(inputs)), weights_BK)
+
+    def weighted(self, outputs_KB: Tensor, weights_BK: Tensor) -> Tensor:
+        r"""Return \sum_k a_k o_k, [B, …], of outputs [K, B, …]."""
+        return torch.einsum("bk,kb...->b...", weights_BK, outputs_KB)
+
+    def only(self, expert: int, inputs: Tensor) -> Tensor:
+        """Return one expert's outputs [B, …]."""
+        weights_BK = inputs.new_zeros(len(inputs), self.k)
+        weights_BK[:, expert] = 1
+        return self.mix(inputs, weights_BK)
+
+    def features(self, inputs_KB: Tensor) -> Tensor:
+        """Return the features [K, B, F] that a gate may look at: here the outputs."""
+        return self.with_features(inputs_KB)[1]
+
+    def with_features(self, inputs_KB: Tensor) -> tuple[Tensor, Tensor]:
+        """Return outputs [K, B, …] and features [K, B, F]."""
+        outputs_KB = self(inputs_KB)
+        return outputs_KB, outputs_KB
 
 
 class LinearExperts(Experts):
-    """G_i(z) = W_i z + w_i0, the leaves of MoG and HMoG. W ~ N(0, 1/Z), biases 0. Parameters: K H (Z + 1)."""
+    """G_k(z) = W_k z + w_k0, the leaves of MoG and HMoG. W ~ N(0, 1/Z), biases 0. Parameters: K H (Z + 1)."""
 
     def __init__(self, k: int, latent_size: int, hidden_size: int) -> None:
         super().__init__()
+        self.k, self.feature_size = k, hidden_size
         self.weight_KZH = nn.Parameter(torch.randn(k, latent_size, hidden_size) / math.sqrt(latent_size))
         self.bias_KH = nn.Parameter(torch.zeros(k, hidden_size))
 
-    def forward(self, latent_BZ: Tensor) -> Tensor:
-        """Return every expert's output [B, K, H]."""
-        return torch.einsum("bz,kzh->bkh", latent_BZ, self.weight_KZH) + self.bias_KH
+    def forward(self, inputs_KBZ: Tensor) -> Tensor:
+        """Return the outputs [K, B, H]."""
+        return torch.baddbmm(self.bias_KH.unsqueeze(1), inputs_KBZ, self.weight_KZH)
 
-    def mix(self, latent_BZ: Tensor, weights_BK: Tensor) -> Tensor:
-        r"""Return \sum_i a_i (W_i z + w_i0), [B, H], as one product (a \otimes z) [W_1; …; W_K] + a w_0."""
-        weighted = (weights_BK.unsqueeze(2) * latent_BZ.unsqueeze(1)).flatten(1)
+    def mix(self, inputs: Tensor, weights_BK: Tensor) -> Tensor:
+        r"""Return \sum_k a_k (W_k z + w_k0), [B, H], as one product (a \otimes z) [W_1; …; W_K] + a w_0."""
+        weighted = (weights_BK.unsqueeze(2) * inputs.unsqueeze(1)).flatten(1)
         return torch.addmm(weights_BK @ self.bias_KH, weighted, self.weight_KZH.flatten(0, 1))
 
 
 class ConstantExperts(Experts):
-    """G_i(z) = c_i, the ablation of MoG and HMoG: the mixture stays in the convex hull of the c_i ~ N(0, 1)."""
+    """G_k(z) = c_k, the ablation of MoG and HMoG: the mixture stays in the convex hull of the c_k ~ N(0, 1)."""
 
-    def __init__(self, k: int, latent_size: int, hidden_size: int) -> None:
+    def __init__(self, k: int, hidden_size: int) -> None:
         super().__init__()
+        self.k, self.feature_size = k, hidden_size
         self.constant_KH = nn.Parameter(torch.randn(k, hidden_size))
 
-    def forward(self, latent_BZ: Tensor) -> Tensor:
-        """Return every expert's output [B, K, H]."""
-        return self.constant_KH.expand(len(latent_BZ), -1, -1)
+    def forward(self, inputs_KBZ: Tensor) -> Tensor:
+        """Return the outputs [K, B, H]."""
+        return self.constant_KH.unsqueeze(1).expand(-1, inputs_KBZ.shape[1], -1)
 
-    def mix(self, latent_BZ: Tensor, weights_BK: Tensor) -> Tensor:
-        r"""Return \sum_i a_i c_i, [B, H]."""
+    def mix(self, inputs: Tensor, weights_BK: Tensor) -> Tensor:
+        r"""Return \sum_k a_k c_k, [B, H]."""
         return weights_BK @ self.constant_KH
 
 
 class DenseExperts(Experts):
-    """ReLU(W_i z + w_i0), the first layer of a plain DCGAN. Initialised as the backbone's layers are."""
+    """A dense layer with ReLU and, if wanted, batch norm: a DCGAN's first layer, one for each expert.
 
-    def __init__(self, k: int, latent_size: int, hidden_size: int, initialise: Initialise) -> None:
+    Batch norm is per expert and unit, over the samples that expert makes.
+
+    Args:
+        k: number of experts.
+        latent_size: Z.
+        hidden_size: H.
+        initialise: how the backbone's layers begin.
+        init: backbone: as these; he (the HMoG author's MADGAN, MGAN, MEGAN).
+        batch_norm: none; before the ReLU (MGGAN's released code); or after it (the HMoG author's MADGAN, MGAN, MEGAN).
+        offset: whether batch norm learns an offset: MGGAN's text fixes it at zero in all layers, its code not in this.
+    """
+
+    def __init__(
+        self,
+        k: int,
+        latent_size: int,
+        hidden_size: int,
+        initialise: Initialise,
+        init: Literal["backbone", "he"],
+        batch_norm: Literal["none", "before", "after"],
+        offset: bool,
+    ) -> None:
         super().__init__()
+        self.k, self.feature_size = k, hidden_size
         self.weight_KZH = nn.Parameter(torch.empty(k, latent_size, hidden_size))
         self.bias_KH = nn.Parameter(torch.empty(k, hidden_size))
-        initialise(self.weight_KZH, self.bias_KH, latent_size)
+        (he if init == "he" else initialise)(self.weight_KZH, self.bias_KH, latent_size)
+        norm = [BatchNorm1d(k * hidden_size, offset)]
+        self.units = nn.Sequential(
+            *(norm if batch_norm == "before" else []), nn.ReLU(), *(norm if batch_norm == "after" else [])
+        )
+        self.least_batch = 1 if batch_norm == "none" else 2
 
-    def forward(self, latent_BZ: Tensor) -> Tensor:
-        """Return every expert's output [B, K, H]."""
-        return (torch.einsum("bz,kzh->bkh", latent_BZ, self.weight_KZH) + self.bias_KH).relu()
+    def forward(self, inputs_KBZ: Tensor) -> Tensor:
+        """Return the outputs [K, B, H]."""
+        dense_KBH = torch.baddbmm(self.bias_KH.unsqueeze(1), inputs_KBZ, self.weight_KZH)
+        units = self.units(dense_KBH.transpose(0, 1).flatten(1))  # [B, K H]: each expert's units apart
+        return units.unflatten(1, (self.k, -1)).transpose(0, 1)
+
+
+class NetworkExperts(Experts):
+    """Whole generators, or their last layers: each expert has all of the backbone's stages but the first `shared`.
+
+    With none shared, the experts of MEGAN and of MAD-GAN without sharing; with all but two, MAD-GAN's "heads".
+
+    Args:
+        k: number of experts.
+        latent_size: Z.
+        backbone: offers the stages.
+        shared_stages: how many stages, from z on, all experts share; negative counts from the end.
+    """
+
+    least_batch = 2
+
+    def __init__(self, k: int, latent_size: int, backbone: Backbone, shared_stages: int) -> None:
+        super().__init__()
+        self.k = k
+        count = len(backbone.stages(latent_size))
+        if not -count <= shared_stages < count:
+            raise ConfigError(f"model.experts.shared_stages={shared_stages}: the generator has {count} stages")
+        self.shared_stages = shared_stages % count
+        look = max(backbone.feature_stage, self.shared_stages + 1)
+        stages = [backbone.stages(latent_size) for _ in range(k)]
+        self.first = nn.ModuleList(nn.Sequential(*own[self.shared_stages : look]) for own in stages)
+        self.rest = nn.ModuleList(nn.Sequential(*own[look:]) for own in stages)
+        self.feature_size = backbone.stage_size(look)
+
+    def shared(self, backbone: Backbone, latent_size: int) -> Shared:
+        """Return the stages before the experts; there is nothing after."""
+        return Shared(nn.Sequential(*backbone.stages(latent_size)[: self.shared_stages]), nn.Identity())
+
+    def forward(self, inputs_KB: Tensor) -> Tensor:
+        """Return the samples [K, B, …]."""
+        return _each(self.rest, _each(self.first, inputs_KB))
+
+    def only(self, expert: int, inputs: Tensor) -> Tensor:
+        """Return one expert's samples [B, …]."""
+        return self.rest[expert](self.first[expert](inputs))
+
+    def features(self, inputs_KB: Tensor) -> Tensor:
+        """Return the features [K, B, F]: what the stages up to the backbone's feature stage make."""
+        return _each(self.first, inputs_KB).flatten(2)
+
+    def with_features(self, inputs_KB: Tensor) -> tuple[Tensor, Tensor]:
+        """Return samples [K, B, …] and features [K, B, F]."""
+        looked_at = _each(self.first, inputs_KB)
+        return _each(self.rest, looked_at), looked_at.flatten(2)
+
+
+def _each(networks: nn.ModuleList, inputs_KB: Tensor) -> Tensor:
+    """Network k on inputs k. A loop: faster than grouped convolutions and than vmap (docs/performance.md)."""
+    return torch.stack([network(inputs) for network, inputs in zip(networks, inputs_KB, strict=True)])

@@ -1,17 +1,28 @@
 """Gates: how the experts combine. A gate maps latents [B, Z] to weights [B, K] whose rows sum to 1.
 
-A new gate is a class like these, and a YAML in conf/model/gate/.
-Source of the formulas: Ahmetoglu & Alpaydin, Hierarchical Mixtures of Generators, 2019 (thesis, eqs. me-gan1, hm_mix).
+A new gate is a class like these, and a YAML in conf/model/gate/. Most say `forward` alone; a gate that looks at the
+experts, or hands each its own part of the batch, says `weigh` or `combine`. Sources: MGGAN (uniform): Hoang et al.
+2017, section 3. MoG and HMoG: Ahmetoglu & Alpaydin 2019 (thesis, eqs. me-gan1, hm_mix). MEGAN's gate is in gumbel.py.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from mixgan_cli.errors import ConfigError
+from mixgan_cli.models.experts import Experts
+
+
+class Weights(NamedTuple):
+    """A gate's answer: weights [B, K], and what they were before they were made one-hot (the same for soft gates)."""
+
+    weights_BK: Tensor
+    relaxed_BK: Tensor
 
 
 class Gate(nn.Module):
@@ -21,14 +32,49 @@ class Gate(nn.Module):
     """The number of experts."""
     hard: bool
     """Whether the rows are one-hot, so that each sample is one expert's alone."""
+    learned = True
+    """Whether there is anything to learn; if not, there is nothing to balance either."""
+    repeats = 1
+    """How many experts each latent is given to while training: 1, or K."""
+    partitions = False
+    """Whether each expert makes its own equal share of a training batch, share after share."""
+
+    def weigh(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Weights:
+        """Return the weights; `inputs` [B, …] is what the experts see, the latents unless they share a stem."""
+        weights_BK = self(latent_BZ)
+        return Weights(weights_BK, weights_BK)
+
+    def combine(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> tuple[Tensor, Weights]:
+        r"""Return \sum_k a_k G_k, [B, …], and the weights a."""
+        with exactly(latent_BZ):
+            weights = self.weigh(latent_BZ, inputs, experts)
+        return experts.mix(inputs, weights.weights_BK), weights
+
+    def moving(self) -> list[nn.Parameter]:
+        """Return the parameters that the gate's own optimiser and a load balance move."""
+        return list(self.parameters())
+
+    def anneal(self, iteration: int) -> None:
+        """Follow a schedule, where there is one: `iteration` generator steps were taken."""
+
+
+def exactly(like: Tensor) -> torch.autocast:
+    """No autocast inside: in bfloat16 the weights would not sum to 1."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def one_hot_like(choice_B: Tensor, k: int, like: Tensor) -> Tensor:
+    """Return one-hot rows [B, K] in the other tensor's type."""
+    return one_hot(choice_B, k).to(like)
 
 
 class NoGate(Gate):
     """One expert with weight 1. Raises ConfigError for K > 1."""
 
     hard = True
+    learned = False
 
-    def __init__(self, k: int, latent_size: int) -> None:
+    def __init__(self, k: int) -> None:
         super().__init__()
         if k != 1:
             raise ConfigError(f"model.k={k}: without a gate there is one expert. Take model.k=1, or a model/gate")
@@ -39,21 +85,73 @@ class NoGate(Gate):
         return latent_BZ.new_ones(len(latent_BZ), 1)
 
 
+class UniformGate(Gate):
+    """Every expert makes as many samples as any other, whatever z: the gate of MGGAN and MADGAN.
+
+    While training, expert k makes the k-th of K equal consecutive parts of the batch; with `same_latents` all make
+    theirs from the same latents (MGGAN's released code). In eval mode the choice is random, stratified over the batch.
+    Nothing is computed by an expert that does not count.
+    """
+
+    hard = True
+    learned = False
+    partitions = True
+
+    def __init__(self, k: int, same_latents: bool) -> None:
+        super().__init__()
+        self.k = k
+        self.repeats = k if same_latents else 1
+
+    def forward(self, latent_BZ: Tensor) -> Tensor:
+        """Return one-hot weights [B, K]."""
+        return one_hot_like(self._slots(latent_BZ) // self._share(latent_BZ), self.k, latent_BZ)
+
+    def combine(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> tuple[Tensor, Weights]:
+        """Return each sample as its expert made it, [B, …], and the one-hot weights.
+
+        Raises:
+            ValueError: a training batch that K does not divide.
+        """
+        slot_B, share = self._slots(latent_BZ), self._share(latent_BZ)
+        if self.training:
+            made = experts(inputs.unflatten(0, (self.k, share))).flatten(0, 1)
+        else:
+            queue = inputs.new_zeros(self.k * share, *inputs.shape[1:])
+            queue[slot_B] = inputs
+            made = experts(queue.unflatten(0, (self.k, share))).flatten(0, 1)[slot_B]
+        weights_BK = one_hot_like(slot_B // share, self.k, latent_BZ)
+        return made, Weights(weights_BK, weights_BK)
+
+    def _share(self, latent_BZ: Tensor) -> int:
+        """How many samples an expert makes, at most."""
+        if self.training and len(latent_BZ) % self.k:
+            raise ValueError(f"{len(latent_BZ)} latents are no equal shares for {self.k} experts")
+        return -(-len(latent_BZ) // self.k)
+
+    def _slots(self, latent_BZ: Tensor) -> Tensor:
+        """Where in the experts' queues each sample stands, [B]: slot s is expert s // share's."""
+        if self.training:
+            return torch.arange(len(latent_BZ), device=latent_BZ.device)
+        slots = torch.randperm(self.k * self._share(latent_BZ))  # on the CPU: a seed means the same on every device
+        return slots[: len(latent_BZ)].to(latent_BZ.device)
+
+
 class SoftmaxGate(Gate):
     """a = softmax(V z + v_0), the gate of MoG. Parameters: K (Z + 1), Xavier normal, biases 0."""
 
     hard = False
 
-    def __init__(self, k: int, latent_size: int) -> None:
+    def __init__(self, k: int, latent_size: int, dropout: float) -> None:
         super().__init__()
         self.k = k
+        self.dropout = LeafDropout(dropout)
         self.logits = nn.Linear(latent_size, k)
         nn.init.xavier_normal_(self.logits.weight)
         nn.init.zeros_(self.logits.bias)
 
     def forward(self, latent_BZ: Tensor) -> Tensor:
         """Return the weights [B, K]."""
-        return self.logits(latent_BZ).softmax(dim=1)
+        return self.dropout(self.logits(latent_BZ).softmax(dim=1))
 
 
 class TreeGate(Gate):
@@ -68,7 +166,7 @@ class TreeGate(Gate):
 
     hard = False
 
-    def __init__(self, k: int, latent_size: int) -> None:
+    def __init__(self, k: int, latent_size: int, dropout: float) -> None:
         super().__init__()
         if k < 1 or k & (k - 1):
             lower = 1 << max(k, 1).bit_length() - 1
@@ -77,6 +175,7 @@ class TreeGate(Gate):
             )
         self.k = k
         self.depth = k.bit_length() - 1
+        self.dropout = LeafDropout(dropout)
         self.splits = nn.Linear(latent_size, k - 1) if k > 1 else None
         if self.splits is not None:
             nn.init.normal_(self.splits.weight, std=1 / math.sqrt(latent_size))
@@ -84,7 +183,7 @@ class TreeGate(Gate):
 
     def forward(self, latent_BZ: Tensor) -> Tensor:
         """Return the leaves' weights [B, K], left to right."""
-        return self.levels(latent_BZ)[-1]
+        return self.dropout(self.levels(latent_BZ)[-1])
 
     def levels(self, latent_BZ: Tensor) -> list[Tensor]:
         """Return the nodes' densities level by level, [B, 1], [B, 2], …, [B, K]; each row sums to 1."""
@@ -98,3 +197,26 @@ class TreeGate(Gate):
             children = torch.stack((parents * to_left, parents * (1 - to_left)), dim=2)
             densities.append(children.flatten(1))
         return densities
+
+
+class LeafDropout(nn.Module):
+    """While training, leave out each expert with a probability, and let the others' weights sum to 1 again.
+
+    The HMoG author's code has such an option and never sets it. Where every expert of a sample would be left out, none
+    is. Raises ConfigError unless 0 ≤ probability < 1.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        if not 0 <= probability < 1:
+            raise ConfigError(f"model.gate.dropout={probability}: a probability, from 0 up to but not 1")
+        self.probability = probability
+
+    def forward(self, weights_BK: Tensor) -> Tensor:
+        """Return the weights [B, K] of those that stay."""
+        if not self.training or not self.probability:
+            return weights_BK
+        stays_BK = torch.rand_like(weights_BK) >= self.probability
+        stays_BK = stays_BK | ~stays_BK.any(dim=1, keepdim=True)
+        kept_BK = weights_BK * stays_BK
+        return kept_BK / kept_BK.sum(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""The generator: a gate, K experts and a shared trunk."""
+"""The generator: a gate, K experts and what they share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.experts import Experts
-from mixgan_cli.models.gates import Gate
+from mixgan_cli.models.experts import Experts, Shared
+from mixgan_cli.models.gates import Gate, Weights
 
 
 class Fakes(NamedTuple):
@@ -20,18 +20,22 @@ class Fakes(NamedTuple):
 
 
 class Generator(nn.Module):
-    r"""x = trunk(\sum_i a_i(z) G_i(z)): the experts' hidden vectors are mixed, then the shared trunk runs once."""
+    r"""x = trunk(\sum_k a_k(z) G_k(stem(z))): what the experts make is mixed or chosen, then the trunk runs once.
+
+    Most experts have a first layer each: no stem, a long trunk. Where they are whole networks there is no trunk; where
+    they have the last layers, the stem is what they share.
+    """
 
     def __init__(
         self,
         gate: Gate,
         experts: Experts,
-        trunk: nn.Module,
+        shared: Shared,
         latent_size: int,
         prior: Literal["normal", "uniform"],
     ) -> None:
         super().__init__()
-        self.gate, self.experts, self.trunk = gate, experts, trunk
+        self.stem, self.gate, self.experts, self.trunk = shared.stem, gate, experts, shared.trunk
         self.latent_size, self.prior = latent_size, prior
 
     @property
@@ -45,11 +49,16 @@ class Generator(nn.Module):
         return next(self.parameters()).device
 
     def latents(self, n: int, device: torch.device | str | None = None) -> Tensor:
-        """Draw latents [n, Z] from the prior with torch's random state, on the generator's device or another."""
+        """Draw latents [n, Z] from the prior with torch's random state, on the generator's device or another.
+
+        While training, n is what the gate can share out; the same latents come again where it gives them to all.
+        """
         device = self.device if device is None else device
+        repeats = self.gate.repeats if self.training else 1
+        size = (n // repeats, self.latent_size)
         if self.prior == "uniform":
-            return torch.rand(n, self.latent_size, device=device) * 2 - 1
-        return torch.randn(n, self.latent_size, device=device)
+            return (torch.rand(size, device=device) * 2 - 1).repeat(repeats, 1)
+        return torch.randn(size, device=device).repeat(repeats, 1)
 
     def forward(self, latent_BZ: Tensor, expert: int | None = None) -> Fakes:
         """Make one sample a latent, by the mixture, or by one expert alone.
@@ -57,13 +66,19 @@ class Generator(nn.Module):
         Raises:
             ConfigError: there is no such expert.
         """
-        with torch.autocast(latent_BZ.device.type, enabled=False):  # in bfloat16 the weights would not sum to 1
-            weights_BK = self.gate(latent_BZ) if expert is None else self._only(expert, latent_BZ)
-        return Fakes(self.trunk(self.experts.mix(latent_BZ, weights_BK)), weights_BK)
+        inputs = self.stem(latent_BZ)
+        if expert is not None:
+            return self._only(expert, inputs)
+        mixed, weights = self.gate.combine(latent_BZ, inputs, self.experts)
+        return Fakes(self.trunk(mixed), weights.weights_BK)
 
-    def _only(self, expert: int, latent_BZ: Tensor) -> Tensor:
+    def weigh(self, latent_BZ: Tensor) -> Weights:
+        """Return the gate's weights alone, with nothing made that they do not need."""
+        return self.gate.weigh(latent_BZ, self.stem(latent_BZ), self.experts)
+
+    def _only(self, expert: int, inputs: Tensor) -> Fakes:
         if not 0 <= expert < self.k:
             raise ConfigError(f"expert={expert}: the experts are numbered 0 to {self.k - 1}")
-        weights_BK = latent_BZ.new_zeros(len(latent_BZ), self.k)
+        weights_BK = inputs.new_zeros(len(inputs), self.k)
         weights_BK[:, expert] = 1
-        return weights_BK
+        return Fakes(self.trunk(self.experts.only(expert, inputs)), weights_BK)

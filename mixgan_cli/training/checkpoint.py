@@ -15,7 +15,7 @@ from mixgan_cli.models.build import Networks
 from mixgan_cli.models.generator import Generator
 from mixgan_cli.runs import differences
 from mixgan_cli.training.ema import MovingAverage
-from mixgan_cli.training.phases import Phase
+from mixgan_cli.training.phases import Phase, optimizers_of
 
 
 @dataclass
@@ -63,7 +63,7 @@ class State:
             "generator": self.networks.generator.state_dict(),
             "discriminator": self.networks.discriminator.state_dict(),
             "ema": self.ema.average.state_dict(),
-            "optimizers": {phase.name: phase.optimizer.state_dict() for phase in self.phases},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers_of(self.phases).items()},
         }
         with replacing(path) as temporary:
             torch.save(content, temporary)
@@ -83,8 +83,8 @@ class State:
         self.networks.generator.load_state_dict(content["generator"])
         self.networks.discriminator.load_state_dict(content["discriminator"])
         self.ema.average.load_state_dict(content["ema"])
-        for phase in self.phases:
-            phase.optimizer.load_state_dict(content["optimizers"][phase.name])
+        for name, optimizer in optimizers_of(self.phases).items():
+            optimizer.load_state_dict(content["optimizers"][name])
         progress = content["progress"]
         best = progress.pop("best")
         self.progress = Progress(**progress, best=Best(**best) if best else None)

@@ -45,9 +45,10 @@ def train(
         before = progress.nimg
         began = time.monotonic()
         torch.manual_seed(key("step", seed, rank, progress.step))
+        state.networks.generator.gate.anneal(progress.step)
         for phase in state.phases:
             for _ in range(phase.steps):
-                means.add(phase.step(progress.nimg))
+                means.add(phase.step(progress.nimg, progress.step))
                 progress.nimg += phase.shows
         state.ema.update(state.networks.generator, progress.nimg, progress.nimg - before)
         progress.step += 1

@@ -1,11 +1,11 @@
-"""Phases: one optimiser's step each. An iteration is the discriminator's steps, then the generator's.
+"""Phases: one optimiser's step each. An iteration is the discriminator's steps, the generator's, and the balance's.
 
 A phase draws its own latents, makes its loss, and moves its own network. The loop knows nothing else of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,16 +15,22 @@ from torch import Tensor, nn
 
 from mixgan_cli.config import Adam, Objective
 from mixgan_cli.data.batches import Batches
+from mixgan_cli.errors import ConfigError
 from mixgan_cli.hardware import Compute
 from mixgan_cli.models.build import Networks
+from mixgan_cli.models.discriminator import Answer
+from mixgan_cli.objectives import diversity
+from mixgan_cli.objectives.adversarial import Adversarial
 from mixgan_cli.parts import build
+
+Optimizers = Mapping[str, torch.optim.Optimizer]
 
 
 class Phase(Protocol):
-    """One optimiser's step."""
+    """A step of one player."""
 
-    name: str
-    optimizer: torch.optim.Optimizer
+    optimizers: Optimizers
+    """That it moves, by name; two phases may share one."""
     steps: int
     """How many in a row, in each iteration."""
 
@@ -32,93 +38,241 @@ class Phase(Protocol):
     def shows(self) -> int:
         """How many real images a step shows to the discriminator."""
 
-    def step(self, nimg: int) -> dict[str, Tensor]:
-        """Take one step, after `nimg` real images; return scalars to log, still on the device."""
+    def step(self, nimg: int, iteration: int) -> dict[str, Tensor]:
+        """Take one step, after `nimg` real images and `iteration` iterations.
+
+        Returns scalars to log, still on the device.
+        """
+
+
+@dataclass
+class Game:
+    """What the phases share: the players, what they play for, and with how many samples."""
+
+    networks: Networks
+    adversarial: Adversarial
+    beta: float
+    scale: diversity.Scale
+    fakes: int
+    """How many samples are generated a step."""
+    compute: Compute
+    reuse_latents: bool
+    latent_BZ: Tensor | None = None
+    """Of the last discriminator step, where the generator's reuses them."""
+
+    def latents(self) -> Tensor:
+        """Draw latents for a step [B, Z]."""
+        return self.networks.generator.latents(self.fakes)
+
+    def diversity(self, answer: Answer, weights_BK: Tensor) -> Tensor | None:
+        """Return the classifier's loss on generated samples, without beta; None where the head does not classify."""
+        if answer.experts_NL is None:
+            return None
+        return diversity.term(self.networks.discriminator.head.form, self.scale, answer.experts_NL, weights_BK)
 
 
 @dataclass
 class DiscriminatorPhase:
-    """Minimises adversarial loss plus penalty, over the discriminator's parameters. Real and fake pass apart."""
+    """Minimises adversarial loss, classifier's loss and penalty, over the discriminator. Real and fake pass apart."""
 
-    networks: Networks
-    adversarial: Any
+    game: Game
     penalty: Any
+    fake_weight: float
+    classifier_weight: float
+    isolated: bool
     batches: Batches
     batch: int
-    compute: Compute
-    optimizer: torch.optim.Optimizer
+    optimizers: Optimizers
     steps: int
-    name: str = "discriminator"
 
     @property
     def shows(self) -> int:
         """How many real images a step shows to the discriminator."""
         return self.batch
 
-    def step(self, nimg: int) -> dict[str, Tensor]:
+    def step(self, nimg: int, iteration: int) -> dict[str, Tensor]:
         """Take one step on fresh reals and fresh latents."""
-        generator, discriminator = self.networks
+        game, (generator, discriminator) = self.game, self.game.networks
         real = self.batches.at(nimg, self.batch)
-        with self.compute.autocast():
+        latent_BZ = game.latents()
+        game.latent_BZ = latent_BZ if game.reuse_latents else None
+        with game.compute.autocast():
             with torch.no_grad():
-                fake = generator(generator.latents(self.batch)).samples
-            real_score, fake_score = _full(discriminator(real)), _full(discriminator(fake))
-        loss = self.adversarial.discriminator(real_score, fake_score)
-        scalars = {"score/real": real_score.mean(), "score/fake": fake_score.mean()}
-        penalty = self.penalty(discriminator, real, _full(fake))  # outside autocast: it squares a gradient
+                fakes = generator(latent_BZ)
+            on_real, on_fake = _full(discriminator(real)), _full(discriminator(fakes.samples, self.isolated))
+        loss_real, loss_fake = game.adversarial.real(on_real.score_N), game.adversarial.fake(on_fake.score_N)
+        scalars = {"score/real": on_real.score_N.mean(), "score/fake": on_fake.score_N.mean()}
+        classifier = game.diversity(on_fake, fakes.weights_BK)
+        if classifier is not None:
+            scalars["loss/classifier"] = classifier
+            loss_fake = loss_fake + self.classifier_weight * classifier
+        loss = loss_real + self.fake_weight * loss_fake
+        # outside autocast: it squares a gradient
+        penalty = self.penalty(lambda samples: discriminator(samples).score_N, *_pairs(real, fakes.samples))
         if penalty is not None:
             loss = loss + penalty
             scalars["loss/penalty"] = penalty
-        _descend(loss, self.optimizer)
+        descend(loss, self.optimizers)
         return {"loss/discriminator": loss, **scalars}
 
 
 @dataclass
 class GeneratorPhase:
-    """Minimises the adversarial loss over all of the generator's parameters: gate, experts and trunk."""
+    """Minimises adversarial loss plus beta times diversity, over the generator: gate, experts and what they share."""
 
-    networks: Networks
-    adversarial: Any
-    batch: int
-    compute: Compute
-    optimizer: torch.optim.Optimizer
+    game: Game
+    competition: Any
+    optimizers: Optimizers
     steps: int = 1
     shows: int = 0
-    name: str = "generator"
 
-    def step(self, nimg: int) -> dict[str, Tensor]:
-        """Take one step on fresh latents."""
-        generator, discriminator = self.networks
-        with _frozen(discriminator):
-            with self.compute.autocast():
-                score = discriminator(generator(generator.latents(self.batch)).samples)
-            loss = self.adversarial.generator(_full(score))
-            _descend(loss, self.optimizer)
-        return {"loss/generator": loss}
+    def step(self, nimg: int, iteration: int) -> dict[str, Tensor]:
+        """Take one step, on fresh latents or the discriminator's last."""
+        game, (generator, discriminator) = self.game, self.game.networks
+        latent_BZ = game.latents() if game.latent_BZ is None else game.latent_BZ
+        with frozen(discriminator):
+            with game.compute.autocast():
+                fakes = generator(latent_BZ)
+                answer = discriminator(fakes.samples)
+            answer = _full(answer)
+            loss = game.adversarial.generator(answer.score_N)
+            scalars = {}
+            alike = game.diversity(answer, fakes.weights_BK) if game.beta else None
+            if alike is not None:
+                scalars["loss/diversity"] = alike
+                loss = loss + game.beta * alike
+            if self.competition is not None:
+                scalars["loss/competition"] = self.competition(answer.score_N, answer.features_NF, generator.k)
+                loss = loss + scalars["loss/competition"]
+            descend(loss, self.optimizers)
+        return {"loss/generator": loss, **scalars}
+
+
+@dataclass
+class BalancePhase:
+    """Minimises the load balance over the gate alone, on fresh latents (MEGAN)."""
+
+    game: Game
+    balance: Any
+    optimizers: Optimizers
+    steps: int = 1
+    shows: int = 0
+
+    def step(self, nimg: int, iteration: int) -> dict[str, Tensor]:
+        """Take one step."""
+        generator = self.game.networks.generator
+        with frozen(generator.stem), frozen(generator.experts):
+            weights = generator.weigh(self.game.latents())
+            loss = self.balance(*weights, iteration)
+            descend(loss, self.optimizers)
+        return {"loss/balance": loss}
 
 
 def build_phases(
-    objective: Objective, networks: Networks, batches: Batches, batch: int, compute: Compute
+    objective: Objective,
+    networks: Networks,
+    batches: Batches,
+    batch: int,
+    compute: Compute,
+    beta: float = 0.0,
+    fakes: int | None = None,
 ) -> Sequence[Phase]:
-    """Return the phases of an iteration, in order."""
-    adversarial, penalty = build(objective.adversarial), build(objective.penalty)
-    of_discriminator = adam(networks.discriminator, objective.optimizer.discriminator)
-    of_generator = adam(networks.generator, objective.optimizer.generator)
-    steps = objective.d_steps
-    return (
-        DiscriminatorPhase(networks, adversarial, penalty, batches, batch, compute, of_discriminator, steps),
-        GeneratorPhase(networks, adversarial, batch, compute, of_generator),
+    """Return the phases of an iteration, in order.
+
+    Args:
+        objective: the configuration's objective group.
+        networks: the players.
+        batches: real samples.
+        batch: how many of them a step takes.
+        compute: where and how to compute.
+        beta: weight of the diversity term, generators' side.
+        fakes: samples generated a step, before the experts' shares are made equal; None: as many as real ones.
+
+    Raises:
+        ConfigError: an expert's share of the batch is too small.
+    """
+    generator, discriminator = networks
+    game = Game(
+        networks,
+        build(objective.adversarial),
+        beta,
+        objective.classifier.scale,
+        _fakes(networks, objective, fakes or batch),
+        compute,
+        objective.reuse_latents,
+    )
+    settings = objective.optimizer
+    gate = {"gate": adam(generator.gate.moving(), settings.gate)} if settings.gate else {}
+    apart = set(generator.gate.moving()) if gate else set()
+    players = {
+        "generator": adam([p for p in generator.parameters() if p not in apart], settings.generator),
+        "discriminator": adam(discriminator.parameters(), settings.discriminator),
+    }
+    phases: list[Phase] = [
+        DiscriminatorPhase(
+            game,
+            build(objective.penalty),
+            generator.k if objective.fake_weight == "k" else 1,
+            objective.classifier.weight,
+            objective.classifier.stop_gradient,
+            batches,
+            batch,
+            {"discriminator": players["discriminator"]},
+            objective.d_steps,
+        ),
+        GeneratorPhase(
+            game,
+            build(objective.competition) if objective.competition else None,
+            {"generator": players["generator"], **gate},
+        ),
+    ]
+    if objective.balance:
+        own = {"balance": adam(generator.gate.moving(), settings.balance)} if settings.balance else gate
+        phases.append(BalancePhase(game, build(objective.balance), own))
+    return phases
+
+
+def optimizers_of(phases: Sequence[Phase]) -> dict[str, torch.optim.Optimizer]:
+    """Return every optimiser, by name."""
+    return {name: optimizer for phase in phases for name, optimizer in phase.optimizers.items()}
+
+
+def adam(parameters: Any, settings: Adam) -> torch.optim.Adam:
+    """Return Adam over these parameters; its weight decay is an L2 term in the gradient."""
+    return torch.optim.Adam(
+        parameters,
+        lr=settings.lr,
+        betas=settings.betas,
+        amsgrad=settings.amsgrad,
+        weight_decay=settings.weight_decay,
     )
 
 
-def adam(network: nn.Module, settings: Adam) -> torch.optim.Adam:
-    """Return Adam over a network's parameters."""
-    return torch.optim.Adam(network.parameters(), lr=settings.lr, betas=settings.betas, amsgrad=settings.amsgrad)
+def _fakes(networks: Networks, objective: Objective, fakes: int) -> int:
+    """How many samples a step generates: for gates that share out the batch, equal shares."""
+    generator = networks.generator
+    gate, k = generator.gate, generator.k
+    share = fakes if not gate.partitions or objective.fakes == "per_expert" else fakes // k
+    if share < generator.experts.least_batch:
+        raise ConfigError(
+            f"model.k={k}: of {fakes} fakes a step an expert makes {share} and needs {generator.experts.least_batch}, "
+            "for its batch norm. Raise training.batch or training.fakes, or take objective.fakes=per_expert"
+        )
+    return share * k if gate.partitions else share
+
+
+def _pairs(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """Return as many fakes as reals, for a penalty between the two; a random choice, as experts come in turn."""
+    fake = fake.to(real.dtype)
+    if len(fake) == len(real):
+        return real, fake
+    n = min(len(fake), len(real))
+    return real[:n], fake[torch.randperm(len(fake), device=fake.device)[:n]]
 
 
 @contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
-    """No gradients for the network's own parameters inside: the generator's step does not need them."""
+def frozen(network: nn.Module) -> Iterator[None]:
+    """No gradients for the network's own parameters inside: the step of another does not need them."""
     network.requires_grad_(False)
     try:
         yield
@@ -126,12 +280,20 @@ def _frozen(network: nn.Module) -> Iterator[None]:
         network.requires_grad_(True)
 
 
-def _full(values: Tensor) -> Tensor:
+def _full(answer: Answer) -> Answer:
     """What autocast computed in bfloat16, in float32; anything else as it is."""
-    return values.float() if values.dtype == torch.bfloat16 else values
+
+    def full(values: Tensor) -> Tensor:
+        return values.float() if values.dtype == torch.bfloat16 else values
+
+    score_N, experts_NL, features_NF = answer
+    return Answer(full(score_N), None if experts_NL is None else full(experts_NL), full(features_NF))
 
 
-def _descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    optimizer.zero_grad(set_to_none=True)
+def descend(loss: Tensor, optimizers: Optimizers) -> None:
+    """Take a step down the loss with each optimiser."""
+    for optimizer in optimizers.values():
+        optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    optimizer.step()
+    for optimizer in optimizers.values():
+        optimizer.step()

@@ -7,9 +7,8 @@ import torch
 from PIL import Image
 
 from mixgan_cli.data import sources
-from mixgan_cli.data.points import Ring
 from mixgan_cli.data.sources import MNIST, Arrays, Digits, FashionMNIST, in_channels
-from mixgan_cli.errors import ConfigError, DataError
+from mixgan_cli.errors import DataError
 from tests.conftest import real_folder
 
 
@@ -171,22 +170,6 @@ def test_pickles_are_not_opened(tmp_path):
     np.save(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="damaged"):
         Arrays(str(tmp_path / "a.npy"), "images", None, 0.5, 0, False).load()
-
-
-def test_the_ring_of_the_paper():
-    ring = Ring(modes=8, radius=2.0, variance=0.02)
-    points = ring.draw(80_000)
-    distance = torch.cdist(points, ring.means_M2)
-    nearest = distance.argmin(dim=1)
-    assert torch.allclose(nearest.bincount() / 80_000, torch.full((8,), 1 / 8), atol=0.005)
-    assert (points - ring.means_M2[nearest]).var(dim=0).mean().item() == pytest.approx(0.02, rel=0.02)
-    torch.testing.assert_close(ring.means_M2.norm(dim=1), torch.full((8,), 2.0))
-    torch.testing.assert_close(ring.means_M2[0], torch.tensor([0.0, 2.0]))
-
-
-def test_a_ring_of_nothing():
-    with pytest.raises(ConfigError, match="variance=0"):
-        Ring(8, 2.0, 0)
 
 
 def test_checksums_tell_sets_apart():

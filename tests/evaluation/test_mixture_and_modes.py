@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mixgan_cli.data.points import Ring
+from mixgan_cli.data.points import Pair, Ring
 from mixgan_cli.evaluation.mixture import expert_usage, gate_entropy
 from mixgan_cli.evaluation.modes import modes
 
@@ -23,5 +23,15 @@ def test_real_points_cover_all_modes():
 def test_modes_that_are_missing():
     means = torch.tensor([[0.0, 0.0], [10.0, 0.0], [20.0, 0.0]])
     points = torch.tensor([[0.1, 0.0], [10.0, 0.2], [15.0, 0.0], [15.0, 1.0]])
-    assert modes(points, means, std=0.1) == (2, 0.5)
-    assert modes(points + 100, means, std=0.1) == (0, 0.0)
+    std = torch.full((3,), 0.1)
+    assert modes(points, means, std) == (2, 0.5)
+    assert modes(points + 100, means, std) == (0, 0.0)
+
+
+def test_each_mode_has_its_own_width():
+    means, std = torch.tensor([[0.0, 0.0], [10.0, 0.0]]), torch.tensor([0.1, 2.0])
+    assert modes(torch.tensor([[4.5, 0.0]]), means, std) == (1, 1.0)  # nearer to the first, but of the second
+    assert modes(torch.tensor([[0.0, 0.5], [10.0, 0.5]]), means, std) == (1, 0.5)
+    pair = Pair(5.0, (0.25, 2.0))
+    covered, share = modes(pair.draw(50_000), *pair.gaussians)
+    assert covered == 2 and share == pytest.approx(1 - math.exp(-4.5), abs=0.002)

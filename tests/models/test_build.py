@@ -36,6 +36,11 @@ def networks(*overrides, shape=(1, 32, 32)):
     return build_networks(composed(*overrides).model, shape)
 
 
+def layers(network):
+    """The layers of a network, one after the other."""
+    return [layer for layer in network.modules() if not list(layer.children())]
+
+
 @pytest.mark.parametrize(("model", "k", "size", "front_end"), ORACLE)
 def test_parameter_counts_of_the_thesis(model, k, size, front_end):
     channels = {32: 1, 64: 3}[size]
@@ -62,17 +67,17 @@ def test_images_in_images_out(size, channels):
     samples, weights = generator(generator.latents(2))
     assert samples.shape == (2, channels, size, size) and samples.abs().max() <= 1
     assert weights.shape == (2, 8)
-    assert discriminator(samples).shape == (2,)
+    assert discriminator(samples).score_N.shape == (2,)
 
 
 def test_layers_of_the_paper():
     generator, discriminator = networks()
-    trunk = [type(layer) for layer in generator.trunk]
+    trunk = [type(layer) for layer in layers(generator.trunk)]
     up = nn.ConvTranspose2d
     assert trunk == [nn.Unflatten, up, nn.ReLU, up, nn.ReLU, up, nn.Tanh]
     block = [nn.Conv2d, nn.LayerNorm, nn.LeakyReLU]
-    assert [type(layer) for layer in discriminator.body] == [*block, *block, *block, nn.Flatten]
-    for layer in [*generator.trunk, *discriminator.body]:
+    assert [type(layer) for layer in layers(discriminator.body)] == [*block, *block, *block, nn.Flatten]
+    for layer in [*layers(generator.trunk), *layers(discriminator.body)]:
         if isinstance(layer, (nn.Conv2d, up)):
             assert (layer.kernel_size, layer.stride, layer.padding) == ((4, 4), (2, 2), (1, 1))
             assert layer.weight.std().item() == pytest.approx(0.02, rel=0.15)
@@ -118,7 +123,7 @@ def test_norms_of_the_discriminator(norm, kind):
 
 def test_batch_norm_of_the_generator_leaves_the_image_alone():
     generator, _ = networks("model.backbone.generator_norm=batch")
-    kinds = [type(layer) for layer in generator.trunk]
+    kinds = [type(layer) for layer in layers(generator.trunk)]
     assert kinds.count(nn.BatchNorm2d) == 2 and kinds[-2:] == [nn.ConvTranspose2d, nn.Tanh]
 
 
@@ -137,9 +142,9 @@ def test_points_and_images_need_their_backbones():
 
 def test_the_toy_networks():
     generator, discriminator = networks("data=ring", "model=gan", "model.latent.size=2", shape=(2,))
-    widths = [layer.out_features for layer in generator.trunk if isinstance(layer, nn.Linear)]
+    widths = [layer.out_features for layer in layers(generator.trunk) if isinstance(layer, nn.Linear)]
     assert [generator.experts.bias_KH.shape[1], *widths] == [20, 20, 20, 20, 2]
-    assert [layer.out_features for layer in discriminator.body if isinstance(layer, nn.Linear)] == [20] * 4
+    assert [layer.out_features for layer in layers(discriminator.body) if isinstance(layer, nn.Linear)] == [20] * 4
     bare, _ = networks("data=ring", "model.backbone.generator_widths=[]", shape=(2,))
     assert len(bare.trunk) == 0 and bare(bare.latents(3)).samples.shape == (3, 2)
 

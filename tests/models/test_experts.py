@@ -25,7 +25,7 @@ def one_by_one(experts, latent_BZ, weights_BK):
 
 
 @pytest.mark.parametrize(
-    "experts", [LinearExperts(K, Z, H), ConstantExperts(K, Z, H), DenseExperts(K, Z, H, initialise=he)], ids=type
+    "experts", [LinearExperts(K, Z, H), ConstantExperts(K, H), DenseExperts(K, Z, H, he, "he", "none", True)], ids=type
 )
 def test_mix_is_the_weighted_sum_of_the_experts(experts):
     experts = experts.double()
@@ -34,7 +34,9 @@ def test_mix_is_the_weighted_sum_of_the_experts(experts):
     latent_BZ, weights_BK = torch.randn(B, Z).double(), torch.rand(B, K).double().softmax(dim=1)
     expected = one_by_one(experts, latent_BZ, weights_BK)
     torch.testing.assert_close(experts.mix(latent_BZ, weights_BK), expected)
-    torch.testing.assert_close(torch.einsum("bk,bkh->bh", weights_BK, experts(latent_BZ)), expected)
+    torch.testing.assert_close(torch.einsum("bk,kbh->bh", weights_BK, experts(experts.to_each(latent_BZ))), expected)
+    for i in range(K):
+        torch.testing.assert_close(experts.only(i, latent_BZ), experts(experts.to_each(latent_BZ))[i])
 
 
 def test_gradients_of_the_fused_mixture():
@@ -45,7 +47,7 @@ def test_gradients_of_the_fused_mixture():
 
 
 def test_constant_experts_stay_in_their_convex_hull():
-    experts = ConstantExperts(K, Z, H)
+    experts = ConstantExperts(K, H)
     mixed = experts.mix(torch.randn(1000, Z), torch.rand(1000, K).softmax(dim=1))
     assert (mixed >= experts.constant_KH.min(dim=0).values - 1e-5).all()
     assert (mixed <= experts.constant_KH.max(dim=0).values + 1e-5).all()
@@ -54,8 +56,8 @@ def test_constant_experts_stay_in_their_convex_hull():
 def test_initialisations_of_the_spec():
     linear, constant, dense = (
         LinearExperts(8, 100, 512),
-        ConstantExperts(8, 100, 512),
-        DenseExperts(1, 100, 4096, normal(0.02)),
+        ConstantExperts(8, 512),
+        DenseExperts(1, 100, 4096, normal(0.02), "backbone", "none", True),
     )
     assert linear.weight_KZH.std().item() == pytest.approx(1 / math.sqrt(100), rel=0.02)
     assert not linear.bias_KH.any()

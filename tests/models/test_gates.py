@@ -11,7 +11,7 @@ Z = 100
 
 
 def tree(k: int) -> TreeGate:
-    return TreeGate(k, Z).double()
+    return TreeGate(k, Z, 0.0).double()
 
 
 def recursion(gate: TreeGate, latent_Z: torch.Tensor, leaves_KH: torch.Tensor, node: int = 0) -> torch.Tensor:
@@ -48,7 +48,7 @@ def test_children_share_their_parents_density():
 
 
 def test_depth_one_is_a_flat_mixture_of_two():
-    hierarchical, flat = tree(2), SoftmaxGate(2, Z).double()
+    hierarchical, flat = tree(2), SoftmaxGate(2, Z, 0.0).double()
     with torch.no_grad():
         hierarchical.splits.weight.copy_(flat.logits.weight[0:1] - flat.logits.weight[1:2])
         hierarchical.splits.bias.copy_(flat.logits.bias[0:1] - flat.logits.bias[1:2])
@@ -68,13 +68,13 @@ def test_saturated_splits_route_to_a_known_leaf():
 
 @pytest.mark.parametrize("k", [1, 4, 32])
 def test_softmax_rows_sum_to_one(k):
-    weights = SoftmaxGate(k, Z)(torch.randn(50, Z))
+    weights = SoftmaxGate(k, Z, 0.0)(torch.randn(50, Z))
     assert (weights >= 0).all()
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(50))
 
 
 def test_initialisations_of_the_spec():
-    splits, logits = TreeGate(1024, Z).splits, SoftmaxGate(1024, Z).logits
+    splits, logits = TreeGate(1024, Z, 0.0).splits, SoftmaxGate(1024, Z, 0.0).logits
     assert splits.weight.std().item() == pytest.approx(1 / math.sqrt(Z), rel=0.02)
     assert logits.weight.std().item() == pytest.approx(math.sqrt(2 / (Z + 1024)), rel=0.02)
     assert not splits.bias.any() and not logits.bias.any()
@@ -83,10 +83,10 @@ def test_initialisations_of_the_spec():
 @pytest.mark.parametrize("k", [3, 6, 12, 33])
 def test_a_tree_needs_a_power_of_two(k):
     with pytest.raises(ConfigError, match=rf"model\.k={k}: .*power of two"):
-        TreeGate(k, Z)
+        TreeGate(k, Z, 0.0)
 
 
 def test_no_gate_takes_one_expert():
-    assert NoGate(1, Z)(torch.randn(3, Z)).tolist() == [[1.0]] * 3
+    assert NoGate(1)(torch.randn(3, Z)).tolist() == [[1.0]] * 3
     with pytest.raises(ConfigError, match=r"model\.k=2"):
-        NoGate(2, Z)
+        NoGate(2)

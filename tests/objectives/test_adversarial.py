@@ -36,9 +36,8 @@ DEFINITIONS = {  # discriminator's loss of (real, fake), generator's loss of fak
 def test_values(name):
     loss, (of_discriminator, of_generator) = getattr(adversarial, name)(), DEFINITIONS[name]
     real, fake = 3 * torch.randn(64).double(), 3 * torch.randn(120).double()  # sizes differ: means are apart
-    assert loss.discriminator(real, fake).item() == pytest.approx(
-        of_discriminator(real.numpy(), fake.numpy()), rel=1e-12
-    )
+    value = loss.real(real) + loss.fake(fake)
+    assert value.item() == pytest.approx(of_discriminator(real.numpy(), fake.numpy()), rel=1e-12)
     assert loss.generator(fake).item() == pytest.approx(of_generator(fake.numpy()), rel=1e-12)
 
 
@@ -47,19 +46,20 @@ def test_gradients(name):
     loss = getattr(adversarial, name)()
     real = torch.randn(7, dtype=torch.double, requires_grad=True)
     fake = torch.randn(5, dtype=torch.double, requires_grad=True)
-    assert torch.autograd.gradcheck(loss.discriminator, (real, fake))
+    assert torch.autograd.gradcheck(loss.real, (real,))
+    assert torch.autograd.gradcheck(loss.fake, (fake,))
     assert torch.autograd.gradcheck(loss.generator, (fake,))
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_large_scores_stay_finite(name):
     loss, scores = getattr(adversarial, name)(), torch.tensor([-1e4, 0.0, 1e4])
-    assert loss.discriminator(scores, scores).isfinite() and loss.generator(scores).isfinite()
+    assert all(term(scores).isfinite() for term in (loss.real, loss.fake, loss.generator))
 
 
 def test_a_discriminator_that_knows_nothing():
     """With all scores 0, the cross-entropy game is worth 2 log 2, and the non-saturating generator pays log 2."""
     zeros, loss = torch.zeros(8).double(), adversarial.NonSaturating()
-    assert loss.discriminator(zeros, zeros).item() == pytest.approx(2 * np.log(2))
+    assert (loss.real(zeros) + loss.fake(zeros)).item() == pytest.approx(2 * np.log(2))
     assert loss.generator(zeros).item() == pytest.approx(np.log(2))
     assert adversarial.Minimax().generator(zeros).item() == pytest.approx(-np.log(2))

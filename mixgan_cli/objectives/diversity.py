@@ -1,0 +1,71 @@
+r"""Diversity: how well a classifier C tells which expert made a sample (Hoang et al. 2017, eqs. 2, 3, 4).
+
+Generators and classifier both minimise it. Each form gives every generated sample a cost for each expert, [N, K]: what
+the sample adds to the term if that expert made it. The term is the mean over samples of \sum_k a_k cost_k, the gate's
+weights a being one-hot where an expert makes a sample alone; soft weights give the mixture's expectation.
+
+Units. The three sums of the paper have different ranges: log K (eq. 2), K log 4 (eq. 3), K (K - 1)/2 · log 4 (eq. 4).
+So that one beta means the same, `scale: eq2` scales each so that a classifier that cannot tell costs log K, and one
+that is always right nothing: eq. 2 is unchanged, and with K = 2 all optima are equal. `scale: literal` takes the
+paper's sums.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+Scale = Literal["eq2", "literal"]
+
+
+def general(logits_NK: Tensor, k: int) -> Tensor:
+    """Return -log C_k(x), [N, K], C a softmax over K (eq. 2)."""
+    return -logits_NK.log_softmax(dim=1)
+
+
+def one_vs_all(logits_NK: Tensor, k: int) -> Tensor:
+    r"""Return -log C_k(x) - 1/(K - 1) \sum_{j ≠ k} log(1 - C_j(x)), [N, K], C_k sigmoids (eq. 3).
+
+    The expectation over "the rest" is their mean, so each of the others counts with 1/(K - 1).
+    """
+    not_NK = softplus(logits_NK)
+    return softplus(-logits_NK) + (not_NK.sum(dim=1, keepdim=True) - not_NK) / (k - 1)
+
+
+def pairwise(logits_NP: Tensor, k: int) -> Tensor:
+    r"""Return -\sum_{j ≠ k} log C_kj(x), [N, K], C_ij sigmoids for i < j and C_ji = 1 - C_ij (eq. 4)."""
+    i, j = torch.triu_indices(k, k, offset=1, device=logits_NP.device)
+    logits_NKK = logits_NP.new_zeros(len(logits_NP), k, k)
+    logits_NKK[:, i, j], logits_NKK[:, j, i] = logits_NP, -logits_NP
+    return softplus(-logits_NKK).sum(dim=2) - math.log(2)  # the diagonal's
+
+
+class Form(NamedTuple):
+    """One way to tell experts apart."""
+
+    costs: Callable[[Tensor, int], Tensor]
+    """(logits [N, L], K) → costs [N, K]."""
+    undecided: Callable[[int], float]
+    """The cost of a sample if the classifier cannot tell, as a function of K."""
+    literal: Callable[[int], float]
+    """How many times the mean cost of a sample the paper's sum is."""
+
+
+FORMS: Mapping[str, Form] = {
+    "general": Form(general, undecided=math.log, literal=lambda k: 1),
+    "one_vs_all": Form(one_vs_all, undecided=lambda k: math.log(4), literal=lambda k: k),
+    "pairwise": Form(pairwise, undecided=lambda k: (k - 1) * math.log(2), literal=lambda k: k),
+}
+
+
+def term(form: str, scale: Scale, logits_NL: Tensor, weights_NK: Tensor) -> Tensor:
+    """Return the term, without beta: a scalar. Its gradient goes to the classifier, the samples, and the gate."""
+    k = weights_NK.shape[1]
+    costs, undecided, literal = FORMS[form]
+    factor = literal(k) if scale == "literal" or k == 1 else math.log(k) / undecided(k)
+    return factor * (weights_NK * costs(logits_NL, k)).sum(dim=1).mean()

@@ -1,0 +1,127 @@
+"""Histograms' distances against scipy's, and against what is known beforehand."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from mixgan_cli.data.points import Ring, Spiral
+from mixgan_cli.evaluation import plane
+from mixgan_cli.evaluation.evaluate import Evaluator, Reals
+from mixgan_cli.evaluation.plane import BINS, EPS, histogram, symmetric_kl, wasserstein
+from mixgan_cli.evaluation.reals import reals_of
+from mixgan_cli.evaluation.unavailable import Unavailable
+from tests.conftest import composed
+
+WINDOW = BINS / 2  # bins are of width 1, between whole numbers
+
+
+def test_points_outside_are_in_the_border_bins():
+    inf = float("inf")
+    points = torch.tensor([[100.0, 0.5], [-100, 0.5], [0.5, inf], [-inf, -inf], [-25.0, 25.0], [0.99, 3.0]])
+    shares = histogram(points, WINDOW)
+    filled = {(49, 25), (0, 25), (25, 49), (0, 0), (0, 49), (25, 28)}
+    assert {tuple(bin) for bin in shares.nonzero().tolist()} == filled
+    assert shares.sum().item() == pytest.approx(1) and shares.max().item() == pytest.approx(1 / 6)
+
+
+def test_points_that_are_not_numbers():
+    with pytest.raises(ValueError, match="not numbers"):
+        histogram(torch.tensor([[0.0, float("nan")]]), WINDOW)
+
+
+def test_symmetric_kl_is_scipys():
+    first, second = 8 * torch.randn(3000, 2), 12 * torch.randn(2000, 2) + torch.tensor([3.0, -4.0])
+
+    def smoothed(points):
+        edges = np.linspace(-WINDOW, WINDOW, BINS + 1)
+        inside = np.clip(points.double().numpy(), -WINDOW, WINDOW)
+        return np.histogram2d(*inside.T, bins=(edges, edges))[0].ravel() / len(points) + EPS
+
+    p, q = smoothed(first), smoothed(second)
+    expected = stats.entropy(p, q) + stats.entropy(q, p)  # which makes them sum to 1
+    assert symmetric_kl(first, second, WINDOW) == pytest.approx(expected, rel=1e-9)
+    assert symmetric_kl(second, first, WINDOW) == pytest.approx(expected, rel=1e-9)
+
+
+def test_moving_all_points_costs_the_way():
+    points = torch.randint(-20, 15, (2000, 2)) + 0.3
+    moved = points + torch.tensor([3.0, 4.0])
+    assert wasserstein(moved, points, WINDOW) == pytest.approx(5)
+    assert wasserstein(moved / 10, points / 10, WINDOW / 10) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_on_one_row_it_is_scipys(axis):
+    points, sets = [8 * torch.randn(700) - 2, 4 * torch.randn(900) + 5], []
+    for along in points:
+        across = torch.full_like(along, 7.5)
+        sets.append(torch.stack((along, across) if axis == 0 else (across, along), dim=1))
+    centres = [along.floor().clamp(-25, 24).numpy() + 0.5 for along in points]
+    assert wasserstein(*sets, WINDOW) == pytest.approx(stats.wasserstein_distance(*centres))
+
+
+def test_it_is_the_cheapest_assignment():
+    from scipy.optimize import linear_sum_assignment
+
+    first, second = (torch.randint(-25, 25, (60, 2)) + 0.5 for _ in range(2))
+    costs = torch.cdist(first, second)
+    assert wasserstein(first, second, WINDOW) == pytest.approx(
+        costs[linear_sum_assignment(costs.numpy())].mean().item(), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("window", [WINDOW, 17.3])
+def test_equal_sets_are_at_no_distance(window):
+    points = 5 * torch.randn(2000, 2)
+    order = torch.randperm(2000)
+    assert symmetric_kl(points, points[order], window) == 0 and wasserstein(points, points[order], window) == 0
+
+
+def test_mass_outside_the_window_is_not_lost():
+    reals = torch.full((100, 2), 0.5)
+    fakes = reals.clone()
+    fakes[:50, 0] = 1000.0
+    assert wasserstein(fakes, reals, WINDOW) == pytest.approx(0.5 * 24)
+    assert symmetric_kl(fakes, reals, WINDOW) > 1
+
+
+def test_a_solver_that_gives_up_is_not_believed(monkeypatch):
+    monkeypatch.setattr(plane, "ITERATIONS", 1)
+    with pytest.warns(UserWarning), pytest.raises(Unavailable, match="not found") as caught:
+        wasserstein(5 * torch.randn(500, 2), 5 * torch.randn(500, 2), WINDOW)
+    assert caught.value.names == ("wasserstein",)
+
+
+def evaluator(source, *overrides):
+    evaluation = composed("data=ring", "evaluation.n_fake=4000", "evaluation.n_real=4000", *overrides).evaluation
+    return Evaluator(evaluation, reals_of(source, source.load(), evaluation), torch.device("cpu"))
+
+
+def test_real_points_score_as_real_points_do():
+    ring = Ring(8, 2.0, 0.02)
+    measured = evaluator(ring)
+    good, bad = measured.measure(ring.draw(4000), {}), measured.measure(ring.draw(4000) * 1.2, {})
+    for name in ("symmetric_kl", "wasserstein"):
+        floor = good.metrics[f"{name}_real"]
+        assert 0 < floor == bad.metrics[f"{name}_real"]
+        assert good.metrics[name] == pytest.approx(floor, rel=0.5) and bad.metrics[name] > 3 * floor
+    assert bad.metrics["wasserstein"] == pytest.approx(0.4, abs=0.05)
+    assert good.protocol["histograms"] == {"window": 3.0, "bins": 50, "eps": 1e-5}
+    assert good.metrics["modes_covered"] == 8
+
+
+def test_a_spiral_has_no_modes_but_a_window():
+    spiral = Spiral(780, 0.5, n=100)
+    result = evaluator(spiral).measure(spiral.draw(500), {})
+    assert result.metrics.keys() >= {"symmetric_kl", "wasserstein", "symmetric_kl_real", "wasserstein_real"}
+    assert "modes_covered" in result.unavailable and result.protocol["histograms"]["window"] == 15.0
+
+
+@pytest.mark.parametrize("shape", [(20, 2), (20, 1, 4, 4)], ids=["points", "images"])
+def test_without_a_window_it_says_so(shape):
+    evaluation = composed("data=ring", "evaluation.metrics=[plane]").evaluation
+    samples = torch.zeros(shape, dtype=torch.uint8 if len(shape) == 4 else torch.float32)
+    result = Evaluator(evaluation, Reals(samples, {}), torch.device("cpu")).measure(samples, {})
+    assert result.metrics == {} and result.unavailable.keys() == {"symmetric_kl", "wasserstein"}
+    assert "window" in result.unavailable["wasserstein"] and "histograms" not in result.protocol
