@@ -31,8 +31,10 @@ lint: setup ## ruff's checks and format, and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup ## time and memory of the mixture layer beside literal ones, on the CPU
+bench: setup ## time and memory on the CPU: the mixture layer, K whole networks, an iteration as K grows
 	$(BIN)/python benchmarks/mixture.py
+	$(BIN)/python benchmarks/whole_experts.py
+	$(BIN)/python benchmarks/k_sweep.py
 
 results: setup ## Fashion-MNIST as in docs/results.md: about an hour of CPU
 	$(BIN)/mixgan train experiment=fashion_mnist_cpu

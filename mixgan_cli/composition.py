@@ -45,7 +45,7 @@ def explain(error: Exception, config_name: str) -> str:
 def groups() -> dict[str, list[str]]:
     """Return every group of conf/ with its choices: {"model": ["gan", …], "model/gate": […], …}."""
     found: dict[str, list[str]] = {}
-    for path in sorted(conf_dir().glob("*/**/*.yaml")):
+    for path in sorted(conf_dir().glob("*/**/[!_]*.yaml")):  # _name.yaml: what several choices share
         found.setdefault(path.parent.relative_to(conf_dir()).as_posix(), []).append(path.stem)
     return found
 

@@ -129,6 +129,7 @@ class Training(Strict):
     nimg: PositiveInt
     batch: PositiveInt
     fakes: PositiveInt | None
+    shuffle: bool
     report_nimg: PositiveInt
     sample_nimg: PositiveInt | None
     evaluate_nimg: PositiveInt | None
@@ -186,10 +187,20 @@ class Paths(Strict):
     run: str | None
 
 
+class Published(Strict):
+    """What a paper or thesis reports for such a run, to be set beside ours; never used while training."""
+
+    source: str
+    protocol: str
+    by_k: dict[PositiveInt, dict[str, tuple[float, float | None]]]
+    """For each number of experts, metrics as (value, standard deviation over seeds or splits, if given)."""
+
+
 class Run(Strict):
     """One training run."""
 
     seed: NonNegativeInt
+    published: Published | None
     force: bool
     data: Part
     model: Model
@@ -237,6 +248,11 @@ class Run(Strict):
                 raise ValueError(
                     "objective.competition: compares experts at the same latents. Take model/gate=uniform with "
                     "model.gate.same_latents=true, or objective.competition=null"
+                )
+            if not parts.attribute(objective.adversarial[parts.TARGET], "probabilistic"):
+                raise ValueError(
+                    f"objective.competition: compares probabilities, and {_name(objective.adversarial[parts.TARGET])} "
+                    "takes the score for something else. Take objective=madgan_sim, or objective.competition=null"
                 )
             if self.model.k < 2:
                 raise ValueError("objective.competition: one expert has no rival; take null, or model.k=2")

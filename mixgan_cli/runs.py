@@ -25,6 +25,7 @@ from mixgan_cli.files import refusing, write_json, write_text
 NOT_IDENTITY = frozenset(
     {
         "force",
+        "published",
         "logger",
         "paths",
         "hardware.device",
@@ -84,6 +85,11 @@ class RunFolder:
     def samples(self) -> Path:
         """The sample grids."""
         return self.path / "samples"
+
+    @property
+    def figures(self) -> Path:
+        """What the run learned, in pictures."""
+        return self.path / "figures"
 
     @property
     def done(self) -> bool:

@@ -93,12 +93,14 @@ CHOICES = [(group, choice) for group, choices in groups().items() for choice in 
 def test_every_choice_composes(group, choice):
     """Beside the defaults, or with what its refusal asks for."""
     companions = {
-        ("data", "folder"): ["data.root=somewhere"],
-        ("data", "arrays"): ["data.root=somewhere"],
         ("model/head", "multiclass"): ["objective=madgan"],
         ("objective", "madgan_sim"): ["model=madgan_sim"],
     }
-    composed(f"{group}={choice}", *companions.get((group, choice), []))
+    try:
+        composed(f"{group}={choice}", *companions.get((group, choice), []))
+    except ConfigError as error:
+        assert "data.root" in str(error)  # where the images are, only a user can say
+        composed(f"{group}={choice}", "data.root=somewhere")
 
 
 class Sized:

@@ -18,8 +18,7 @@ from mixgan_cli.evaluation.evaluate import Evaluator, Reals, Result
 from mixgan_cli.evaluation.reals import reals_of
 from mixgan_cli.files import refusing, write_json
 from mixgan_cli.hardware import Compute
-from mixgan_cli.models.build import build_networks
-from mixgan_cli.models.generator import Generator
+from mixgan_cli.models.build import Networks, build_networks
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.parts import build, trust
 from mixgan_cli.randomness import permutation
@@ -55,10 +54,10 @@ def _of_run(settings: EvaluateCommand, compute: Compute) -> Result:
     trained: Run = parse(stored, Run)
     state = read_state(folder.checkpoint(settings.checkpoint))
     source: Source = build(trained.data if settings.data is None else settings.data)
-    generator = _generator(trained, build(trained.data), state, settings.evaluation.ema, compute)
+    generator, discriminator = _networks(trained, build(trained.data), state, settings.evaluation.ema, compute)
     reals = _reference(settings, channels=source.shape[0]) or reals_of(source, source.load(), settings.evaluation)
     evaluator = Evaluator(settings.evaluation, reals, compute.device)
-    result = evaluator.of(Sampler(generator), settings.seed)
+    result = evaluator.of(Sampler(generator), discriminator, settings.seed)
     about = {"checkpoint": settings.checkpoint, "nimg": state["progress"]["nimg"]}
     return Result({**result.protocol, **about}, result.metrics, result.unavailable)
 
@@ -76,11 +75,13 @@ def _of_images(settings: EvaluateCommand, compute: Compute) -> Result:
     return Evaluator(settings.evaluation, reals, compute.device).measure(shuffled, {"fakes": images.describe()})
 
 
-def _generator(trained: Run, source: Source, state: dict[str, Any], ema: bool, compute: Compute) -> Generator:
-    generator = build_networks(trained.model, source.shape).generator
-    generator.load_state_dict(state["ema" if ema else "generator"])
-    compute.place(generator)
-    return generator.requires_grad_(False)
+def _networks(trained: Run, source: Source, state: dict[str, Any], ema: bool, compute: Compute) -> Networks:
+    networks = build_networks(trained.model, source.shape)
+    networks.generator.load_state_dict(state["ema" if ema else "generator"])
+    networks.discriminator.load_state_dict(state["discriminator"])
+    for network in networks:
+        compute.place(network.requires_grad_(False))
+    return networks
 
 
 def _reference(settings: EvaluateCommand, channels: int) -> Reals | None:

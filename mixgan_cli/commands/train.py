@@ -26,6 +26,7 @@ from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.parts import build
 from mixgan_cli.randomness import seeded
 from mixgan_cli.reporting.pictures import write_grid, write_scatter
+from mixgan_cli.reporting.plane import write_levels, write_snapshots
 from mixgan_cli.runs import RunFolder, hash_of, open_run, write_environment
 from mixgan_cli.tracking.jsonl import JsonlSink
 from mixgan_cli.tracking.progress import ProgressBar
@@ -77,7 +78,8 @@ def run(config: DictConfig) -> dict[str, Any]:
 def _initial_state(settings: Run, networks: Networks, dataset: Dataset, compute: Compute) -> State:
     for network in networks:
         compute.place(network)
-    training, batches = settings.training, dataset.batches(settings.seed, compute.device)
+    training = settings.training
+    batches = dataset.batches(settings.seed if training.shuffle else None, compute.device)
     return State(
         networks,
         MovingAverage(networks.generator, training.ema_half_life_nimg, training.ema_ramp_up),
@@ -104,18 +106,19 @@ def _train_and_evaluate(
         return draw_samples(folder.samples / f"{nimg:09d}.png", sampler, evaluator, settings.seed)
 
     def evaluate(nimg: int) -> tuple[dict[str, Any], Best | None]:
-        metrics = evaluator.of(sampler).metrics
+        metrics = evaluator.of(sampler, state.networks.discriminator).metrics
         return metrics, _best(metrics, nimg)
 
     try:
         train(settings.training, settings.seed, state, folder, tracker, draw, evaluate)
-        result = evaluator.of(sampler)
+        result = evaluator.of(sampler, state.networks.discriminator)
         progress = state.progress
         if result.metrics:
             tracker.record({**progress.told(), **result.metrics})
         keep_best(state, _best(result.metrics, progress.nimg), folder)
         state.save(folder.checkpoint("last"))
         save_generator(folder.generator, chosen, settings.model.model_dump(mode="json"), source.shape)
+        draw_figures(folder, sampler, evaluator, settings.seed)
         write_json(folder.results, _results(settings, state, folder, result))
         folder.mark_done()
         tracker.finish(result.metrics)
@@ -138,6 +141,15 @@ def draw_samples(path: Path, sampler: Sampler, evaluator: Evaluator, seed: int) 
     else:
         write_grid(path, sampler.sample(100, seed), columns=10)
     return path
+
+
+def draw_figures(folder: RunFolder, sampler: Sampler, evaluator: Evaluator, seed: int) -> None:
+    """Draw what the run learned: in the plane, how it came about, and the tree level by level."""
+    reals = evaluator.reals.samples
+    if reals.dim() == 2:
+        write_snapshots(folder.figures / "snapshots.png", sorted(folder.samples.glob("[0-9]*.png"))[1:])
+        if sampler.generator.gate.hierarchical:
+            write_levels(folder.figures / "levels.png", *sampler.draw(2000, seed), reals[:2000])
 
 
 def _results(settings: Run, state: State, folder: RunFolder, result: Result) -> dict[str, Any]:

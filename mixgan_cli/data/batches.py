@@ -22,10 +22,11 @@ class Batches(Protocol):
 class Order:
     """The order in which a set of n is shown: a function of (seed, number of the sample) and of nothing else.
 
-    Epoch e shows the samples in the permutation (seed, e); a batch may span two epochs, so no sample is dropped.
+    Epoch e shows the samples in the permutation (seed, e), without a seed as they stand; a batch may span two epochs,
+    so no sample is dropped.
     """
 
-    def __init__(self, n: int, seed: int, device: torch.device) -> None:
+    def __init__(self, n: int, seed: int | None, device: torch.device) -> None:
         self.n, self.seed, self.device = n, seed, device
         self._orders: dict[int, Tensor] = {}
 
@@ -45,7 +46,8 @@ class Order:
 
     def _order(self, epoch: int) -> Tensor:
         if epoch not in self._orders:
-            order = permutation(self.n, "order", self.seed, epoch)
+            shuffled = self.seed is not None
+            order = permutation(self.n, "order", self.seed, epoch) if shuffled else torch.arange(self.n)
             self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
             self._orders[epoch] = order.to(self.device)
         return self._orders[epoch]
@@ -54,7 +56,7 @@ class Order:
 class PackedBatches:
     """A packed set, whole on the device, in an order that is a function of (seed, image number)."""
 
-    def __init__(self, packed: Packed, seed: int, device: torch.device) -> None:
+    def __init__(self, packed: Packed, seed: int | None, device: torch.device) -> None:
         self.images_NCHW = packed.images_NCHW.to(device)
         self.order = Order(len(packed), seed, device)
 

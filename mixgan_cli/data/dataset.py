@@ -18,8 +18,8 @@ from mixgan_cli.randomness import permutation
 class Dataset(Protocol):
     """Loaded data."""
 
-    def batches(self, seed: int, device: torch.device) -> Batches:
-        """Return the batches a run trains on."""
+    def batches(self, seed: int | None, device: torch.device) -> Batches:
+        """Return the batches a run trains on, in the order a seed names; None: as they stand."""
 
     def reals(self, n: int, seed: int) -> Tensor:
         """Return at most n samples the networks never see, in random order: images uint8 or points [n, D]."""
@@ -45,7 +45,7 @@ class ImageDataset:
     train: Packed
     held_out: Packed
 
-    def batches(self, seed: int, device: torch.device) -> PackedBatches:
+    def batches(self, seed: int | None, device: torch.device) -> PackedBatches:
         """Return the batches a run trains on, whole on the device."""
         return PackedBatches(self.train, seed, device)
 

@@ -57,7 +57,7 @@ class FreshPoints:
     def __init__(self, source: Plane) -> None:
         self.source = source
 
-    def batches(self, seed: int, device: torch.device) -> Batches:
+    def batches(self, seed: int | None, device: torch.device) -> Batches:
         """Return the batches a run trains on."""
         return FreshBatches(self.source, device)
 
@@ -78,7 +78,7 @@ class FixedPoints(FreshPoints):
         super().__init__(source)
         self.points_N2 = points_N2
 
-    def batches(self, seed: int, device: torch.device) -> Batches:
+    def batches(self, seed: int | None, device: torch.device) -> Batches:
         """Return the batches a run trains on, in the order in which images would be shown."""
         return FixedBatches(self.points_N2, seed, device)
 
@@ -101,7 +101,7 @@ class FreshBatches:
 class FixedBatches:
     """A set of points, whole on the device, in an order that is a function of (seed, point number)."""
 
-    def __init__(self, points_N2: Tensor, seed: int, device: torch.device) -> None:
+    def __init__(self, points_N2: Tensor, seed: int | None, device: torch.device) -> None:
         self.points_N2 = points_N2.to(device)
         self.order = Order(len(points_N2), seed, device)
 

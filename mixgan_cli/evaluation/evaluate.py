@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 
 from mixgan_cli.config import Evaluation
+from mixgan_cli.data.pixels import to_float
 from mixgan_cli.errors import DataError, UserError
 from mixgan_cli.evaluation import fidelity, mixture, plane
 from mixgan_cli.evaluation.modes import modes
 from mixgan_cli.evaluation.ms_ssim import mean_ms_ssim
 from mixgan_cli.evaluation.neighbours import two_sample_test
 from mixgan_cli.evaluation.unavailable import Unavailable
+from mixgan_cli.models.discriminator import Discriminator
+from mixgan_cli.models.peek import peek
 from mixgan_cli.models.sampler import Sampler
 
 Metrics = dict[str, Any]
@@ -54,25 +57,36 @@ class Evaluator:
     reals: Reals
     device: torch.device
 
-    def of(self, sampler: Sampler, seed: int | None = None) -> Result:
-        """Measure a generator by n_fake samples drawn with the protocol's seed, or another."""
+    def of(self, sampler: Sampler, discriminator: Discriminator | None = None, seed: int | None = None) -> Result:
+        """Measure a generator by n_fake samples drawn with the protocol's seed, or another.
+
+        The discriminator, where it classifies experts, says how far apart they are.
+        """
         seed = self.evaluation.seed if seed is None else seed
         fakes = sampler.draw(self.evaluation.n_fake, seed, batch=256)
-        return self.measure(fakes.samples, {"sample_seed": seed, "ema": self.evaluation.ema}, fakes.weights_BK)
+        about = {"sample_seed": seed, "ema": self.evaluation.ema}
+        return self.measure(fakes.samples, about, fakes.weights_BK, discriminator)
 
-    def measure(self, fakes: Tensor, about: Mapping[str, Any], weights_BK: Tensor | None = None) -> Result:
+    def measure(
+        self,
+        fakes: Tensor,
+        about: Mapping[str, Any],
+        weights_BK: Tensor | None = None,
+        discriminator: Discriminator | None = None,
+    ) -> Result:
         """Measure samples, in random order, as they are: images uint8 [N, C, H, W] or points [N, D].
 
         Args:
             fakes: at most n_fake of them are taken.
             about: what the protocol is to say of them.
             weights_BK: the gate's weights, where they come from a mixture.
+            discriminator: of that mixture.
         """
         if fakes.dim() != self.reals.samples.dim():
             kinds = {2: "points", 4: "images"}
             fake, real = (kinds[samples.dim()] for samples in (fakes, self.reals.samples))
             raise DataError(f"{fake} cannot be compared with {real}")
-        comparison = _Comparison(self, fakes[: self.evaluation.n_fake], weights_BK)
+        comparison = _Comparison(self, fakes[: self.evaluation.n_fake], weights_BK, discriminator)
         metrics: Metrics = {}
         unavailable: dict[str, str] = {}
         for name in self.evaluation.metrics:
@@ -134,6 +148,7 @@ class _Comparison:
     evaluator: Evaluator
     fake: Tensor
     weights_BK: Tensor | None
+    discriminator: Discriminator | None
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -235,7 +250,20 @@ def _usage(of: _Comparison) -> Metrics:
 
 
 def _jsd_experts(of: _Comparison) -> Metrics:
-    raise Unavailable("is estimated from a classifier of experts; this model's head has none", "jsd_experts")
+    if of.weights_BK is None or of.discriminator is None:
+        raise Unavailable("is estimated by the classifier of experts in a run's discriminator", "jsd_experts")
+    head = of.discriminator.head
+    if not head.classifies_experts or head.form != "general":
+        raise Unavailable(
+            "is estimated by a softmax over experts (model/head=classifier with form=general, or multiclass); this "
+            "model's head has none",
+            "jsd_experts",
+        )
+    batch, device = of.evaluation.batch, of.evaluator.device
+    as_input = to_float if of.fake.dim() == 4 else Tensor.float
+    answers = [peek(of.discriminator, as_input(fakes.to(device))) for fakes in of.fake.split(batch)]
+    logits_BK = torch.cat([answer.experts_NL.float().cpu() for answer in answers])
+    return {"jsd_experts": mixture.jsd_experts(logits_BK, of.weights_BK[: len(of.fake)])}
 
 
 def _modes(of: _Comparison) -> Metrics:

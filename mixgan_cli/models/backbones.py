@@ -56,10 +56,9 @@ class DCGAN:
     Args:
         shape: (C, S, S).
         channels: next to the image, doubled at every halving.
-        generator_norm: of all layers but the last.
-        discriminator_norm: of all layers, see `first_norm`.
+        generator_norm: of all layers but the last: none; batch, before the ReLU; batch_after it (the HMoG author's).
+        discriminator_norm: of all layers, see `first_norm`; batch_after, in the HMoG author's MADGAN and MGAN.
         first_norm: whether the discriminator's first convolution is normalised: HMoG yes, Radford et al. no.
-        norm_position: before or after the nonlinearity; after, in the HMoG author's MADGAN, MGAN and MEGAN.
         spectral_norm: of the discriminator's layers, the head's too (Miyato et al. 2018).
         init: hmog: weights and biases ~ N(0, init_std²); radford: biases 0, and the scales of batch norm
             ~ N(1, init_std²); he; torch: torch's own (MEGAN).
@@ -75,10 +74,9 @@ class DCGAN:
         self,
         shape: Shape,
         channels: int,
-        generator_norm: Literal["none", "batch"],
-        discriminator_norm: Literal["none", "batch", "layer"],
+        generator_norm: Literal["none", "batch", "batch_after"],
+        discriminator_norm: Literal["none", "batch", "batch_after", "layer"],
         first_norm: bool,
-        norm_position: Literal["before", "after"],
         spectral_norm: bool,
         init: Init,
         init_std: float,
@@ -90,7 +88,7 @@ class DCGAN:
         self.widths = [image_channels, *(channels * 2**level for level in range(halvings))]
         self.side = height
         self.generator_norm, self.discriminator_norm = generator_norm, discriminator_norm
-        self.first_norm, self.norm_position = first_norm, norm_position
+        self.first_norm = first_norm
         self.spectral_norm = spectral_norm
         self.initialise = self.initialise_head = named(init, init_std)
         self.scale_std = init_std if init == "radford" else 0.0
@@ -142,12 +140,13 @@ class DCGAN:
         return [self._initialised(stage) for stage in stages]
 
     def _activated(self, activation: nn.Module, norm: str, channels: int, side: int) -> list[nn.Module]:
-        layers = [activation]
-        if norm == "batch":
-            layers.insert(0, nn.BatchNorm2d(channels))
-        elif norm == "layer":
-            layers.insert(0, nn.LayerNorm([channels, side, side]))
-        return layers if self.norm_position == "before" else layers[::-1]
+        layers = {
+            "none": lambda: [activation],
+            "batch": lambda: [nn.BatchNorm2d(channels), activation],
+            "batch_after": lambda: [activation, nn.BatchNorm2d(channels)],
+            "layer": lambda: [nn.LayerNorm([channels, side, side]), activation],
+        }
+        return layers[norm]()
 
     def _initialised(self, network: nn.Sequential) -> nn.Sequential:
         for layer in apply(network, self.initialise).modules():

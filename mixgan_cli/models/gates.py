@@ -36,6 +36,8 @@ class Gate(nn.Module):
     """Whether there is anything to learn; if not, there is nothing to balance either."""
     repeats = 1
     """How many experts each latent is given to while training: 1, or K."""
+    hierarchical = False
+    """Whether the experts are the leaves of a binary tree, from left to right."""
     partitions = False
     """Whether each expert makes its own equal share of a training batch, share after share."""
 
@@ -165,6 +167,7 @@ class TreeGate(Gate):
     """
 
     hard = False
+    hierarchical = True
 
     def __init__(self, k: int, latent_size: int, dropout: float) -> None:
         super().__init__()
@@ -202,8 +205,8 @@ class TreeGate(Gate):
 class LeafDropout(nn.Module):
     """While training, leave out each expert with a probability, and let the others' weights sum to 1 again.
 
-    The HMoG author's code has such an option and never sets it. Where every expert of a sample would be left out, none
-    is. Raises ConfigError unless 0 ≤ probability < 1.
+    The HMoG author's code has such an option and never sets it. Where nothing of a sample would be left, all of it
+    stays. Raises ConfigError unless 0 ≤ probability < 1.
     """
 
     def __init__(self, probability: float) -> None:
@@ -216,7 +219,7 @@ class LeafDropout(nn.Module):
         """Return the weights [B, K] of those that stay."""
         if not self.training or not self.probability:
             return weights_BK
-        stays_BK = torch.rand_like(weights_BK) >= self.probability
-        stays_BK = stays_BK | ~stays_BK.any(dim=1, keepdim=True)
-        kept_BK = weights_BK * stays_BK
-        return kept_BK / kept_BK.sum(dim=1, keepdim=True)
+        kept_BK = weights_BK * (torch.rand_like(weights_BK) >= self.probability)
+        total_B1 = kept_BK.sum(dim=1, keepdim=True)
+        least = torch.finfo(weights_BK.dtype).tiny
+        return torch.where(total_B1 > least, kept_BK / total_B1.clamp_min(least), weights_BK)

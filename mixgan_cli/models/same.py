@@ -27,7 +27,7 @@ class SameDCGAN:
         first_offset: whether the first layer's batch norm learns an offset, where experts are whole networks.
         spectral_norm: of the discriminator's layers, the head's too; the paper has none.
         init_std: of weights, 0.02; the discriminator's are cut at two standard deviations.
-        head_std: of the heads' weights, 0.01.
+        head_std: of the heads' weights: 0.02 as the text has all weights, 0.01 in the released code.
 
     Raises:
         ConfigError: the samples are not square images whose side 2^layers divides.

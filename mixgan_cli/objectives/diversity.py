@@ -69,3 +69,11 @@ def term(form: str, scale: Scale, logits_NL: Tensor, weights_NK: Tensor) -> Tens
     costs, undecided, literal = FORMS[form]
     factor = literal(k) if scale == "literal" or k == 1 else math.log(k) / undecided(k)
     return factor * (weights_NK * costs(logits_NL, k)).sum(dim=1).mean()
+
+
+def gauge(form: str, logits_NL: Tensor, weights_NK: Tensor) -> Tensor:
+    """Return log K less the term in eq. 2's units: what the classifier knows of the experts, at most log K nats.
+
+    For form general an estimate of the experts' Jensen-Shannon divergence (eq. 11), exact with the best classifier.
+    """
+    return math.log(weights_NK.shape[1]) - term(form, "eq2", logits_NL, weights_NK)

@@ -14,9 +14,10 @@ Network = TypeVar("Network", bound=nn.Module)
 class MovingAverage(Generic[Network]):
     """A copy of a network that follows it with a half-life counted in images.
 
-    Parameters are averaged; buffers (the statistics of batch norm are averages already) are copied. Early in training
-    the half-life is at most `ramp_up` times the images shown so far, so that the initial weights are forgotten
-    (Karras et al. 2020). With a half-life of 0 the copy equals the network.
+    Parameters are averaged, and so are the statistics of batch norm: those of a small batch (MGGAN's experts have 12
+    samples each) are noisy, and belong to weights that the average has not. Counters are copied. Early in training the
+    half-life is at most `ramp_up` times the images shown so far, so that the initial weights are forgotten (Karras et
+    al. 2020). With a half-life of 0 the copy equals the network.
     """
 
     def __init__(self, network: Network, half_life_nimg: int, ramp_up: float | None) -> None:
@@ -33,8 +34,13 @@ class MovingAverage(Generic[Network]):
     @torch.no_grad()
     def update(self, network: nn.Module, nimg: int, shown: int) -> None:
         """Move towards the network."""
-        averages: list[Tensor] = list(self.average.parameters())
-        values: list[Tensor] = list(network.parameters())
+        pairs = list(zip(_tensors(self.average), _tensors(network), strict=True))
+        averages, values = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
         torch._foreach_lerp_(averages, values, 1 - self.decay(nimg, shown))
-        for average, value in zip(self.average.buffers(), network.buffers(), strict=True):
-            average.copy_(value)
+        for counter, value in pairs:
+            if not counter.is_floating_point():
+                counter.copy_(value)
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]

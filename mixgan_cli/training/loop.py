@@ -21,6 +21,7 @@ from mixgan_cli.randomness import key
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.tracking.tracker import Tracker
 from mixgan_cli.training.checkpoint import Best, State
+from mixgan_cli.training.monitors import active_neurons
 from mixgan_cli.training.statistics import Means
 
 Draw = Callable[[int], Path]
@@ -60,7 +61,8 @@ def train(
             progress.seconds += time.monotonic() - read
             _stop_unless_finite(losses, state, folder)
             now = (time.monotonic(), progress.nimg)
-            tracker.record(_record(state, losses, now, last_report))
+            watched = {"active_neurons": active_neurons(state.networks.generator)}
+            tracker.record({**_record(state, losses, now, last_report), **watched})
             last_report = now
         if due(training.sample_nimg):
             tracker.image("samples", draw(progress.nimg), progress.nimg)

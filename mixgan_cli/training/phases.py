@@ -64,11 +64,18 @@ class Game:
         """Draw latents for a step [B, Z]."""
         return self.networks.generator.latents(self.fakes)
 
-    def diversity(self, answer: Answer, weights_BK: Tensor) -> Tensor | None:
-        """Return the classifier's loss on generated samples, without beta; None where the head does not classify."""
+    def classifier_loss(self, answer: Answer, weights_BK: Tensor) -> Tensor | None:
+        """Return the diversity term on generated samples, without beta; None where the head does not classify."""
         if answer.experts_NL is None:
             return None
         return diversity.term(self.networks.discriminator.head.form, self.scale, answer.experts_NL, weights_BK)
+
+    def told_apart(self, answer: Answer, weights_BK: Tensor) -> dict[str, Tensor]:
+        """Return how far apart the classifier finds the experts, to be logged; nothing where there is none."""
+        if answer.experts_NL is None:
+            return {}
+        form = self.networks.discriminator.head.form
+        return {"jsd_experts": diversity.gauge(form, answer.experts_NL.detach(), weights_BK)}
 
 
 @dataclass
@@ -102,9 +109,9 @@ class DiscriminatorPhase:
             on_real, on_fake = _full(discriminator(real)), _full(discriminator(fakes.samples, self.isolated))
         loss_real, loss_fake = game.adversarial.real(on_real.score_N), game.adversarial.fake(on_fake.score_N)
         scalars = {"score/real": on_real.score_N.mean(), "score/fake": on_fake.score_N.mean()}
-        classifier = game.diversity(on_fake, fakes.weights_BK)
+        classifier = game.classifier_loss(on_fake, fakes.weights_BK)
         if classifier is not None:
-            scalars["loss/classifier"] = classifier
+            scalars |= {"loss/classifier": classifier, **game.told_apart(on_fake, fakes.weights_BK)}
             loss_fake = loss_fake + self.classifier_weight * classifier
         loss = loss_real + self.fake_weight * loss_fake
         # outside autocast: it squares a gradient
@@ -137,7 +144,7 @@ class GeneratorPhase:
             answer = _full(answer)
             loss = game.adversarial.generator(answer.score_N)
             scalars = {}
-            alike = game.diversity(answer, fakes.weights_BK) if game.beta else None
+            alike = game.classifier_loss(answer, fakes.weights_BK) if game.beta else None
             if alike is not None:
                 scalars["loss/diversity"] = alike
                 loss = loss + game.beta * alike

@@ -1,6 +1,6 @@
 import torch
 
-from mixgan_cli.data.batches import PackedBatches
+from mixgan_cli.data.batches import Order, PackedBatches
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.data.pixels import to_uint8
 
@@ -38,3 +38,8 @@ def test_a_batch_may_span_epochs_and_exceed_the_set():
     batches = PackedBatches(PACKED, 0, CPU)
     images = shown(batches, 7, 25)
     assert len(images) == 25 and sorted(images[3:13]) == list(range(N))
+
+
+def test_without_a_seed_every_epoch_is_in_the_datas_own_order():
+    order = Order(5, None, torch.device("cpu"))
+    assert order.at(0, 12).tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]

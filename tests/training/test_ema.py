@@ -24,11 +24,11 @@ def test_ramp_up_forgets_the_initial_weights():
     assert ema.decay(nimg=10_000_000, shown=10_000) == pytest.approx(0.5)
 
 
-def test_buffers_are_copied():
+def test_statistics_of_batch_norm_are_averaged_and_counters_copied():
     ema, leader = MovingAverage(network(), 100, None), network()
     leader(torch.randn(50, 3) + 2)
-    ema.update(leader, 50, 50)
-    torch.testing.assert_close(ema.average[1].running_mean, leader[1].running_mean)
+    ema.update(leader, 100, 100)  # half way, from 0
+    torch.testing.assert_close(ema.average[1].running_mean, leader[1].running_mean / 2)
     assert ema.average[1].num_batches_tracked == 1
 
 

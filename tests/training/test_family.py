@@ -120,6 +120,19 @@ def test_trains_saves_resumes_and_samples_or_says_why_not(model, gate, head, obj
     assert Sampler(state.ema.average).sample(5).shape == (5, *SHAPE)
 
 
+@pytest.mark.parametrize("experts", CHOICES["model/experts"])
+@pytest.mark.parametrize("model", CHOICES["model"])
+def test_any_experts_go_with_any_model(model, experts):
+    """By the override a user would give; with the objective that the model brings."""
+    config = dict(plain(f"model={model}", f"model/experts={experts}"))
+    config["model"] = {**config["model"], "k": 1 if model == "gan" else 2}
+    config["model"]["backbone"] = {**config["model"]["backbone"], "channels": 2}
+    config["training"] = {**config["training"], "batch": 4}
+    state = begin(config)
+    iterate(state)
+    assert Sampler(state.ema.average).sample(3).shape == (3, *SHAPE)
+
+
 @cache
 def own(model):
     """The model in its own recipe, which is never refused."""

@@ -1,0 +1,140 @@
+"""What K costs: time and peak memory of one training iteration at K = 1, 4, 16, 32 with equal numbers of fakes.
+
+    python benchmarks/k_sweep.py [model ...] [--device cuda]        (make bench)
+
+A discriminator step and a generator step on 32-pixel colour images, 64 real and 128 fake, with the moving average.
+Each model in its paper's objective, but with one discriminator step and shared fakes, so that K is all that changes.
+More experts mean more first-layer parameters, and every one of them is read and written by Adam and by the moving
+average however few samples its expert makes: that is timed by itself on the experts' parameters and shown apart, as
+`Adam + EMA`. The ratio is of what remains, to the same at K = 1. Each row is measured in fresh processes, alternating;
+medians of all repetitions, peak memory above the networks with their gradients and optimisers in place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+MODELS, KS = ("mggan", "madgan", "mog", "hmog"), (1, 4, 16, 32)
+REAL, FAKE, SHAPE = 64, 128, (3, 32, 32)
+REPETITIONS, ROUNDS = 4, 2
+
+
+def measure(model: str, k: int, device_name: str) -> dict[str, float]:
+    """Return milliseconds of an iteration and of the experts' Adam and EMA, and memory in MB, of this process."""
+    import torch
+    from hydra import compose, initialize_config_dir
+
+    from mixgan_cli.config import Run, conf_dir, parse
+    from mixgan_cli.data.batches import PackedBatches
+    from mixgan_cli.data.packed import Packed
+    from mixgan_cli.hardware import Compute
+    from mixgan_cli.models.build import build_networks
+    from mixgan_cli.training.ema import MovingAverage
+    from mixgan_cli.training.phases import adam, build_phases
+
+    device = torch.device(device_name)
+    overrides = [f"model={model}", f"model.k={k}", f"training.batch={REAL}", f"training.fakes={FAKE}"]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        run = parse(compose("config", [*overrides, "objective.d_steps=1", "objective.fakes=shared"]), Run)
+    torch.manual_seed(0)
+    compute = Compute(device, bf16=device.type == "cuda", channels_last=False)
+    networks = build_networks(run.model, SHAPE)
+    for network in networks:
+        compute.place(network)
+    images = torch.randint(0, 256, (1024, *SHAPE), dtype=torch.uint8)
+    batches = PackedBatches(Packed(images, None, "noise"), 0, device)
+    phases = build_phases(run.objective, networks, batches, REAL, compute, run.model.beta, FAKE)
+    ema = MovingAverage(networks.generator, 10_000, None)
+
+    def iteration() -> None:
+        for phase in phases:
+            phase.step(0, 0)
+        ema.update(networks.generator, 10_000, REAL)
+
+    for _ in range(2):
+        iteration()
+    before = _memory(device, begin=True)
+    whole = _milliseconds(iteration, REPETITIONS, device)
+    peak = _memory(device) - before
+
+    experts = networks.generator.experts
+    average = MovingAverage(experts, 10_000, None)
+    optimizer = adam(experts.parameters(), run.objective.optimizer.generator)
+
+    def parameters_alone() -> None:
+        optimizer.step()
+        average.update(experts, 10_000, REAL)
+
+    parameters_alone()
+    return {"ms": whole, "parameters_ms": _milliseconds(parameters_alone, REPETITIONS, device), "mb": peak}
+
+
+def _milliseconds(work, repetitions: int, device) -> float:
+    import torch
+
+    taken = []
+    for _ in range(repetitions):
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        taken.append(1e3 * (time.perf_counter() - began))
+    return statistics.median(taken)
+
+
+def _memory(device, begin: bool = False) -> float:
+    """Return the memory now (at the beginning) or its peak since then, in MB."""
+    import torch
+
+    if device.type == "cuda":
+        if begin:
+            torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.max_memory_allocated() / 2**20
+    if begin:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak so far counts no more
+    field = "VmRSS" if begin else "VmHWM"
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024
+    raise OSError(f"/proc/self/status has no {field}")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("models", nargs="*", default=MODELS)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(measure(arguments.one[0], int(arguments.one[1]), arguments.device)))
+        return
+    print(
+        "| model | K | ms an iteration | of it Adam + EMA | the rest | × K = 1 | peak MB |\n"
+        "|---|---|---|---|---|---|---|"
+    )
+    for model in arguments.models:
+        found: dict[int, list[dict[str, float]]] = {k: [] for k in KS}
+        for _ in range(ROUNDS):
+            for k in KS:
+                command = [sys.executable, __file__, "--device", arguments.device, "--one", model, str(k)]
+                out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+                found[k].append(json.loads(out.splitlines()[-1]))
+        alone = None
+        for k, rows in found.items():
+            ms, apart, mb = (statistics.median(row[name] for row in rows) for name in ("ms", "parameters_ms", "mb"))
+            alone = alone or ms - apart
+            rest = ms - apart
+            print(
+                f"| {model} | {k} | {ms:.0f} | {apart:.0f} | {rest:.0f} | {rest / alone:.2f} | {mb:.0f} |", flush=True
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""MAD-GAN-Sim's term, against a loop over experts, rivals and latents."""
+
+import numpy as np
+import pytest
+import torch
+
+from mixgan_cli.objectives.competition import Competition
+
+K, B, F = 3, 5, 4
+WEIGHT = 0.3
+
+
+def judged():
+    """Scores and features of K experts' samples at the same B latents, expert after expert."""
+    score = torch.randn(K * B, dtype=torch.double, requires_grad=True)
+    features = torch.randn(K * B, F, dtype=torch.double, requires_grad=True)
+    return score, features
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def margins(score, features, others):
+    """How far the rivals of expert i are ahead at latent b, [K, B]."""
+    p, phi = sigmoid(score.detach().numpy()).reshape(K, B), features.detach().numpy().reshape(K, B, F)
+    ahead = np.empty((K, B))
+    for i in range(K):
+        for b in range(B):
+            rivals = [
+                p[j, b] + phi[i, b] @ phi[j, b] / np.linalg.norm(phi[i, b]) / np.linalg.norm(phi[j, b])
+                for j in range(K)
+                if j != i
+            ]
+            ahead[i, b] = (np.mean(rivals) if others == "mean" else max(rivals)) - p[i, b]
+    assert (ahead > 0).any() and (ahead < 0).any() and np.abs(ahead).min() > 1e-3  # both sides, and no kink
+    return ahead
+
+
+@pytest.mark.parametrize("through", [False, True])
+@pytest.mark.parametrize("others", ["mean", "max"])
+def test_values(others, through):
+    score, features = judged()
+    expected = WEIGHT * np.maximum(0, margins(score, features, others)).mean()
+    assert Competition(WEIGHT, others, through)(score, features, K).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("others", ["mean", "max"])
+def test_only_ones_own_score_has_a_gradient(others):
+    """-(weight / KB) D (1 - D) where rivals are ahead, 0 elsewhere; as a rival no score has any, nor have features."""
+    score, features = judged()
+    Competition(WEIGHT, others, through_similarity=False)(score, features, K).backward()
+    p = sigmoid(score.detach().numpy())
+    expected = -WEIGHT / (K * B) * p * (1 - p) * (margins(score, features, others).reshape(-1) > 0)
+    np.testing.assert_allclose(score.grad.numpy(), expected, atol=1e-16)
+    assert features.grad is None
+
+
+@pytest.mark.parametrize("others", ["mean", "max"])
+def test_gradients_through_similarity(others):
+    score, features = judged()
+    margins(score, features, others)
+    loss = Competition(WEIGHT, others, through_similarity=True)
+    assert torch.autograd.gradcheck(lambda s, f: loss(s, f, K), (score, features))
+    loss(score, features, K).backward()
+    assert features.grad.abs().max().item() > 1e-3
+
+
+def test_an_expert_alike_is_pushed_harder():
+    """The same features and score: rivals are ahead by the likeness, 1. Opposite features: they are not."""
+    score, features = torch.zeros(2).double(), torch.tensor([[1.0, 2.0], [3.0, 6.0]]).double()
+    term = Competition(WEIGHT, "mean", through_similarity=False)
+    assert term(score, features, 2).item() == pytest.approx(WEIGHT, rel=1e-12)
+    assert term(score, features * torch.tensor([[1.0], [-1.0]]), 2).item() == 0
+
+
+@pytest.mark.parametrize("others", ["mean", "max"])
+def test_latents_do_not_compete(others):
+    """Another latent's samples change its own part alone: the term is a mean over latents."""
+    score, features = judged()
+    term = Competition(WEIGHT, others, through_similarity=False)
+    apart = [term(score[b::B], features[b::B], K).item() for b in range(B)]
+    assert term(score, features, K).item() == pytest.approx(np.mean(apart), rel=1e-12)
