@@ -46,8 +46,8 @@ class Order:
 
     def _order(self, epoch: int) -> Tensor:
         if epoch not in self._orders:
-            shuffled = self.seed is not None
-            order = permutation(self.n, "order", self.seed, epoch) if shuffled else torch.arange(self.n)
+            as_they_stand = torch.arange(self.n)
+            order = as_they_stand if self.seed is None else permutation(self.n, "order", self.seed, epoch)
             self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
             self._orders[epoch] = order.to(self.device)
         return self._orders[epoch]

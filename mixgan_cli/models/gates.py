@@ -38,6 +38,8 @@ class Gate(nn.Module):
     """How many experts each latent is given to while training: 1, or K."""
     hierarchical = False
     """Whether the experts are the leaves of a binary tree, from left to right."""
+    least_batch = 1
+    """How many samples a training batch needs, for the gate's own batch norm."""
     partitions = False
     """Whether each expert makes its own equal share of a training batch, share after share."""
 

@@ -77,6 +77,7 @@ class GumbelGate(Gate):
         for before, after in pairwise(widths[:-1]):
             layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
         self.mlp = nn.Sequential(*layers, nn.Linear(widths[-2], k))
+        self.least_batch = 2 if layers or projection_norm else 1
         if he:
             _initialise_he(self)
         self.temperature: Tensor
@@ -92,13 +93,13 @@ class GumbelGate(Gate):
 
     def weigh(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Weights:
         """Return one-hot weights with the gradient of the relaxed ones."""
-        return self._choose(self(latent_BZ, experts.features(experts.to_each(inputs)).float()))
+        return self._choose(self(latent_BZ, experts.features(experts.to_each(inputs)).to(latent_BZ)))
 
     def combine(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> tuple[Tensor, Weights]:
         """Return the chosen experts' outputs [B, …] and the weights; every expert works on every latent."""
         outputs_KB, features_KBF = experts.with_features(experts.to_each(inputs))
         with exactly(latent_BZ):
-            weights = self._choose(self(latent_BZ, features_KBF.float()))
+            weights = self._choose(self(latent_BZ, features_KBF.to(latent_BZ)))
         return experts.weighted(outputs_KB, weights.weights_BK), weights
 
     def moving(self) -> list[nn.Parameter]:

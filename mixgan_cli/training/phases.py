@@ -260,10 +260,11 @@ def _fakes(networks: Networks, objective: Objective, fakes: int) -> int:
     generator = networks.generator
     gate, k = generator.gate, generator.k
     share = fakes if not gate.partitions or objective.fakes == "per_expert" else fakes // k
-    if share < generator.experts.least_batch:
+    least = max(generator.experts.least_batch, gate.least_batch)
+    if share < least:
         raise ConfigError(
-            f"model.k={k}: of {fakes} fakes a step an expert makes {share} and needs {generator.experts.least_batch}, "
-            "for its batch norm. Raise training.batch or training.fakes, or take objective.fakes=per_expert"
+            f"model.k={k}: of {fakes} fakes a step an expert makes {share} and needs {least}, for batch norm. "
+            "Raise training.batch or training.fakes, or take objective.fakes=per_expert"
         )
     return share * k if gate.partitions else share
 
