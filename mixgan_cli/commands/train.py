@@ -103,7 +103,7 @@ def _train_and_evaluate(
     tracker.start(RunInfo(folder.path.name, folder.path, state.config, settings.training.nimg, state.progress.nimg))
 
     def draw(nimg: int) -> Path:
-        return draw_samples(folder.samples / f"{nimg:09d}.png", sampler, evaluator, settings.seed)
+        return draw_samples(folder.samples, nimg, sampler, evaluator, settings.seed)
 
     def evaluate(nimg: int) -> tuple[dict[str, Any], Best | None]:
         metrics = evaluator.of(sampler, state.networks.discriminator).metrics
@@ -129,12 +129,13 @@ def _train_and_evaluate(
         raise
 
 
-def draw_samples(path: Path, sampler: Sampler, evaluator: Evaluator, seed: int) -> Path:
+def draw_samples(folder: Path, nimg: int, sampler: Sampler, evaluator: Evaluator, seed: int) -> Path:
     """Draw samples of fixed latents: points as a scatter, images as a grid; where experts are hard, a row each."""
+    path = folder / f"{nimg:09d}.png"
     reals = evaluator.reals.samples
     if reals.dim() == 2:
         fakes = sampler.draw(2000, seed)
-        write_scatter(path, fakes.samples, reals[:2000], fakes.weights_BK.argmax(dim=1), path.stem)
+        write_scatter(path, fakes.samples, reals[:2000], fakes.weights_BK.argmax(dim=1), f"{nimg:,} images")
     elif sampler.hard and sampler.k > 1:
         rows = [sampler.sample(10, seed, expert) for expert in range(sampler.k)]
         write_grid(path, torch.cat(rows), columns=10)
