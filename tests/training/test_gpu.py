@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mixgan_cli.composition import groups
 from tests.conftest import TINY
 
 pytestmark = [
@@ -13,9 +14,10 @@ ON_GPU = [setting for setting in TINY if not setting.startswith("hardware")]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16", "auto"])
-@pytest.mark.parametrize("model", ["gan", "mog", "hmog"])
+@pytest.mark.parametrize("model", groups()["model"])
 def test_it_trains_in_every_precision(mixgan, model, precision):
-    outcome = mixgan("train", *ON_GPU, f"model={model}", "hardware=gpu", f"hardware.precision={precision}")
+    settings = [f"model={model}", f"model.k={1 if model == 'gan' else 2}", f"hardware.precision={precision}"]
+    outcome = mixgan("train", *ON_GPU, *settings, "hardware=gpu")
     assert outcome.code == 0, outcome.err
     assert 0 <= outcome.json["metrics"]["ms_ssim"] <= 1
 
