@@ -34,7 +34,7 @@ from mixgan_cli.tracking.tracker import RunInfo, Tracker
 from mixgan_cli.training.checkpoint import Best, Progress, State
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.loop import keep_best, train
-from mixgan_cli.training.phases import build_phases
+from mixgan_cli.training.phases import build_phases, fakes_a_step
 
 log = logging.getLogger("mixgan")
 
@@ -49,6 +49,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     with seeded("networks", settings.seed):  # on the CPU, so that every device begins with the same weights
         networks = build_networks(settings.model, source.shape)
 
+    fakes_a_step(networks, settings.objective, settings.training.fakes or settings.training.batch)  # or refuses now
     opened = open_run(settings)
     folder = opened.folder
     if opened.folder.done:

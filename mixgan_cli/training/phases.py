@@ -204,7 +204,7 @@ def build_phases(
         build(objective.adversarial),
         beta,
         objective.classifier.scale,
-        _fakes(networks, objective, fakes or batch),
+        fakes_a_step(networks, objective, fakes or batch),
         compute,
         objective.reuse_latents,
     )
@@ -255,8 +255,12 @@ def adam(parameters: Any, settings: Adam) -> torch.optim.Adam:
     )
 
 
-def _fakes(networks: Networks, objective: Objective, fakes: int) -> int:
-    """How many samples a step generates: for gates that share out the batch, equal shares."""
+def fakes_a_step(networks: Networks, objective: Objective, fakes: int) -> int:
+    """Return how many samples a step generates: for gates that share out the batch, equal shares.
+
+    Raises:
+        ConfigError: an expert's share, or the batch, is too small for batch norm.
+    """
     generator = networks.generator
     gate, k = generator.gate, generator.k
     share = fakes if not gate.partitions or objective.fakes == "per_expert" else fakes // k
@@ -264,7 +268,8 @@ def _fakes(networks: Networks, objective: Objective, fakes: int) -> int:
     if share < least:
         raise ConfigError(
             f"model.k={k}: of {fakes} fakes a step an expert makes {share} and needs {least}, for batch norm. "
-            "Raise training.batch or training.fakes, or take objective.fakes=per_expert"
+            "Raise training.batch or training.fakes"
+            + (", or take objective.fakes=per_expert" if gate.partitions else "")
         )
     return share * k if gate.partitions else share
 
