@@ -198,8 +198,7 @@ class MLP:
 
     def stages(self, latent_size: int) -> list[nn.Module]:
         """Return the generator in pieces, a dense layer each."""
-        layers = [self._dense(*sizes, nn.ReLU()) for sizes in pairwise([latent_size, *self.generator_widths])]
-        return [*layers[:-1], layers[-1][:1]]  # the point itself has no ReLU
+        return self._down_to_points([latent_size, *self.generator_widths])
 
     def stage_size(self, stages: int) -> int:
         """Return how many units there are after so many stages."""
@@ -207,14 +206,17 @@ class MLP:
 
     def trunk(self) -> nn.Module:
         """Return the generator after its first stage: [B, H] → [B, D]."""
-        layers = [self._dense(*sizes, nn.ReLU()) for sizes in pairwise(self.generator_widths)]
-        return nn.Sequential(*layers[:-1], *(layer[:1] for layer in layers[-1:]))
+        return nn.Sequential(*self._down_to_points(self.generator_widths))
 
     def body(self) -> nn.Module:
         """Return the discriminator without its head: [N, D] → [N, features]."""
         activation = nn.LeakyReLU(self.slope) if self.slope else nn.ReLU()
         body = nn.Sequential(*(self._dense(*sizes, activation) for sizes in pairwise(self.discriminator_widths)))
         return spectrally_normalised(body) if self.spectral_norm else body
+
+    def _down_to_points(self, widths: Sequence[int]) -> list[nn.Module]:
+        layers = [self._dense(*sizes, nn.ReLU()) for sizes in pairwise(widths)]
+        return [*layers[:-1], *(layer[:1] for layer in layers[-1:])]  # the point itself has no ReLU
 
     def _dense(self, inputs: int, outputs: int, activation: nn.Module) -> nn.Sequential:
         return apply(nn.Sequential(nn.Linear(inputs, outputs), activation), self.initialise)

@@ -11,11 +11,17 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.backbones import Backbone
 from mixgan_cli.models.initialise import Initialise, he
-from mixgan_cli.models.norms import BatchNorm1d
+from mixgan_cli.models.norms import without_offset
+
+
+def one_hot_like(choice_B: Tensor, k: int, like: Tensor) -> Tensor:
+    """Return one-hot rows [B, K], of the other tensor's type and on its device."""
+    return one_hot(choice_B, k).to(like)
 
 
 class Shared(NamedTuple):
@@ -52,9 +58,7 @@ class Experts(nn.Module):
 
     def only(self, expert: int, inputs: Tensor) -> Tensor:
         """Return one expert's outputs [B, …]."""
-        weights_BK = inputs.new_zeros(len(inputs), self.k)
-        weights_BK[:, expert] = 1
-        return self.mix(inputs, weights_BK)
+        return self.mix(inputs, one_hot_like(torch.full((len(inputs),), expert), self.k, inputs))
 
     def features(self, inputs_KB: Tensor) -> Tensor:
         """Return the features [K, B, F] that a gate may look at: here the outputs."""
@@ -132,7 +136,8 @@ class DenseExperts(Experts):
         self.weight_KZH = nn.Parameter(torch.empty(k, latent_size, hidden_size))
         self.bias_KH = nn.Parameter(torch.empty(k, hidden_size))
         (he if init == "he" else initialise)(self.weight_KZH, self.bias_KH, latent_size)
-        norm = [BatchNorm1d(k * hidden_size, offset)]
+        units = nn.BatchNorm1d(k * hidden_size)
+        norm = [units if offset else without_offset(units)]
         self.units = nn.Sequential(
             *(norm if batch_norm == "before" else []), nn.ReLU(), *(norm if batch_norm == "after" else [])
         )

@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.experts import Experts
+from mixgan_cli.models.experts import Experts, one_hot_like
 
 
 class Weights(NamedTuple):
@@ -65,11 +64,6 @@ class Gate(nn.Module):
 def exactly(like: Tensor) -> torch.autocast:
     """No autocast inside: in bfloat16 the weights would not sum to 1."""
     return torch.autocast(like.device.type, enabled=False)
-
-
-def one_hot_like(choice_B: Tensor, k: int, like: Tensor) -> Tensor:
-    """Return one-hot rows [B, K] in the other tensor's type."""
-    return one_hot(choice_B, k).to(like)
 
 
 class NoGate(Gate):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.experts import Experts, Shared
+from mixgan_cli.models.experts import Experts, Shared, one_hot_like
 from mixgan_cli.models.gates import Gate, Weights
 
 
@@ -79,6 +79,5 @@ class Generator(nn.Module):
     def _only(self, expert: int, inputs: Tensor) -> Fakes:
         if not 0 <= expert < self.k:
             raise ConfigError(f"expert={expert}: the experts are numbered 0 to {self.k - 1}")
-        weights_BK = inputs.new_zeros(len(inputs), self.k)
-        weights_BK[:, expert] = 1
+        weights_BK = one_hot_like(torch.full((len(inputs),), expert), self.k, inputs)
         return Fakes(self.trunk(self.experts.only(expert, inputs)), weights_BK)

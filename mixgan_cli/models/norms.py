@@ -1,23 +1,15 @@
-"""Batch norm with a learned scale, and an offset that is learned or fixed at zero (MGGAN, section 5.2)."""
+"""Batch norm with its offset fixed at zero, against dying ReLUs (MGGAN, section 5.2)."""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from torch import nn
 
-
-class BatchNorm1d(nn.BatchNorm1d):
-    """Of units [B, H]."""
-
-    def __init__(self, features: int, offset: bool) -> None:
-        super().__init__(features)
-        if not offset:
-            self.bias = None  # type: ignore[assignment]
+BatchNorm = TypeVar("BatchNorm", nn.BatchNorm1d, nn.BatchNorm2d)
 
 
-class BatchNorm2d(nn.BatchNorm2d):
-    """Of maps [B, C, H, W]."""
-
-    def __init__(self, features: int, offset: bool) -> None:
-        super().__init__(features)
-        if not offset:
-            self.bias = None  # type: ignore[assignment]
+def without_offset(norm: BatchNorm) -> BatchNorm:
+    """Take the learned offset away, and return the batch norm with its learned scale."""
+    norm.register_parameter("bias", None)
+    return norm

@@ -7,27 +7,29 @@ YAML in conf/objective/.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor
 from torch.nn.functional import softplus
 
 
-class Adversarial:
+class Adversarial(ABC):
     """What every adversarial loss offers."""
 
     probabilistic = False
     """Whether it takes the score for the logit of a probability."""
 
+    @abstractmethod
     def real(self, score_N: Tensor) -> Tensor:
         """Return the discriminator's loss on real samples, a scalar."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fake(self, score_N: Tensor) -> Tensor:
         """Return the discriminator's loss on generated samples, a scalar."""
-        raise NotImplementedError
 
+    @abstractmethod
     def generator(self, score_N: Tensor) -> Tensor:
         """Return the generator's loss, a scalar."""
-        raise NotImplementedError
 
 
 class Wasserstein(Adversarial):

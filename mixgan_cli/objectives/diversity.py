@@ -66,14 +66,18 @@ FORMS: Mapping[str, Form] = {
 def term(form: str, scale: Scale, logits_NL: Tensor, weights_NK: Tensor) -> Tensor:
     """Return the term, without beta: a scalar. Its gradient goes to the classifier, the samples, and the gate."""
     k = weights_NK.shape[1]
-    costs, undecided, literal = FORMS[form]
-    factor = literal(k) if scale == "literal" or k == 1 else math.log(k) / undecided(k)
-    return factor * (weights_NK * costs(logits_NL, k)).sum(dim=1).mean()
+    return _factor(form, scale, k) * (weights_NK * FORMS[form].costs(logits_NL, k)).sum(dim=1).mean()
 
 
-def gauge(form: str, logits_NL: Tensor, weights_NK: Tensor) -> Tensor:
-    """Return log K less the term in eq. 2's units: what the classifier knows of the experts, at most log K nats.
+def gauge(form: str, scale: Scale, term: Tensor, k: int) -> Tensor:
+    """Return log K less a term in eq. 2's units: what the classifier knows of the experts, at most log K nats.
 
-    For form general an estimate of the experts' Jensen-Shannon divergence (eq. 11), exact with the best classifier.
+    For form general and experts used alike, an estimate of their Jensen-Shannon divergence (eq. 11).
     """
-    return math.log(weights_NK.shape[1]) - term(form, "eq2", logits_NL, weights_NK)
+    return math.log(k) - term.detach() * (_factor(form, "eq2", k) / _factor(form, scale, k))
+
+
+def _factor(form: str, scale: Scale, k: int) -> float:
+    """What the mean cost of a sample is multiplied by."""
+    _, undecided, literal = FORMS[form]
+    return literal(k) if scale == "literal" or k == 1 else math.log(k) / undecided(k)

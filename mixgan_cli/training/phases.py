@@ -70,12 +70,10 @@ class Game:
             return None
         return diversity.term(self.networks.discriminator.head.form, self.scale, answer.experts_NL, weights_BK)
 
-    def told_apart(self, answer: Answer, weights_BK: Tensor) -> dict[str, Tensor]:
-        """Return how far apart the classifier finds the experts, to be logged; nothing where there is none."""
-        if answer.experts_NL is None:
-            return {}
-        form = self.networks.discriminator.head.form
-        return {"jsd_experts": diversity.gauge(form, answer.experts_NL.detach(), weights_BK)}
+    def told_apart(self, classifier_loss: Tensor) -> Tensor:
+        """Return how far apart the classifier finds the experts, in nats of log K, from its loss."""
+        generator, discriminator = self.networks
+        return diversity.gauge(discriminator.head.form, self.scale, classifier_loss, generator.k)
 
 
 @dataclass
@@ -111,7 +109,7 @@ class DiscriminatorPhase:
         scalars = {"score/real": on_real.score_N.mean(), "score/fake": on_fake.score_N.mean()}
         classifier = game.classifier_loss(on_fake, fakes.weights_BK)
         if classifier is not None:
-            scalars |= {"loss/classifier": classifier, **game.told_apart(on_fake, fakes.weights_BK)}
+            scalars |= {"loss/classifier": classifier, "jsd_experts": game.told_apart(classifier)}
             loss_fake = loss_fake + self.classifier_weight * classifier
         loss = loss_real + self.fake_weight * loss_fake
         # outside autocast: it squares a gradient
@@ -211,10 +209,7 @@ def build_phases(
     settings = objective.optimizer
     gate = {"gate": adam(generator.gate.moving(), settings.gate)} if settings.gate else {}
     apart = set(generator.gate.moving()) if gate else set()
-    players = {
-        "generator": adam([p for p in generator.parameters() if p not in apart], settings.generator),
-        "discriminator": adam(discriminator.parameters(), settings.discriminator),
-    }
+    of_generator = adam([p for p in generator.parameters() if p not in apart], settings.generator)
     phases: list[Phase] = [
         DiscriminatorPhase(
             game,
@@ -224,13 +219,13 @@ def build_phases(
             objective.classifier.stop_gradient,
             batches,
             batch,
-            {"discriminator": players["discriminator"]},
+            {"discriminator": adam(discriminator.parameters(), settings.discriminator)},
             objective.d_steps,
         ),
         GeneratorPhase(
             game,
             build(objective.competition) if objective.competition else None,
-            {"generator": players["generator"], **gate},
+            {"generator": of_generator, **gate},
         ),
     ]
     if objective.balance:
@@ -304,9 +299,10 @@ def _full(answer: Answer) -> Answer:
 
 
 def descend(loss: Tensor, optimizers: Optimizers) -> None:
-    """Take a step down the loss with each optimiser."""
+    """Take a step down the loss with each optimiser; only what they move gets a gradient."""
     for optimizer in optimizers.values():
         optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    groups = [group["params"] for optimizer in optimizers.values() for group in optimizer.param_groups]
+    loss.backward(inputs=[parameter for group in groups for parameter in group])
     for optimizer in optimizers.values():
         optimizer.step()
