@@ -18,7 +18,6 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 MODELS, KS = ("mggan", "madgan", "mog", "hmog"), (1, 4, 16, 32)
 REAL, FAKE, SHAPE = 64, 128, (3, 32, 32)
@@ -29,6 +28,7 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
     """Return milliseconds of an iteration and of the experts' Adam and EMA, and memory in MB, of this process."""
     import torch
     from hydra import compose, initialize_config_dir
+    from memory import peak, start_peak
 
     from mixgan_cli.config import Run, conf_dir, parse
     from mixgan_cli.data.batches import PackedBatches
@@ -59,9 +59,9 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
 
     for _ in range(2):
         iteration()
-    before = _memory(device, begin=True)
+    before = start_peak(device_name)
     whole = _milliseconds(iteration, REPETITIONS, device)
-    peak = _memory(device) - before
+    most = peak(device_name) - before
 
     experts = networks.generator.experts
     average = MovingAverage(experts, 10_000, None)
@@ -72,7 +72,7 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
         average.update(experts, 10_000, REAL)
 
     parameters_alone()
-    return {"ms": whole, "parameters_ms": _milliseconds(parameters_alone, REPETITIONS, device), "mb": peak}
+    return {"ms": whole, "parameters_ms": _milliseconds(parameters_alone, REPETITIONS, device), "mb": most}
 
 
 def _milliseconds(work, repetitions: int, device) -> float:
@@ -86,23 +86,6 @@ def _milliseconds(work, repetitions: int, device) -> float:
             torch.cuda.synchronize()
         taken.append(1e3 * (time.perf_counter() - began))
     return statistics.median(taken)
-
-
-def _memory(device, begin: bool = False) -> float:
-    """Return the memory now (at the beginning) or its peak since then, in MB."""
-    import torch
-
-    if device.type == "cuda":
-        if begin:
-            torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.max_memory_allocated() / 2**20
-    if begin:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak so far counts no more
-    field = "VmRSS" if begin else "VmHWM"
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1024
-    raise OSError(f"/proc/self/status has no {field}")
 
 
 def main() -> None:

@@ -4,7 +4,7 @@
 
 `fused` is what mixgan runs: (a ⊗ z) times the stacked weights, one product. `per sample` mixes the weights first, as
 the formula Σ a_i(z) W_i z reads and the HMoG author's code does: a matrix [H, Z] a sample. `all experts` computes
-every expert's output [B, K, H], then mixes them. Each is measured in a fresh process, alternating between them; medians
+every expert's output [K, B, H], then mixes them. Each is measured in a fresh process, alternating between them; medians
 of all repetitions. Memory is the process's peak above its level with weights and gradients in place.
 """
 
@@ -16,7 +16,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 BATCH, LATENT, HIDDEN = 128, 100, 4096
 REPETITIONS, PROCESSES = 15, 3
@@ -31,7 +30,7 @@ def layers() -> dict[str, Callable]:
         return torch.bmm(latent_BZ.unsqueeze(1), weight_BZH).squeeze(1) + weights_BK @ experts.bias_KH
 
     def all_experts(experts, latent_BZ, weights_BK):
-        return torch.einsum("bk,bkh->bh", weights_BK, experts(latent_BZ))
+        return experts.weighted(experts(experts.to_each(latent_BZ)), weights_BK)
 
     def fused(experts, latent_BZ, weights_BK):
         return experts.mix(latent_BZ, weights_BK)
@@ -42,6 +41,7 @@ def layers() -> dict[str, Callable]:
 def measure(name: str, k: int) -> tuple[list[float], float]:
     """Return the seconds of each repetition, and the peak memory in MB, of this process alone."""
     import torch
+    from memory import peak, start_peak
 
     from mixgan_cli.models.experts import LinearExperts
 
@@ -52,19 +52,12 @@ def measure(name: str, k: int) -> tuple[list[float], float]:
     torch.testing.assert_close(layer(experts, latent_BZ[:4], weights_BK[:4]), expected)  # they compute the same
     for parameter in experts.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak so far counts no more
-    seconds, before = [], memory_mb("VmRSS")
+    seconds, before = [], start_peak()
     for _ in range(REPETITIONS + 2):
         began = time.perf_counter()
         layer(experts, latent_BZ, weights_BK).square().sum().backward()
         seconds.append(time.perf_counter() - began)
-    return seconds[2:], memory_mb("VmHWM") - before
-
-
-def memory_mb(field: str) -> float:
-    """Return the memory this process has now (VmRSS), or has had at most (VmHWM). Linux only."""
-    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith(field)) / 1024
+    return seconds[2:], peak() - before
 
 
 def main(ks: list[int]) -> None:

@@ -17,9 +17,9 @@ import argparse
 import multiprocessing
 import statistics
 import time
-from pathlib import Path
 
 import torch
+from memory import peak, start_peak
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
@@ -93,7 +93,8 @@ class Vmap:
     """One expert mapped over the stacked weights."""
 
     def __init__(self, experts: list[nn.Sequential]) -> None:
-        self.weights, self.buffers = stack_module_state(experts)  # type: ignore[arg-type]  # a list of modules
+        modules: list[nn.Module] = [*experts]
+        self.weights, self.buffers = stack_module_state(modules)
         self.parameters = list(self.weights.values())
         self.expert = dcgan().to("meta")
 
@@ -154,24 +155,7 @@ def measure(name: str, k: int, device: str) -> tuple[list[float], float]:
         if device == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - began)
-    peak = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else memory_mb("VmHWM")
-    return seconds[1:], peak - before
-
-
-def start_peak(device: str) -> float:
-    """Forget the peak memory so far, and return the memory in MB that is in use now."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated() / 2**20
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    return memory_mb("VmRSS")
-
-
-def memory_mb(field: str) -> float:
-    """Return the memory this process has now (VmRSS), or has had at most (VmHWM). Linux only."""
-    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith(field)) / 1024
+    return seconds[1:], peak(device) - before
 
 
 def main() -> None:

@@ -1,0 +1,27 @@
+"""Peak memory: of this process on the CPU (Linux), of PyTorch's allocator on a GPU. In MB."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+
+def start_peak(device: str = "cpu") -> float:
+    """Forget the peak so far, and return the memory in use now."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated() / 2**20
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return _of_process("VmRSS")
+
+
+def peak(device: str = "cpu") -> float:
+    """Return the most that was in use since `start_peak`."""
+    return torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else _of_process("VmHWM")
+
+
+def _of_process(field: str) -> float:
+    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith(field)) / 1024
