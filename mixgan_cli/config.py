@@ -239,6 +239,11 @@ class Run(Strict):
     @model_validator(mode="after")
     def _gate_serves_the_objective(self) -> Run:
         gate, objective = self.model.gate[parts.TARGET], self.objective
+        adversarial = objective.adversarial[parts.TARGET]
+        if objective.fake_weight == "k" and not parts.attribute(adversarial, "probabilistic"):
+            raise ValueError(
+                f"objective.fake_weight=k: {_name(adversarial)} balances real against fake scores; take one"
+            )
         if objective.balance and not parts.attribute(gate, "learned"):
             raise ValueError(f"objective.balance: {_name(gate)} learns nothing that could be balanced; take null")
         if objective.optimizer.gate and not parts.attribute(gate, "learned"):
@@ -249,9 +254,9 @@ class Run(Strict):
                     "objective.competition: compares experts at the same latents. Take model/gate=uniform with "
                     "model.gate.same_latents=true, or objective.competition=null"
                 )
-            if not parts.attribute(objective.adversarial[parts.TARGET], "probabilistic"):
+            if not parts.attribute(adversarial, "probabilistic"):
                 raise ValueError(
-                    f"objective.competition: compares probabilities, and {_name(objective.adversarial[parts.TARGET])} "
+                    f"objective.competition: compares probabilities, and {_name(adversarial)} "
                     "takes the score for something else. Take objective=madgan_sim, or objective.competition=null"
                 )
             if self.model.k < 2:
@@ -300,7 +305,6 @@ class SampleCommand(Strict):
     format: Literal["grid", "png", "npz"]
     to: str | None
     trusted: tuple[str, ...]
-    batch: PositiveInt
     hardware: Hardware
 
 

@@ -139,7 +139,7 @@ def test_presets_carry_the_figures_their_source_reports():
         assert run.training.batch == 128 and run.training.ema_half_life_nimg == 0
         assert run.published.by_k.keys() == {4, 8, 16, 32}
         for k, figures in run.published.by_k.items():
-            assert figures.keys() == {"fid_hmog2019", "knn_real", "knn_fake"}
+            assert figures.keys() == {"fid_hmog2019", "knn_real_hmog2019", "knn_fake_hmog2019"}
             found[choice.removeprefix("hmog2019_"), k] = figures["fid_hmog2019"]
     assert found["hmog_mnist", 32] == (9.07, 0.44) and found["mog_flowers102", 4] == (112.05, 6.88)
     assert found["madgan_mnist", 32] == (7.97, 0.34) and found["mggan_celeba", 32] == (73.38, 8.15)

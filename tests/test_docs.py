@@ -7,8 +7,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.conftest import TINY
+from mixgan_cli.models.build import build_networks
+from mixgan_cli.parts import build
+from mixgan_cli.training.rules import check_game
+from tests.conftest import TINY, composed
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,6 +34,17 @@ def test_commands_compose(mixgan, command):
         arguments = [re.sub(r"=([^\[,]*),.*", r"=\1", argument) for argument in arguments if argument != "-m"]
     outcome = mixgan(*arguments, *([] if "--help" in arguments else ["--cfg", "job"]))
     assert outcome.code == 0 and outcome.out, outcome.err
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("mixgan train ")])
+def test_what_is_to_train_can_be_played(command):
+    """Its networks are built, and nothing refuses them; data are not needed for that."""
+    words = [re.sub(r"=([^\[{,]*),.*", r"=\1", word) for word in shlex.split(command)[2:] if "=" in word]
+    run = composed(*words)
+    shape = build(run.data).shape
+    with torch.device("meta"):
+        networks = build_networks(run.model, shape)
+    check_game(networks, run.objective, run.training.batch, run.training.fakes)
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if not command.startswith("mixgan")])

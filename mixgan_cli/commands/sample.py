@@ -25,7 +25,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     compute = hardware.resolve(settings.hardware)
     sampler = load(settings.run, settings.trusted)
     compute.place(sampler)
-    fakes = sampler.draw(settings.n, settings.seed, settings.expert, settings.batch)
+    fakes = sampler.draw(settings.n, settings.seed, settings.expert)
     with refusing(f"to={settings.to}"):
         to = _write(settings, *fakes)
     return {"to": str(to), "n": len(fakes.samples), "seed": settings.seed, "expert": settings.expert}

@@ -34,7 +34,8 @@ from mixgan_cli.tracking.tracker import RunInfo, Tracker
 from mixgan_cli.training.checkpoint import Best, Progress, State
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.loop import keep_best, train
-from mixgan_cli.training.phases import build_phases, fakes_a_step
+from mixgan_cli.training.phases import build_phases
+from mixgan_cli.training.rules import check_game
 
 log = logging.getLogger("mixgan")
 
@@ -49,7 +50,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     with seeded("networks", settings.seed):  # on the CPU, so that every device begins with the same weights
         networks = build_networks(settings.model, source.shape)
 
-    fakes_a_step(networks, settings.objective, settings.training.fakes or settings.training.batch)  # or refuses now
+    check_game(networks, settings.objective, settings.training.batch, settings.training.fakes)
     opened = open_run(settings)
     folder = opened.folder
     if opened.folder.done:
@@ -119,8 +120,8 @@ def _train_and_evaluate(
         keep_best(state, _best(result.metrics, progress.nimg), folder)
         state.save(folder.checkpoint("last"))
         save_generator(folder.generator, chosen, settings.model.model_dump(mode="json"), source.shape)
-        draw_figures(folder, sampler, evaluator, settings.seed)
         write_json(folder.results, _results(settings, state, folder, result))
+        draw_figures(folder, sampler, evaluator, settings.seed)
         folder.mark_done()
         tracker.finish(result.metrics)
         for name, reason in result.unavailable.items():
@@ -149,7 +150,8 @@ def draw_figures(folder: RunFolder, sampler: Sampler, evaluator: Evaluator, seed
     """Draw what the run learned: in the plane, how it came about, and the tree level by level."""
     reals = evaluator.reals.samples
     if reals.dim() == 2:
-        write_snapshots(folder.figures / "snapshots.png", sorted(folder.samples.glob("[0-9]*.png"))[1:])
+        if pictures := sorted(folder.samples.glob("[0-9]*.png"))[1:]:  # without the untrained one
+            write_snapshots(folder.figures / "snapshots.png", pictures)
         if sampler.generator.gate.hierarchical:
             write_levels(folder.figures / "levels.png", *sampler.draw(2000, seed), reals[:2000])
 

@@ -21,7 +21,8 @@ from mixgan_cli.evaluation.neighbours import two_sample_test
 from mixgan_cli.evaluation.unavailable import Unavailable
 from mixgan_cli.models.discriminator import Discriminator
 from mixgan_cli.models.peek import peek
-from mixgan_cli.models.sampler import Sampler
+from mixgan_cli.models.sampler import BLOCK, Sampler
+from mixgan_cli.objectives.diversity import jsd
 
 Metrics = dict[str, Any]
 
@@ -63,7 +64,7 @@ class Evaluator:
         The discriminator, where it classifies experts, says how far apart they are.
         """
         seed = self.evaluation.seed if seed is None else seed
-        fakes = sampler.draw(self.evaluation.n_fake, seed, batch=256)
+        fakes = sampler.draw(self.evaluation.n_fake, seed)
         about = {"sample_seed": seed, "ema": self.evaluation.ema}
         return self.measure(fakes.samples, about, fakes.weights_BK, discriminator)
 
@@ -225,8 +226,9 @@ def _ms_ssim(of: _Comparison) -> Metrics:
 
 
 def _knn(of: _Comparison) -> Metrics:
-    names = "knn_fake", "knn_real"
-    if of.fake.dim() == 2 or of.evaluation.neighbour_features == "pixels":
+    in_features = of.fake.dim() == 4 and of.evaluation.neighbour_features == "inception"
+    names = tuple(f"{name}{of.suffix if in_features else ''}" for name in ("knn_fake", "knn_real"))
+    if not in_features:
         if of.fake.shape[1:] != of.real.shape[1:]:
             shapes = f"{list(of.fake.shape[1:])} and {list(of.real.shape[1:])}"
             raise Unavailable(f"pixels of images of different shapes, {shapes}, have no distance", *names)
@@ -259,11 +261,10 @@ def _jsd_experts(of: _Comparison) -> Metrics:
             "model's head has none",
             "jsd_experts",
         )
-    batch, device = of.evaluation.batch, of.evaluator.device
     as_input = to_float if of.fake.dim() == 4 else Tensor.float
-    answers = [peek(of.discriminator, as_input(fakes.to(device))) for fakes in of.fake.split(batch)]
-    logits_BK = torch.cat([answer.experts_NL.float().cpu() for answer in answers])
-    return {"jsd_experts": mixture.jsd_experts(logits_BK, of.weights_BK[: len(of.fake)])}
+    answers = [peek(of.discriminator, as_input(fakes.to(of.evaluator.device))) for fakes in of.fake.split(BLOCK)]
+    logits_BK = torch.cat([answer.experts_NL.double().cpu() for answer in answers])
+    return {"jsd_experts": jsd(logits_BK, of.weights_BK[: len(of.fake)].double()).item()}
 
 
 def _modes(of: _Comparison) -> Metrics:
@@ -303,7 +304,7 @@ METRICS: Mapping[str, tuple[Callable[[_Comparison], Metrics], ...]] = {
 }
 
 
-RANKED_BY = ("fid", "inception_score", "kid", "high_quality", "knn_fake", "precision", "ms_ssim")
+RANKED_BY = ("fid", "inception_score", "kid", "symmetric_kl", "high_quality", "knn_fake", "precision", "ms_ssim")
 """Metrics by which states of a run are compared: the first that was computed counts."""
 HIGHER_IS_BETTER = ("inception_score", "high_quality", "precision")
 
@@ -315,15 +316,15 @@ def deciding(metrics: Metrics) -> tuple[str, float, float] | None:
     """
     for kind in RANKED_BY:
         for name in sorted(metrics):
-            if not name.endswith("_std") and (name == kind or name.startswith(f"{kind}_")):
-                value = metrics[name]
-                return name, value, _badness(kind, value, metrics)
+            if not name.endswith(("_std", "_real")) and (name == kind or name.startswith(f"{kind}_")):
+                return name, metrics[name], _badness(kind, name, metrics)
     return None
 
 
-def _badness(kind: str, value: float, metrics: Metrics) -> float:
+def _badness(kind: str, name: str, metrics: Metrics) -> float:
+    value = metrics[name]
     if kind == "knn_fake":  # half of a sample's neighbours should be fake, be it fake or real
-        return abs(value - 0.5) + abs(metrics["knn_real"] - 0.5)
+        return abs(value - 0.5) + abs(metrics[name.replace("fake", "real")] - 0.5)
     if kind == "ms_ssim":  # as diverse as real images
         return abs(value - metrics["ms_ssim_real"])
     return -value if kind in HIGHER_IS_BETTER else value

@@ -18,6 +18,7 @@ from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.initialise import Initialise, apply, named
+from mixgan_cli.models.norms import image_norm
 
 Shape = tuple[int, ...]
 Init = Literal["hmog", "radford", "he", "torch"]
@@ -140,13 +141,9 @@ class DCGAN:
         return [self._initialised(stage) for stage in stages]
 
     def _activated(self, activation: nn.Module, norm: str, channels: int, side: int) -> list[nn.Module]:
-        layers = {
-            "none": lambda: [activation],
-            "batch": lambda: [nn.BatchNorm2d(channels), activation],
-            "batch_after": lambda: [activation, nn.BatchNorm2d(channels)],
-            "layer": lambda: [nn.LayerNorm([channels, side, side]), activation],
-        }
-        return layers[norm]()
+        if norm == "batch_after":
+            return [activation, *image_norm("batch", channels, side)]
+        return [*image_norm(norm, channels, side), activation]
 
     def _initialised(self, network: nn.Sequential) -> nn.Sequential:
         for layer in apply(network, self.initialise).modules():

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from mixgan_cli.models.experts import Experts
@@ -57,10 +58,10 @@ class GumbelGate(Gate):
         hidden_layers: Literal[0, 1, 2],
         he: bool,
         own: Literal["mlp", "all"],
-        temperature: float,
-        rate: float,
-        least: float,
-        every: int,
+        temperature: PositiveFloat,
+        rate: NonNegativeFloat,
+        least: PositiveFloat,
+        every: PositiveInt,
     ) -> None:
         super().__init__()
         self.k, self.own = k, own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -10,7 +11,7 @@ from torch.nn.functional import pad
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.backbones import Shape, spectrally_normalised, square
 from mixgan_cli.models.initialise import apply, truncated, zero_bias
-from mixgan_cli.models.norms import without_offset
+from mixgan_cli.models.norms import image_norm, without_offset
 
 
 class SameDCGAN:
@@ -25,6 +26,7 @@ class SameDCGAN:
         channels: next to the image, doubled at every halving.
         layers: of each network.
         first_offset: whether the first layer's batch norm learns an offset, where experts are whole networks.
+        discriminator_norm: of all the discriminator's layers: batch; none or layer, for a gradient penalty.
         spectral_norm: of the discriminator's layers, the head's too; the paper has none.
         init_std: of weights, 0.02; the discriminator's are cut at two standard deviations.
         head_std: of the heads' weights: 0.02 as the text has all weights, 0.01 in the released code.
@@ -41,6 +43,7 @@ class SameDCGAN:
         channels: int,
         layers: int,
         first_offset: bool,
+        discriminator_norm: Literal["none", "batch", "layer"],
         spectral_norm: bool,
         init_std: float,
         head_std: float,
@@ -54,6 +57,7 @@ class SameDCGAN:
         self.widths = [image_channels, *(channels * 2**level for level in range(layers))]
         self.start = side // 2**layers
         self.first_offset, self.spectral_norm, self.init_std = first_offset, spectral_norm, init_std
+        self.discriminator_norm, self.side = discriminator_norm, side
         self.initialise, self.initialise_head = zero_bias(init_std), zero_bias(head_std)
         self.hidden_size = self.features = self.widths[-1] * self.start**2
 
@@ -74,8 +78,11 @@ class SameDCGAN:
     def body(self) -> nn.Module:
         """Return the discriminator without its head: [N, C, S, S] → [N, features]."""
         layers: list[nn.Module] = []
+        side = self.side
         for inputs, outputs in pairwise(self.widths):
-            layers += [SameConv2d(inputs, outputs), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)]
+            side //= 2
+            norm = image_norm(self.discriminator_norm, outputs, side)
+            layers += [SameConv2d(inputs, outputs), *norm, nn.LeakyReLU(0.2)]
         body = apply(nn.Sequential(*layers, nn.Flatten()), truncated(self.init_std))
         return spectrally_normalised(body) if self.spectral_norm else body
 

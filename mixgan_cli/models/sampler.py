@@ -9,6 +9,9 @@ from mixgan_cli.data.pixels import to_uint8
 from mixgan_cli.models.generator import Fakes, Generator
 from mixgan_cli.randomness import seeded
 
+BLOCK = 256
+"""Samples made at a time: fixed, for a uniform gate spreads the experts evenly over what it makes at once."""
+
 
 class Sampler(nn.Module):
     """A generator in eval mode, so that a sample depends on its latent alone and not on its neighbours in the batch."""
@@ -27,19 +30,18 @@ class Sampler(nn.Module):
         """Whether each sample is one expert's alone."""
         return self.generator.gate.hard
 
-    def sample(self, n: int, seed: int = 0, expert: int | None = None, batch: int = 256) -> Tensor:
+    def sample(self, n: int, seed: int = 0, expert: int | None = None) -> Tensor:
         """Return n samples: images uint8 [n, C, H, W], or points float32 [n, D]; on the CPU.
 
         Args:
             n: how many.
             seed: of the latents; the same seed gives the same samples.
             expert: only this expert, 0 … K - 1; None for the mixture.
-            batch: how many at a time.
         """
-        return self.draw(n, seed, expert, batch).samples
+        return self.draw(n, seed, expert).samples
 
     @torch.no_grad()
-    def draw(self, n: int, seed: int, expert: int | None = None, batch: int = 256) -> Fakes:
+    def draw(self, n: int, seed: int, expert: int | None = None) -> Fakes:
         """Return samples as `sample` does, and the gate's weights [n, K]."""
         was_training = self.generator.training
         self.generator.eval()
@@ -47,7 +49,7 @@ class Sampler(nn.Module):
             with seeded("sample", seed):
                 latent_NZ = self.generator.latents(n, device="cpu")  # so that a seed means the same on every device
                 device = self.generator.device
-                made = [self.generator(latent_BZ.to(device), expert) for latent_BZ in latent_NZ.split(batch)]
+                made = [self.generator(latent_BZ.to(device), expert) for latent_BZ in latent_NZ.split(BLOCK)]
         finally:
             self.generator.train(was_training)
         samples = torch.cat([_finished(fakes.samples).cpu() for fakes in made])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from mixgan_cli.schedules import Exponential
@@ -27,9 +28,9 @@ class LoadBalance:
         weight: float,
         reduction: Literal["sum", "mean"],
         counts: Literal["hard", "soft"],
-        rate: float,
-        least: float,
-        every: int,
+        rate: NonNegativeFloat,
+        least: NonNegativeFloat,
+        every: PositiveInt,
     ) -> None:
         self.reduction, self.counts = reduction, counts
         self.weight = Exponential(weight, rate, min(least, weight), every)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import normalize
 
 
 class Competition:
@@ -28,11 +28,12 @@ class Competition:
     def __call__(self, score_N: Tensor, features_NF: Tensor, k: int) -> Tensor:
         """Return the weighted term, a scalar; the samples are K equal parts, made of the same latents in one order."""
         probability_KB = score_N.sigmoid().unflatten(0, (k, -1))
-        features_KBF = features_NF.unflatten(0, (k, -1))
-        alike_KKB = cosine_similarity(features_KBF.unsqueeze(1), features_KBF.unsqueeze(0), dim=3)
-        rivals_KKB = probability_KB.unsqueeze(0) + alike_KKB
         if not self.through_similarity:
-            rivals_KKB = rivals_KKB.detach()
+            features_NF = features_NF.detach()
+        direction_KBF = normalize(features_NF, dim=1).unflatten(0, (k, -1))
+        alike_KKB = torch.einsum("ibf,jbf->ijb", direction_KBF, direction_KBF)
+        rival_scores_KB = probability_KB if self.through_similarity else probability_KB.detach()
+        rivals_KKB = rival_scores_KB.unsqueeze(0) + alike_KKB
         itself = torch.eye(k, dtype=torch.bool, device=score_N.device).unsqueeze(2)
         if self.others == "mean":
             rival_KB = rivals_KKB.masked_fill(itself, 0).sum(dim=1) / (k - 1)

@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
+from torch.special import entr
 
 Scale = Literal["eq2", "literal"]
 
@@ -69,12 +70,14 @@ def term(form: str, scale: Scale, logits_NL: Tensor, weights_NK: Tensor) -> Tens
     return _factor(form, scale, k) * (weights_NK * FORMS[form].costs(logits_NL, k)).sum(dim=1).mean()
 
 
-def gauge(form: str, scale: Scale, term: Tensor, k: int) -> Tensor:
-    """Return log K less a term in eq. 2's units: what the classifier knows of the experts, at most log K nats.
+def jsd(logits_NK: Tensor, weights_NK: Tensor) -> Tensor:
+    r"""Estimate the experts' Jensen-Shannon divergence by a classifier of form general, in nats, a scalar.
 
-    For form general and experts used alike, an estimate of their Jensen-Shannon divergence (eq. 11).
+    H(usage) - E[-\sum_k a_k log C_k(x)]: what the sample tells of its expert, 0 where all make the same, at most log K.
+    With the best classifier it is exact, with any other a lower bound (eqs. 5, 11: log K less the term where experts
+    are used alike); below 0 the classifier is worse than a guess.
     """
-    return math.log(k) - term.detach() * (_factor(form, "eq2", k) / _factor(form, scale, k))
+    return entr(weights_NK.mean(dim=0)).sum() - term("general", "literal", logits_NK, weights_NK)
 
 
 def _factor(form: str, scale: Scale, k: int) -> float:

@@ -30,6 +30,9 @@ class GradientPenalty:
     channels only, at each pixel, as both of the HMoG author's repositories do; for points the two are the same.
     """
 
+    per_sample = True
+    """It takes the discriminator for a function of each sample alone, so that batch norm in it does harm."""
+
     def __init__(self, weight: float, norm: Literal["sample", "pixel"]) -> None:
         self.weight, self.norm = weight, norm
 

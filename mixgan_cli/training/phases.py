@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from mixgan_cli.config import Adam, Objective
 from mixgan_cli.data.batches import Batches
-from mixgan_cli.errors import ConfigError
 from mixgan_cli.hardware import Compute
 from mixgan_cli.models.build import Networks
 from mixgan_cli.models.discriminator import Answer
 from mixgan_cli.objectives import diversity
 from mixgan_cli.objectives.adversarial import Adversarial
 from mixgan_cli.parts import build
+from mixgan_cli.training.rules import fakes_a_step
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
 
@@ -68,12 +68,12 @@ class Game:
         """Return the diversity term on generated samples, without beta; None where the head does not classify."""
         if answer.experts_NL is None:
             return None
-        return diversity.term(self.networks.discriminator.head.form, self.scale, answer.experts_NL, weights_BK)
+        return diversity.term(self.form, self.scale, answer.experts_NL, weights_BK)
 
-    def told_apart(self, classifier_loss: Tensor) -> Tensor:
-        """Return how far apart the classifier finds the experts, in nats of log K, from its loss."""
-        generator, discriminator = self.networks
-        return diversity.gauge(discriminator.head.form, self.scale, classifier_loss, generator.k)
+    @property
+    def form(self) -> str:
+        """How the discriminator's head tells experts apart, if it does."""
+        return self.networks.discriminator.head.form
 
 
 @dataclass
@@ -109,7 +109,9 @@ class DiscriminatorPhase:
         scalars = {"score/real": on_real.score_N.mean(), "score/fake": on_fake.score_N.mean()}
         classifier = game.classifier_loss(on_fake, fakes.weights_BK)
         if classifier is not None:
-            scalars |= {"loss/classifier": classifier, "jsd_experts": game.told_apart(classifier)}
+            scalars["loss/classifier"] = classifier
+            if game.form == "general":
+                scalars["jsd_experts"] = diversity.jsd(on_fake.experts_NL.detach(), fakes.weights_BK)
             loss_fake = loss_fake + self.classifier_weight * classifier
         loss = loss_real + self.fake_weight * loss_fake
         # outside autocast: it squares a gradient
@@ -191,7 +193,7 @@ def build_phases(
         batch: how many of them a step takes.
         compute: where and how to compute.
         beta: weight of the diversity term, generators' side.
-        fakes: samples generated a step, before the experts' shares are made equal; None: as many as real ones.
+        fakes: samples generated a step, before the experts' shares are made equal; None: see `fakes_a_step`.
 
     Raises:
         ConfigError: an expert's share of the batch is too small.
@@ -202,7 +204,7 @@ def build_phases(
         build(objective.adversarial),
         beta,
         objective.classifier.scale,
-        fakes_a_step(networks, objective, fakes or batch),
+        fakes_a_step(networks, objective, batch, fakes),
         compute,
         objective.reuse_latents,
     )
@@ -248,25 +250,6 @@ def adam(parameters: Any, settings: Adam) -> torch.optim.Adam:
         amsgrad=settings.amsgrad,
         weight_decay=settings.weight_decay,
     )
-
-
-def fakes_a_step(networks: Networks, objective: Objective, fakes: int) -> int:
-    """Return how many samples a step generates: for gates that share out the batch, equal shares.
-
-    Raises:
-        ConfigError: an expert's share, or the batch, is too small for batch norm.
-    """
-    generator = networks.generator
-    gate, k = generator.gate, generator.k
-    share = fakes if not gate.partitions or objective.fakes == "per_expert" else fakes // k
-    least = max(generator.experts.least_batch, gate.least_batch)
-    if share < least:
-        raise ConfigError(
-            f"model.k={k}: of {fakes} fakes a step an expert makes {share} and needs {least}, for batch norm. "
-            "Raise training.batch or training.fakes"
-            + (", or take objective.fakes=per_expert" if gate.partitions else "")
-        )
-    return share * k if gate.partitions else share
 
 
 def _pairs(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:

@@ -303,6 +303,12 @@ def test_points_train_and_draw(mixgan):
     assert Image.open(sorted(Path(outcome.json["run_dir"], "samples").glob("*.png"))[-1]).size == (600, 600)
 
 
+def test_points_train_without_pictures(mixgan):
+    outcome = mixgan("train", *POINTS, "data=ring", "training.sample_nimg=null")
+    assert outcome.code == 0 and Path(outcome.json["run_dir"], "DONE").is_file(), outcome.err
+    assert not Path(outcome.json["run_dir"], "figures", "snapshots.png").exists()
+
+
 def test_a_sweep_makes_a_run_a_job_and_goes_on_after_a_bad_one(mixgan):
     outcome = mixgan("train", "-m", *TINY, "model.k=2,3,4")
     assert outcome.code == 2 and "model.k=3" in outcome.err and "Traceback" not in outcome.err

@@ -139,7 +139,10 @@ def test_batch_size_does_not_matter(known):
 def test_neighbours_in_features(known):
     fake, real = colours(100, 200), colours(100)
     settings = ("evaluation.metrics=[knn]", "evaluation.neighbour_features=inception")
-    assert evaluator(real, *known, *settings).measure(fake, {}).metrics == {"knn_fake": 1.0, "knn_real": 1.0}
+    assert evaluator(real, *known, *settings).measure(fake, {}).metrics == {
+        "knn_fake_known": 1.0,
+        "knn_real_known": 1.0,
+    }
 
 
 def test_too_few_images_for_the_splits(known):
@@ -204,6 +207,12 @@ RANKED = [
     ({"kid_768": 0.1, "kid_768_std": 0.05, "knn_fake": 0.9, "knn_real": 0.9}, ("kid_768", 0.1, 0.1)),
     ({"knn_fake": 0.7, "knn_real": 0.4, "ms_ssim": 0.3, "ms_ssim_real": 0.2}, ("knn_fake", 0.7, 0.3)),
     ({"precision": 0.8, "recall": 0.1}, ("precision", 0.8, -0.8)),
+    ({"knn_fake_768": 0.7, "knn_real_768": 0.4}, ("knn_fake_768", 0.7, 0.3)),
+    (
+        {"high_quality": 1.0, "symmetric_kl": 4.0, "symmetric_kl_real": 0.1},
+        ("symmetric_kl", 4.0, 4.0),
+    ),  # or collapse wins
+    ({"high_quality": 0.9, "modes_covered": 8}, ("high_quality", 0.9, -0.9)),
     ({"ms_ssim": 0.3, "ms_ssim_real": 0.5}, ("ms_ssim", 0.3, 0.2)),
 ]
 

@@ -1,11 +1,10 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 
 from mixgan_cli.data.points import Pair, Ring
-from mixgan_cli.evaluation.mixture import expert_usage, gate_entropy, jsd_experts
+from mixgan_cli.evaluation.mixture import expert_usage, gate_entropy
 from mixgan_cli.evaluation.modes import modes
 
 
@@ -36,26 +35,3 @@ def test_each_mode_has_its_own_width():
     pair = Pair(5.0, (0.25, 2.0))
     covered, share = modes(pair.draw(50_000), *pair.gaussians)
     assert covered == 2 and share == pytest.approx(1 - math.exp(-4.5), abs=0.002)
-
-
-def test_jsd_of_experts_that_share_nothing_and_everything():
-    labels = torch.eye(4).repeat(25, 1)
-    assert jsd_experts(1e3 * labels, labels) == pytest.approx(math.log(4))
-    assert jsd_experts(torch.zeros(100, 4), labels) == pytest.approx(0, abs=1e-12)
-
-
-def test_jsd_with_the_best_classifier_is_exact():
-    """Two experts on three atoms; counts of 100 samples each make the empirical distributions exact."""
-    p, q = np.array([0.5, 0.3, 0.2]), np.array([0.1, 0.2, 0.7])
-    atoms = np.repeat([0, 1, 2, 0, 1, 2], [50, 30, 20, 10, 20, 70])
-    weights = torch.eye(2).repeat_interleave(100, dim=0)
-    logits = torch.from_numpy(np.log(np.stack((p, q), axis=1))[atoms])
-    m = (p + q) / 2
-    expected = 0.5 * (p * np.log(p / m)).sum() + 0.5 * (q * np.log(q / m)).sum()
-    assert jsd_experts(logits, weights) == pytest.approx(expected)
-
-
-def test_jsd_with_soft_weights_is_bounded_by_the_usage():
-    weights = torch.tensor([[0.9, 0.1], [0.7, 0.3]])
-    usage = np.array([0.8, 0.2])
-    assert jsd_experts(weights.log(), weights) < -(usage * np.log(usage)).sum()

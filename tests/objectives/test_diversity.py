@@ -1,5 +1,6 @@
 """The three forms of MGGAN's diversity, against the paper's sums written with probabilities, pair by pair."""
 
+import math
 from itertools import combinations
 from typing import get_args
 
@@ -161,3 +162,26 @@ def test_large_logits_stay_finite(form):
     value = diversity.term(form, "eq2", logits, torch.eye(4).repeat(2, 1))
     value.backward()
     assert value.isfinite() and logits.grad.isfinite().all()
+
+
+def test_jsd_of_experts_that_share_nothing_and_everything():
+    labels = torch.eye(4).repeat(25, 1)
+    assert diversity.jsd(1e3 * labels, labels).item() == pytest.approx(math.log(4))
+    assert diversity.jsd(torch.zeros(100, 4), labels).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_jsd_with_the_best_classifier_is_exact():
+    """Two experts on three atoms; counts of 100 samples each make the empirical distributions exact."""
+    p, q = np.array([0.5, 0.3, 0.2]), np.array([0.1, 0.2, 0.7])
+    atoms = np.repeat([0, 1, 2, 0, 1, 2], [50, 30, 20, 10, 20, 70])
+    weights = torch.eye(2).repeat_interleave(100, dim=0)
+    logits = torch.from_numpy(np.log(np.stack((p, q), axis=1))[atoms])
+    m = (p + q) / 2
+    expected = 0.5 * (p * np.log(p / m)).sum() + 0.5 * (q * np.log(q / m)).sum()
+    assert diversity.jsd(logits, weights).item() == pytest.approx(expected)
+
+
+def test_jsd_with_soft_weights_is_bounded_by_the_usage():
+    weights = torch.tensor([[0.9, 0.1], [0.7, 0.3]])
+    usage = np.array([0.8, 0.2])
+    assert diversity.jsd(weights.log(), weights).item() < -(usage * np.log(usage)).sum()

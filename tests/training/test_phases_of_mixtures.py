@@ -1,6 +1,7 @@
 """What the phases do for experts: how many fakes, on which latents, weighted how; who moves whom; what is refused."""
 
 import copy
+import logging
 import math
 from functools import cache
 
@@ -12,6 +13,7 @@ from torch.nn.functional import softplus
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.build import build_networks
 from mixgan_cli.training.phases import build_phases, optimizers_of
+from mixgan_cli.training.rules import check_game
 from tests.conftest import composed
 from tests.training.test_phases import COMPUTE, Fixed
 
@@ -95,14 +97,30 @@ def test_fakes_of_a_step(model, overrides, expected):
         assert (weights[0].sum(dim=0) == expected // 10).all()
 
 
-@pytest.mark.parametrize(("batch", "share"), [(19, 1), (9, 0)])
-def test_too_few_fakes_for_batch_norm(batch, share):
-    with pytest.raises(ConfigError, match=rf"model\.k=10: of {batch} fakes a step an expert makes {share} and needs 2"):
-        game("mggan", batch=batch)
-    (_, discriminator), _, phases = game("mggan", "objective.fakes=per_expert", batch=batch)
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ((), 120),  # enough for each of the ten experts' batch norm
+        (("model.k=2",), 24),
+        (("model/experts=dense",), 10),  # without batch norm, as many as reals
+        (("objective.fakes=per_expert",), 160),
+    ],
+)
+def test_unless_it_is_said_experts_with_batch_norm_make_enough(overrides, expected):
+    (_, discriminator), _, phases = game("mggan", *overrides, batch=16)
     seen = shown_to(discriminator)
     phases[0].step(0, 0)
-    assert seen == [batch, 10 * batch]
+    assert seen == [16, expected]
+
+
+@pytest.mark.parametrize(("fakes", "share"), [(19, 1), (9, 0)])
+def test_too_few_fakes_for_batch_norm(fakes, share):
+    with pytest.raises(ConfigError, match=rf"model\.k=10: of {fakes} fakes a step an expert makes {share} and needs 2"):
+        game("mggan", f"training.fakes={fakes}")
+    (_, discriminator), _, phases = game("mggan", "objective.fakes=per_expert", f"training.fakes={fakes}")
+    seen = shown_to(discriminator)
+    phases[0].step(0, 0)
+    assert seen == [8, 10 * fakes]
 
 
 # Latents
@@ -144,7 +162,11 @@ def test_the_balance_has_fresh_latents(model):
 @pytest.mark.parametrize("classifier", [1.0, 0.5])
 def test_weights_in_the_discriminators_loss(weight, times, classifier):
     (_, discriminator), real, (phase, _) = game(
-        "mggan", "model.k=3", f"objective.fake_weight={weight}", f"objective.classifier.weight={classifier}", batch=9
+        "mggan",
+        "model.k=3",
+        "training.fakes=9",
+        f"objective.fake_weight={weight}",
+        f"objective.classifier.weight={classifier}",
     )
     before, seen = copy.deepcopy(discriminator), []
     discriminator.body.register_forward_hook(lambda body, inputs, output: seen.append(inputs[0].clone()))
@@ -183,6 +205,17 @@ def test_soft_weights_are_the_classifiers_targets(step):
     expected = -(weights_BK * before(samples).experts_NL.log_softmax(dim=1)).sum(dim=1).mean()
     name = {"Discriminator": "loss/classifier", "Generator": "loss/diversity"}[step]
     assert told[name].item() == pytest.approx(expected.item(), rel=1e-5)
+    if step == "Discriminator":  # what is logged counts with the usage as it is
+        usage_K = weights_BK.mean(dim=0)
+        entropy = -(usage_K * usage_K.log()).sum()
+        assert told["jsd_experts"].item() == pytest.approx((entropy - expected).item(), abs=1e-5)
+
+
+@pytest.mark.parametrize(("form", "logged"), [("general", True), ("one_vs_all", False), ("pairwise", False)])
+def test_the_divergence_of_experts_is_logged_where_the_classifier_estimates_it(form, logged):
+    _, _, phases = game("mggan", "model.k=3", f"model.head.form={form}")
+    told = phases[0].step(0, 0)
+    assert ("jsd_experts" in told) == logged and "loss/classifier" in told
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0])
@@ -338,6 +371,10 @@ def test_one_expert_is_compared_with_none(form):
         (("model=hmog", "objective=madgan_sim"), "compares experts at the same latents"),
         (("model=madgan_sim", "model.k=1"), "one expert has no rival"),
         (("model=hmog", "model.beta=0.1"), "ScoreHead does not classify experts"),
+        (("model=mggan", "objective=wgan_gp", "objective.fake_weight=k"), "Wasserstein balances real against fake"),
+        (("model=megan", "model.gate.every=0"), "every=0"),
+        (("model=megan", "model.gate.temperature=0"), "temperature=0"),
+        (("model=megan", "objective.balance.every=0"), "every=0"),
     ],
 )
 def test_what_does_not_go_together(overrides, reason):
@@ -351,3 +388,32 @@ def test_a_gate_with_batch_norm_needs_two_samples():
     networks = build_networks(run.model, (1, 8, 8))
     with pytest.raises(ConfigError, match="needs 2"):
         build_phases(run.objective, networks, None, 1, COMPUTE)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "batch", "reason"),
+    [
+        (
+            ("model=hmog", "model.k=1", f"objective.optimizer.gate={ADAM}"),
+            8,
+            "objective.optimizer.gate: with model.k=1",
+        ),
+        (("model=hmog", "model.k=1", "objective=megan_hidden"), 8, "objective.balance: with model.k=1"),
+        (("model=mggan", "model.k=1"), 1, "training.batch=1: the discriminator has batch norm"),
+    ],
+)
+def test_what_cannot_be_played(overrides, batch, reason):
+    run = once_composed(*overrides, *SMALL)
+    with pytest.raises(ConfigError, match=reason):
+        check_game(build_networks(run.model, (1, 8, 8)), run.objective, batch, None)
+
+
+@pytest.mark.parametrize(("norm", "warned"), [("batch", True), ("layer", False), ("none", False)])
+def test_a_gradient_penalty_warns_of_batch_norm(norm, warned, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("mixgan"), "propagate", True)  # the program, called in a test, turns it off
+    run = once_composed("model=mggan", "objective=wgan_gp", f"model.backbone.discriminator_norm={norm}", *SMALL)
+    networks = build_networks(run.model, (1, 16, 16))
+    with caplog.at_level("WARNING", logger="mixgan"):
+        check_game(networks, run.objective, 8, None)
+    assert ("one sample" in caplog.text) == warned
+    assert networks.discriminator(torch.randn(4, 1, 16, 16)).score_N.shape == (4,)
