@@ -343,6 +343,6 @@ def test_wandb_offline_and_a_failing_logger(mixgan, monkeypatch, tmp_path):
 
 
 def test_too_few_fakes_for_the_experts_are_refused_before_there_is_a_folder(mixgan):
-    outcome = mixgan("train", *TINY, "model=mggan", "model.k=3", "training.batch=4")
+    outcome = mixgan("train", *TINY, "model=mggan", "model.k=3", "training.fakes=4")
     assert outcome.code == 2 and "of 4 fakes a step an expert makes 1 and needs 2" in outcome.err
     assert not Path("outputs").exists() or not list(Path("outputs").glob("*-*"))
