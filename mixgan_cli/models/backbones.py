@@ -21,6 +21,7 @@ from mixgan_cli.models.initialise import Initialise, apply, named
 from mixgan_cli.models.norms import image_norm
 
 Shape = tuple[int, ...]
+Norm = Literal["none", "batch", "batch_after", "layer"]
 Init = Literal["hmog", "radford", "he", "torch"]
 
 
@@ -76,7 +77,7 @@ class DCGAN:
         shape: Shape,
         channels: int,
         generator_norm: Literal["none", "batch", "batch_after"],
-        discriminator_norm: Literal["none", "batch", "batch_after", "layer"],
+        discriminator_norm: Norm,
         first_norm: bool,
         spectral_norm: bool,
         init: Init,
@@ -121,7 +122,7 @@ class DCGAN:
         side = self.side
         for inputs, outputs in pairwise(self.widths):
             side //= 2
-            norm = self.discriminator_norm if layers or self.first_norm else "none"
+            norm: Norm = self.discriminator_norm if layers or self.first_norm else "none"
             layers.append(nn.Conv2d(inputs, outputs, kernel_size=4, stride=2, padding=1))
             layers += self._activated(nn.LeakyReLU(0.2), norm, outputs, side)
         body = self._initialised(nn.Sequential(*layers, nn.Flatten()))
@@ -140,7 +141,7 @@ class DCGAN:
                 )
         return [self._initialised(stage) for stage in stages]
 
-    def _activated(self, activation: nn.Module, norm: str, channels: int, side: int) -> list[nn.Module]:
+    def _activated(self, activation: nn.Module, norm: Norm, channels: int, side: int) -> list[nn.Module]:
         if norm == "batch_after":
             return [activation, *image_norm("batch", channels, side)]
         return [*image_norm(norm, channels, side), activation]

@@ -110,7 +110,7 @@ class DiscriminatorPhase:
         classifier = game.classifier_loss(on_fake, fakes.weights_BK)
         if classifier is not None:
             scalars["loss/classifier"] = classifier
-            if game.form == "general":
+            if on_fake.experts_NL is not None and game.form == "general":
                 scalars["jsd_experts"] = diversity.jsd(on_fake.experts_NL.detach(), fakes.weights_BK)
             loss_fake = loss_fake + self.classifier_weight * classifier
         loss = loss_real + self.fake_weight * loss_fake
