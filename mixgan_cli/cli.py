@@ -37,6 +37,7 @@ class Command:
 COMMANDS = {
     "train": Command("config", "train a model and evaluate it", "mixgan train model=hmog data=fashion_mnist"),
     "evaluate": Command("evaluate", "measure a run, or a folder of images", "mixgan evaluate run=DIR evaluation=full"),
+    "fetch": Command("fetch", "download and prepare a data set, or the Inception weights", "mixgan fetch data=cifar10"),
     "sample": Command("sample", "draw pictures from a run", "mixgan sample run=DIR n=64 format=grid"),
 }
 
@@ -58,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if {"-h", "--help"} & set(overrides):
         print(command_help(name))
         return 0
+    if name == "fetch":  # the one thing that is fetched and is no data set: `mixgan fetch weights`
+        overrides = ["weights=true" if word == "weights" else word for word in overrides]
     return run_command(name, overrides)
 
 

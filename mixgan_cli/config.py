@@ -144,6 +144,7 @@ class Hardware(Strict):
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "float32", "bf16"]
     channels_last: bool
+    data_on: Literal["auto", "device", "host", "disk"]
     threads: PositiveInt | None
     deterministic: bool
 
@@ -306,6 +307,19 @@ class SampleCommand(Strict):
     to: str | None
     trusted: tuple[str, ...]
     hardware: Hardware
+
+
+class FetchCommand(Strict):
+    """`mixgan fetch`: a data set, the Inception weights, or both."""
+
+    data: Part | None = None  # Hydra leaves a group out whose choice is null
+    weights: bool
+
+    @model_validator(mode="after")
+    def _something(self) -> FetchCommand:
+        if self.data is None and not self.weights:
+            raise ValueError("give data=NAME, or weights")
+        return self
 
 
 def parse(composed: DictConfig | dict[str, Any], schema: type[Strict]) -> Any:

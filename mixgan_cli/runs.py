@@ -31,6 +31,7 @@ NOT_IDENTITY = frozenset(
         "hardware.device",
         "hardware.threads",
         "hardware.channels_last",
+        "hardware.data_on",
         "evaluation.weights",
         "evaluation.download",
         "evaluation.batch",

@@ -92,5 +92,11 @@ def real_folder(variable: str, name: str) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that is prepared or downloaded in a test is left to the user, or to another test."""
+    monkeypatch.setenv("MIXGAN_CACHE", str(tmp_path / "own-cache"))
+
+
+@pytest.fixture(autouse=True)
 def _same_random_state() -> None:
     torch.manual_seed(0)

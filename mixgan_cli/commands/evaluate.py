@@ -11,7 +11,7 @@ from torch import Tensor
 from mixgan_cli import hardware
 from mixgan_cli.config import EvaluateCommand, Run, parse
 from mixgan_cli.data.dataset import Source
-from mixgan_cli.data.images import ImageFiles, read_images
+from mixgan_cli.data.images import ImageFiles, Treatment, read_images
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.data.sources import as_images, in_channels, read_array
 from mixgan_cli.evaluation.evaluate import Evaluator, Reals, Result
@@ -101,7 +101,7 @@ def read_path(path: str, key: str, channels: int) -> Packed:
     if Path(path).suffix in (".npy", ".npz"):
         images = in_channels(as_images(read_array(Path(path), "images"), path), channels)
         return Packed(images, None, f"{Path(path).name}, as they are")
-    return read_images(ImageFiles(Path(path), key), None, "none", channels, labels=False, skip_corrupt=False)
+    return read_images(ImageFiles(Path(path), key), Treatment(None, "none", channels))
 
 
 def _shuffled(images: Packed, seed: int) -> Tensor:

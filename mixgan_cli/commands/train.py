@@ -81,7 +81,8 @@ def _initial_state(settings: Run, networks: Networks, dataset: Dataset, compute:
     for network in networks:
         compute.place(network)
     training = settings.training
-    batches = dataset.batches(settings.seed if training.shuffle else None, compute.device)
+    order = settings.seed if training.shuffle else None
+    batches = dataset.batches(order, compute.device, settings.hardware.data_on)
     return State(
         networks,
         MovingAverage(networks.generator, training.ema_half_life_nimg, training.ema_ramp_up),

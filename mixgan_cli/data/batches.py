@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mixgan_cli.data.packed import Packed
+from mixgan_cli.data.packed import ROWS, Packed
 from mixgan_cli.data.pixels import to_float
 from mixgan_cli.randomness import permutation
 
@@ -57,9 +57,16 @@ class PackedBatches:
     """A packed set, whole on the device, in an order that is a function of (seed, image number)."""
 
     def __init__(self, packed: Packed, seed: int | None, device: torch.device) -> None:
-        self.images_NCHW = packed.images_NCHW.to(device)
+        self.packed = packed if device.type == "cpu" else _moved(packed, device)
         self.order = Order(len(packed), seed, device)
 
     def at(self, nimg: int, batch: int) -> Tensor:
         """Return images [batch, C, H, W] in [-1, 1]."""
-        return to_float(self.images_NCHW[self.order.at(nimg, batch)])
+        return to_float(self.packed.at(self.order.at(nimg, batch)))
+
+
+def _moved(packed: Packed, device: torch.device) -> Packed:
+    images = torch.empty((len(packed), *packed.shape), dtype=torch.uint8, device=device)
+    for rows in torch.arange(len(packed)).split(ROWS):  # some at a time: the set may not fit into memory twice
+        images[rows[0] : rows[-1] + 1] = packed.at(rows).to(device)
+    return Packed(images, None, packed.preprocessing)

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mixgan_cli.data.batches import Batches, PackedBatches
+from mixgan_cli.data.batches import Batches
 from mixgan_cli.data.packed import Packed
+from mixgan_cli.data.streamed import Place, batches_of
 from mixgan_cli.errors import DataError
 from mixgan_cli.randomness import permutation
 
@@ -18,8 +19,8 @@ from mixgan_cli.randomness import permutation
 class Dataset(Protocol):
     """Loaded data."""
 
-    def batches(self, seed: int | None, device: torch.device) -> Batches:
-        """Return the batches a run trains on, in the order a seed names; None: as they stand."""
+    def batches(self, seed: int | None, device: torch.device, place: Place = "auto") -> Batches:
+        """Return the batches a run trains on, in the order a seed names; None: as they stand. Kept at `place`."""
 
     def reals(self, n: int, seed: int) -> Tensor:
         """Return at most n samples the networks never see, in random order: images uint8 or points [n, D]."""
@@ -45,30 +46,30 @@ class ImageDataset:
     train: Packed
     held_out: Packed
 
-    def batches(self, seed: int | None, device: torch.device) -> PackedBatches:
-        """Return the batches a run trains on, whole on the device."""
-        return PackedBatches(self.train, seed, device)
+    def batches(self, seed: int | None, device: torch.device, place: Place = "auto") -> Batches:
+        """Return the batches a run trains on; see `batches_of`."""
+        return batches_of(self.train, seed, device, place)
 
     def reals(self, n: int, seed: int) -> Tensor:
         """Return at most n held-out images uint8 [n, C, H, W], a choice and an order that the seed names.
 
         The order is random because files often come by class, and MS-SSIM pairs neighbours.
         """
-        return self.held_out.images_NCHW[permutation(len(self.held_out), "reals", seed)[:n]]
+        return self.held_out.at(permutation(len(self.held_out), "reals", seed)[:n])
 
     def describe(self) -> dict[str, Any]:
         """Say what a protocol says of the data."""
         return {"train": self.train.describe(), "held_out": self.held_out.describe()}
 
 
-def split_off(packed: Packed, share: float, seed: int) -> ImageDataset:
-    """Hold out a random share of the images, always the same ones for a seed.
+def split_off(packed: Packed, wanted: int | float, seed: int) -> ImageDataset:
+    """Hold out so many images at random, or such a share of them, always the same ones for a seed.
 
     Raises:
         DataError: either side would be empty.
     """
-    held_out = round(share * len(packed))
+    held_out = wanted if isinstance(wanted, int) else round(wanted * len(packed))
     if not 0 < held_out < len(packed):
-        raise DataError(f"data.held_out={share}: of {len(packed)} images, that holds out {held_out}")
+        raise DataError(f"data.held_out={wanted}: of {len(packed)} images, that holds out {held_out}")
     order = permutation(len(packed), "split", seed)
     return ImageDataset(packed.take(order[held_out:].sort().values), packed.take(order[:held_out].sort().values))

@@ -1,13 +1,14 @@
-"""Image files in a folder or a zip, of any mode and size, decoded to one array."""
+"""Image files in a folder or an archive, of any mode and size, decoded to one size."""
 
 from __future__ import annotations
 
 import io
 import logging
-import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from mixgan_cli.data.archives import AHEAD, Archive
 from mixgan_cli.data.packed import Packed
+from mixgan_cli.data.prepared import Block
 from mixgan_cli.errors import DataError
 
 log = logging.getLogger("mixgan")
@@ -24,83 +27,109 @@ EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif"
 Crop = Literal["center", "none"] | int
 
 
-class ImageFiles:
-    """The image files below a folder, or in a zip, by name. `key` is what the user calls the root.
+class ImageFiles(Archive):
+    """The image files below a folder, or in a zip or tar, by name. `key` is what the user calls the root.
 
     Raises:
-        DataError: there is no such folder or zip, or no image in it.
+        DataError: there is no such folder or archive, or no image in it.
     """
 
     def __init__(self, root: Path, key: str) -> None:
-        self.root, self.key = root, key
-        if not root.exists():
-            raise DataError(f"{key}={root}: there is no such folder or zip")
-        if root.is_file() and not zipfile.is_zipfile(root):
-            raise DataError(f"{key}={root}: neither a folder nor a zip")
+        super().__init__(root, key)
         if not self.names:
             raise DataError(f"{key}={root}: no images there ({', '.join(sorted(EXTENSIONS))})")
 
     @cached_property
     def names(self) -> list[str]:
         """The images' paths below the root, sorted."""
-        if self._zip is not None:
-            every: Iterable[str] = self._zip.namelist()
-        else:
-            every = (path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
-        return sorted(name for name in every if Path(name).suffix.lower() in EXTENSIONS and not _hidden(name))
-
-    def read(self, name: str) -> bytes:
-        """Return the file's bytes."""
-        return self._zip.read(name) if self._zip is not None else (self.root / name).read_bytes()
-
-    @cached_property
-    def _zip(self) -> zipfile.ZipFile | None:
-        return zipfile.ZipFile(self.root) if self.root.is_file() else None
+        return [name for name in super().names if Path(name).suffix.lower() in EXTENSIONS]
 
 
-def read_images(
-    files: ImageFiles, size: int | None, crop: Crop, channels: int, labels: bool, skip_corrupt: bool
-) -> Packed:
-    """Decode every image, crop and resize it (bilinear with antialiasing), and pack them.
+@dataclass(frozen=True)
+class Treatment:
+    """What is done to each image.
+
+    `size` is pixels a side, None to keep each as it is (they must then be of one size); `crop` is "center" for the
+    largest centred square, "none" to stretch, or the side of a centred square in pixels; `channels` is 1 for grey, 3
+    for colour. Resizing is bilinear with antialiasing.
+    """
+
+    size: int | None
+    crop: Crop
+    channels: int
+
+    def __str__(self) -> str:
+        cropped = {"center": "centre crop, ", "none": ""}.get(str(self.crop), f"centre crop {self.crop} px, ")
+        return f"{cropped}{f'bilinear to {self.size} px' if self.size else 'as they are'}"
+
+
+def image_blocks(
+    files: Archive, names: Sequence[str], treatment: Treatment, labels: Sequence[int] | None, skip_corrupt: bool
+) -> Iterator[Block]:
+    """Decode images, some hundred at a time, and yield them in the order of their names.
 
     Args:
-        files: which ones.
-        size: pixels a side; None keeps each as it is (they must then be of one size).
-        crop: "center" for the largest centred square, "none" to stretch, or the side of a centred square in pixels.
-        channels: 1 for grey, 3 for colour.
-        labels: whether to keep the name of each image's folder as its label, numbered in alphabetical order.
+        files: where they are.
+        names: which ones.
+        treatment: what is done to each.
+        labels: one an image, or None.
         skip_corrupt: whether images that cannot be decoded are left out (and named in the log) instead of an error.
+
+    Raises:
+        DataError: naming the images that cannot be decoded, or if their sizes differ.
+    """
+
+    def decode(named: tuple[str, bytes]) -> np.ndarray | Exception:
+        try:
+            with Image.open(io.BytesIO(named[1])) as image:
+                return _prepared(image, treatment)
+        except Exception as error:  # Pillow raises many kinds; each means this file cannot be used
+            return error
+
+    corrupt: dict[str, Exception] = {}
+    sizes: set[tuple[int, ...]] = set()
+    with ThreadPoolExecutor() as pool:
+        contents = files.each(names)
+        for first in range(0, len(names), AHEAD):
+            decoded = list(pool.map(decode, islice(contents, AHEAD)))
+            good = []
+            for number, result in enumerate(decoded, start=first):
+                if isinstance(result, Exception):
+                    corrupt[names[number]] = result
+                else:
+                    good.append((number, result))
+            sizes |= {array.shape for _, array in good}
+            if len(sizes) > 1:
+                raise DataError(f"{files.key}={files.root}: images of different sizes, {sorted(sizes)[:2]}")
+            if good:
+                images = torch.from_numpy(np.stack([array for _, array in good])).permute(0, 3, 1, 2).contiguous()
+                yield Block(images, None if labels is None else torch.tensor([labels[number] for number, _ in good]))
+    if corrupt:
+        _report(files.root, corrupt, skip_corrupt)  # raises, unless they are to be left out
+    if not sizes:
+        raise DataError(f"{files.key}={files.root}: not one of {len(corrupt)} images can be decoded")
+
+
+def read_images(files: ImageFiles, treatment: Treatment) -> Packed:
+    """Return all images in memory, without labels.
 
     Raises:
         DataError: naming the images that cannot be decoded.
     """
-
-    def decode(name: str) -> np.ndarray | Exception:
-        try:
-            with Image.open(io.BytesIO(files.read(name))) as image:
-                return _prepared(image, size, crop, channels)
-        except Exception as error:  # Pillow raises many kinds; each means this file cannot be used
-            return error
-
-    with ThreadPoolExecutor() as pool:
-        decoded = dict(zip(files.names, pool.map(decode, files.names), strict=True))
-    corrupt = {name: error for name, error in decoded.items() if isinstance(error, Exception)}
-    if corrupt:
-        _report(files.root, corrupt, skip_corrupt)  # raises, unless they are to be left out
-    arrays = {name: array for name, array in decoded.items() if isinstance(array, np.ndarray)}
-    if not arrays:
-        raise DataError(f"{files.key}={files.root}: not one of {len(corrupt)} images can be decoded")
-    sizes = {array.shape for array in arrays.values()}
-    if len(sizes) > 1:
-        raise DataError(f"{files.key}={files.root}: images of {len(sizes)} different sizes")
-    images = torch.from_numpy(np.stack(list(arrays.values()))).permute(0, 3, 1, 2).contiguous()
-    cropped = {"center": "centre crop, ", "none": ""}.get(str(crop), f"centre crop {crop} px, ")
-    preprocessing = f"{cropped}{f'bilinear to {size} px' if size else 'as they are'}"
-    return Packed(images, _folder_labels(arrays) if labels else None, f"{files.root.name}, {preprocessing}")
+    blocks = list(image_blocks(files, files.names, treatment, None, skip_corrupt=False))
+    return Packed(torch.cat([block.images_NCHW for block in blocks]), None, f"{files.root.name}, {treatment}")
 
 
-def _prepared(image: Image.Image, size: int | None, crop: Crop, channels: int) -> np.ndarray:
+def folder_labels(names: Sequence[str], above: int = 0) -> list[int]:
+    """Return the number of each file's folder, or one so many levels above, among all such, in alphabetical order."""
+    folders = [Path(name).parents[min(above, len(Path(name).parents) - 1)].as_posix() for name in names]
+    numbers = {name: number for number, name in enumerate(sorted(set(folders)))}
+    return [numbers[name] for name in folders]
+
+
+def _prepared(image: Image.Image, treatment: Treatment) -> np.ndarray:
     """Return [H, W, C] uint8."""
+    size, crop, channels = treatment.size, treatment.crop, treatment.channels
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I;16", "I")):  # 16 bits a pixel: Pillow would clip them, not scale them
         image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
@@ -125,13 +154,3 @@ def _report(root: Path, corrupt: dict[str, Exception], skip: bool) -> None:
             f"cannot decode {named}{more}. Mend or remove it (data=folder can leave such out: data.skip_corrupt=true)"
         )
     log.warning("left out %d images that cannot be decoded: %s%s", len(corrupt), named, more)
-
-
-def _folder_labels(names: Iterable[str]) -> torch.Tensor:
-    parents = [Path(name).parent.as_posix() for name in names]
-    classes = {name: number for number, name in enumerate(sorted(set(parents)))}
-    return torch.tensor([classes[parent] for parent in parents])
-
-
-def _hidden(name: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in Path(name).parts)

@@ -57,7 +57,7 @@ class FreshPoints:
     def __init__(self, source: Plane) -> None:
         self.source = source
 
-    def batches(self, seed: int | None, device: torch.device) -> Batches:
+    def batches(self, seed: int | None, device: torch.device, place: str = "auto") -> Batches:
         """Return the batches a run trains on."""
         return FreshBatches(self.source, device)
 
@@ -78,7 +78,7 @@ class FixedPoints(FreshPoints):
         super().__init__(source)
         self.points_N2 = points_N2
 
-    def batches(self, seed: int | None, device: torch.device) -> Batches:
+    def batches(self, seed: int | None, device: torch.device, place: str = "auto") -> Batches:
         """Return the batches a run trains on, in the order in which images would be shown."""
         return FixedBatches(self.points_N2, seed, device)
 

@@ -1,4 +1,4 @@
-"""Image sets: where they are found and how they are prepared."""
+"""Small image sets that are read whole: digits, clothes, and arrays of one's own."""
 
 from __future__ import annotations
 
@@ -13,25 +13,12 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 from torchvision.datasets.mnist import read_image_file, read_label_file
-from torchvision.transforms.v2.functional import resize
 
 from mixgan_cli.data.dataset import ImageDataset, split_off
-from mixgan_cli.data.images import ImageFiles, read_images
 from mixgan_cli.data.packed import Packed
+from mixgan_cli.data.prepared import cache_dir
+from mixgan_cli.data.resize import resized, told
 from mixgan_cli.errors import DataError
-
-
-def resized(images_NCHW: Tensor, size: int) -> tuple[Tensor, str]:
-    """Return square images with `size` pixels a side, bilinear with antialiasing, and what was done, in words."""
-    before = images_NCHW.shape[-1]
-    if images_NCHW.shape[-2:] == (size, size):
-        return images_NCHW, f"{size} px"
-    return resize(images_NCHW, [size, size], antialias=True), f"{before} px, bilinear to {size} px"
-
-
-def cache_dir() -> Path:
-    """Return the folder for downloads: $MIXGAN_CACHE, or ~/.cache/mixgan."""
-    return Path(os.environ.get("MIXGAN_CACHE", Path.home() / ".cache" / "mixgan"))
 
 
 class Digits:
@@ -47,9 +34,8 @@ class Digits:
 
         digits = load_digits()
         grey = torch.from_numpy(np.rint(digits.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
-        images, preprocessing = resized(grey, self.size)
         labels = torch.from_numpy(digits.target) if self.labels else None
-        packed = Packed(images, labels, f"scikit-learn digits, {preprocessing}")
+        packed = Packed(resized(grey, self.size), labels, f"scikit-learn digits, {told(8, self.size)}")
         order = torch.arange(len(packed))
         return ImageDataset(packed.take(order[:1500]), packed.take(order[1500:]))
 
@@ -71,6 +57,10 @@ class MNIST:
         """
         folder = self._raw_folder()
         return ImageDataset(self._read(folder, "train"), self._read(folder, "t10k"))
+
+    def fetch(self) -> None:
+        """Download the set, unless there is a copy. Raises DataError where that fails."""
+        self._raw_folder()
 
     def _raw_folder(self) -> Path:
         """Look for a local copy, as torchvision lays it out or the raw files alone; else download one."""
@@ -99,11 +89,12 @@ class MNIST:
 
     def _read(self, folder: Path, part: Literal["train", "t10k"]) -> Packed:
         images_path, labels_path = folder / f"{part}-images-idx3-ubyte", folder / f"{part}-labels-idx1-ubyte"
-        images, preprocessing = resized(_whole(read_image_file, images_path).unsqueeze(1), self.size)
+        images = _whole(read_image_file, images_path).unsqueeze(1)
+        words = f"{self.archive.__name__} {part}, {told(images.shape[-1], self.size)}"
         labels = _whole(read_label_file, labels_path)
         if len(labels) != len(images):
             raise DataError(f"{labels_path}: {len(labels)} labels for {len(images)} images")
-        return Packed(images, labels if self.labels else None, f"{self.archive.__name__} {part}, {preprocessing}")
+        return Packed(resized(images, self.size), labels if self.labels else None, words)
 
 
 class FashionMNIST(MNIST):
@@ -123,46 +114,11 @@ def _whole(read, path: Path) -> Tensor:
         ) from error
 
 
-class Folder:
-    """Any folder or zip of images, searched recursively. A random share is held out."""
-
-    def __init__(
-        self,
-        root: str,
-        size: int,
-        crop: Literal["center", "none"] | int,
-        channels: Literal[1, 3],
-        held_out: float,
-        split_seed: int,
-        labels: bool,
-        skip_corrupt: bool,
-    ) -> None:
-        self.root, self.size, self.crop, self.channels = root, size, crop, channels
-        self.held_out, self.split_seed, self.labels, self.skip_corrupt = held_out, split_seed, labels, skip_corrupt
-        self.shape = (channels, size, size)
-
-    def load(self) -> ImageDataset:
-        """Return the images, cropped and resized.
-
-        Raises:
-            DataError: the folder is missing or empty, or an image is corrupt (named).
-        """
-        packed = read_images(
-            ImageFiles(Path(self.root), "data.root"),
-            self.size,
-            self.crop,
-            self.channels,
-            self.labels,
-            self.skip_corrupt,
-        )
-        return split_off(packed, self.held_out, self.split_seed)
-
-
 class Arrays:
     """Images from a .npy or .npz file: uint8, [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1 or 3."""
 
     def __init__(
-        self, root: str, images: str, size: int | None, held_out: float, split_seed: int, labels: bool
+        self, root: str, images: str, size: int | None, held_out: int | float, split_seed: int, labels: bool
     ) -> None:
         self.root, self.images, self.size = root, images, size
         self.held_out, self.split_seed, self.labels = held_out, split_seed, labels
@@ -179,15 +135,15 @@ class Arrays:
         Raises:
             DataError: the file is missing, damaged, or holds no such array of images.
         """
-        images, preprocessing = self._images_NCHW, "as they are"
+        images, words = self._images_NCHW, "as they are"
         if self.size is not None:
-            images, preprocessing = resized(images, self.size)
+            images, words = resized(images, self.size), told(images.shape[-1], self.size)
         if self.labels and Path(self.root).suffix != ".npz":
             raise DataError(
                 f"data.labels=true: {self.root} holds one array; labels take an .npz with an array `labels`"
             )
         labels = torch.from_numpy(self._array("labels").astype(np.int64)) if self.labels else None
-        packed = Packed(images, labels, f"{Path(self.root).name}, {preprocessing}")
+        packed = Packed(images, labels, f"{Path(self.root).name}, {words}")
         return split_off(packed, self.held_out, self.split_seed)
 
     @cached_property

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixgan_cli.data.images import ImageFiles, read_images
-from mixgan_cli.data.sources import Folder
+from mixgan_cli.data.images import ImageFiles, Treatment, folder_labels, read_images
+from mixgan_cli.data.photos import Folder
 from mixgan_cli.errors import DataError
 
 
@@ -60,7 +60,7 @@ def test_a_zip_gives_what_the_folder_gives(pictures, tmp_path):
 
 
 def test_sixteen_bits_are_scaled_not_clipped(pictures):
-    packed = read_images(ImageFiles(pictures, "data.root"), 16, "center", 1, False, False)
+    packed = read_images(ImageFiles(pictures, "data.root"), Treatment(16, "center", 1))
     names = ImageFiles(pictures, "data.root").names
     image = packed.images_NCHW[names.index("b/deep.png")]
     assert 90 < image.float().mean() < 165 and (image == 255).float().mean() < 0.05
@@ -70,7 +70,7 @@ def test_transparency_shows_white():
     from mixgan_cli.data.images import _prepared
 
     clear = Image.new("RGBA", (8, 8), (10, 20, 30, 0))
-    assert (_prepared(clear, None, "none", 3) == 255).all()
+    assert (_prepared(clear, Treatment(None, "none", 3)) == 255).all()
 
 
 def test_crops(tmp_path):
@@ -78,15 +78,19 @@ def test_crops(tmp_path):
     stripes[:, 10:20] = 255  # the middle third is white
     Image.fromarray(stripes).save(tmp_path / "stripes.png")
     files = ImageFiles(tmp_path, "data.root")
-    assert read_images(files, 10, "center", 1, False, False).images_NCHW.float().mean() == 255
-    assert read_images(files, 10, 4, 1, False, False).images_NCHW.float().mean() == 255
-    assert 60 < read_images(files, 10, "none", 1, False, False).images_NCHW.float().mean() < 110
+    assert read_images(files, Treatment(10, "center", 1)).images_NCHW.float().mean() == 255
+    assert read_images(files, Treatment(10, 4, 1)).images_NCHW.float().mean() == 255
+    assert 60 < read_images(files, Treatment(10, "none", 1)).images_NCHW.float().mean() < 110
 
 
 def test_labels_are_the_folders(pictures):
-    packed = read_images(ImageFiles(pictures, "data.root"), 16, "center", 3, labels=True, skip_corrupt=False)
-    parents = [name.rpartition("/")[0] for name in ImageFiles(pictures, "data.root").names]
-    assert packed.labels_N.tolist() == [sorted(set(parents)).index(parent) for parent in parents]
+    names = ImageFiles(pictures, "data.root").names
+    parents = [name.rpartition("/")[0] for name in names]
+    expected = [sorted(set(parents)).index(parent) for parent in parents]
+    assert folder_labels(names) == expected and set(expected) == {0, 1, 2}
+    dataset = folder(pictures, labels=True).load()
+    assert sorted([*dataset.train.labels_N.tolist(), *dataset.held_out.labels_N.tolist()]) == sorted(expected)
+    assert folder_labels(["set/Boots/Ankle/Brand/1.jpg", "set/Shoes/Flat/Brand/2.jpg"], above=2) == [0, 1]
 
 
 def test_a_corrupt_image_is_named(pictures):

@@ -1,0 +1,91 @@
+"""Folders, zips and tars look the same from outside, and say when they are damaged."""
+
+import tarfile
+import zipfile
+
+import pytest
+
+from mixgan_cli.data.archives import Archive
+from mixgan_cli.errors import DataError
+
+CONTENTS = {"set/b/2.bin": b"two", "set/a/1.bin": b"one" * 5000, "set/.hidden": b"no", "__MACOSX/set/a/1.bin": b"no"}
+SHOWN = ["set/a/1.bin", "set/b/2.bin"]
+
+
+def packed_as(kind, tmp_path):
+    folder = tmp_path / "folder"
+    for name, content in CONTENTS.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    if kind == "folder":
+        return folder
+    path = tmp_path / f"set.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in CONTENTS:
+                archive.write(folder / name, name)
+    else:
+        with tarfile.open(path, "w" if kind == "tar" else "w:gz") as archive:
+            for name in CONTENTS:
+                archive.add(folder / name, name)
+    return path
+
+
+KINDS = ["folder", "zip", "tar", "tar.gz", "tgz"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_in_it(kind, tmp_path):
+    archive = Archive(packed_as(kind, tmp_path), "data.root")
+    assert archive.names == SHOWN
+    assert dict(archive.each(SHOWN)) == {name: CONTENTS[name] for name in SHOWN}
+    assert [name for name, _ in archive.each(SHOWN[::-1])] == SHOWN[::-1]
+    assert archive.read("set/b/2.bin") == b"two"
+    with archive.open("set/a/1.bin") as file:
+        assert file.read(4) == b"oneo"
+    assert archive.find("1.bin") == "set/a/1.bin" and archive.find("b/2.bin") == "set/b/2.bin"
+    assert archive.find(".bin") is None and archive.find("3.bin") is None
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_a_change_shows(kind, tmp_path):
+    path = packed_as(kind, tmp_path)
+    before = Archive(path, "data.root").fingerprint()
+    assert before == Archive(path, "data.root").fingerprint()
+    changed = path / SHOWN[0] if kind == "folder" else path
+    changed.write_bytes(changed.read_bytes() + b"more")
+    assert before != Archive(path, "data.root").fingerprint()
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_truncated_archives_are_told(kind, tmp_path):
+    path = packed_as(kind, tmp_path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])
+    with pytest.raises(DataError, match="truncated"):
+        archive = Archive(path, "data.root")
+        dict(archive.each(archive.names))
+        if kind == "tar":  # cut between two members it looks whole, as a tar has no end that must be there
+            assert archive.names == SHOWN
+
+
+def test_nothing_and_something_else(tmp_path):
+    with pytest.raises(DataError, match="no such folder or zip"):
+        Archive(tmp_path / "nowhere", "data.root")
+    (tmp_path / "text.txt").write_text("text")
+    with pytest.raises(DataError, match="neither a folder nor a zip"):
+        Archive(tmp_path / "text.txt", "data.root")
+
+
+def test_names_that_point_elsewhere_are_only_names(tmp_path):
+    """Nothing is extracted, so a hostile archive writes nothing and reads nothing else."""
+    path = tmp_path / "hostile.tar"
+    with tarfile.open(path, "w") as archive:
+        (tmp_path / "payload").write_bytes(b"payload")
+        archive.add(tmp_path / "payload", "../../outside.bin")
+        link = tarfile.TarInfo("link.bin")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    hostile = Archive(path, "data.root")
+    assert "link.bin" not in hostile.names
+    assert all(content == b"payload" for _, content in hostile.each(hostile.names))
+    assert not (tmp_path.parent.parent / "outside.bin").exists()

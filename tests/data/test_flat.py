@@ -1,0 +1,191 @@
+"""CIFAR-10 and ImageNet at 32 pixels, in every layout they come in."""
+
+import pickle
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mixgan_cli.data import pickles
+from mixgan_cli.data.flat import CIFAR10, ImageNet32
+from mixgan_cli.errors import DataError
+from tests.conftest import real_folder
+
+EACH = 4
+FILES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+PIXELS = np.random.default_rng(0).integers(0, 256, (6 * EACH, 3, 32, 32), dtype=np.uint8)
+LABELS = np.arange(6 * EACH) % 10
+
+
+def rows(number):
+    part = slice(number * EACH, (number + 1) * EACH)
+    return PIXELS[part].reshape(EACH, -1), LABELS[part]
+
+
+def as_pickles(folder):
+    for number, name in enumerate(FILES):
+        data, labels = rows(number)
+        batch = {b"batch_label": b"a batch", b"labels": labels.tolist(), b"data": data, b"filenames": [b"a.png"] * EACH}
+        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))  # Python 2's, as the official ones
+
+
+def as_binary(folder):
+    for number, name in enumerate(FILES):
+        data, labels = rows(number)
+        (folder / f"{name}.bin").write_bytes(np.hstack((labels[:, None].astype(np.uint8), data)).tobytes())
+
+
+def as_arrays(folder):
+    images = PIXELS.transpose(0, 2, 3, 1)
+    np.savez(folder / "train.npz", images=images[: 5 * EACH], labels=LABELS[: 5 * EACH])
+    np.savez(folder / "test.npz", images=images[5 * EACH :], labels=LABELS[5 * EACH :])
+
+
+def as_pictures(folder):
+    for number, (image, label) in enumerate(zip(PIXELS, LABELS, strict=True)):
+        path = folder / ("train" if number < 5 * EACH else "test") / f"class{label}" / f"{number:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.transpose(1, 2, 0)).save(path)
+
+
+def in_a_folder(write, to: Path):
+    folder = to / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    write(folder)
+    return folder
+
+
+def in_a_tar(write, to: Path):
+    folder = in_a_folder(write, to / "source")
+    with tarfile.open(to / "cifar-10-python.tar.gz", "w:gz") as archive:
+        archive.add(folder, folder.name)
+    return to / "cifar-10-python.tar.gz"
+
+
+def in_a_zip(write, to: Path):
+    folder = in_a_folder(write, to / "source")
+    with zipfile.ZipFile(to / "cifar10.zip", "w") as archive:
+        for path in folder.rglob("*"):
+            archive.write(path, path.relative_to(folder))
+    return to / "cifar10.zip"
+
+
+@pytest.mark.parametrize("place", [in_a_folder, in_a_tar, in_a_zip])
+@pytest.mark.parametrize("write", [as_pickles, as_binary, as_arrays])
+def test_every_layout_gives_the_same_images(write, place, tmp_path):
+    dataset = CIFAR10(str(place(write, tmp_path)), 32, labels=True).load()
+    np.testing.assert_array_equal(dataset.train.images_NCHW, PIXELS[: 5 * EACH])
+    np.testing.assert_array_equal(dataset.held_out.images_NCHW, PIXELS[5 * EACH :])
+    assert dataset.train.labels_N.tolist() == LABELS[: 5 * EACH].tolist()
+    assert dataset.held_out.labels_N.tolist() == LABELS[5 * EACH :].tolist()
+
+
+@pytest.mark.parametrize("place", [in_a_folder, in_a_zip])
+def test_folders_of_classes(place, tmp_path):
+    """In the order of their names; the labels are the classes'."""
+    dataset = CIFAR10(str(place(as_pictures, tmp_path)), 32, labels=True).load()
+    order = sorted(range(5 * EACH), key=lambda number: (LABELS[number], number))
+    np.testing.assert_array_equal(dataset.train.images_NCHW, PIXELS[order])
+    assert dataset.train.labels_N.tolist() == LABELS[order].tolist()
+
+
+def test_it_is_found_where_it_usually_is(tmp_path, monkeypatch):
+    in_a_folder(as_pickles, tmp_path)
+    assert len(CIFAR10(str(tmp_path), 32, False).load().train) == 5 * EACH
+    monkeypatch.setenv("MIXGAN_DATA", str(tmp_path))
+    dataset = CIFAR10(None, 16, False).load()
+    assert dataset.train.images_NCHW.shape == (5 * EACH, 3, 16, 16) and dataset.train.labels_N is None
+    assert "CIFAR-10, 32 px, bilinear to 16 px" in dataset.describe()["train"]["preprocessing"]
+
+
+def test_where_there_is_none_the_way_out_is_told(tmp_path, monkeypatch):
+    monkeypatch.delenv("MIXGAN_DATA", raising=False)
+    with pytest.raises(DataError, match="mixgan fetch data=cifar10"):
+        CIFAR10(None, 32, False).load()
+    with pytest.raises(DataError, match=r"image-net\.org"):
+        ImageNet32(str(tmp_path), 32, False).load()
+
+
+def test_damage_is_named(tmp_path):
+    folder = in_a_folder(as_pickles, tmp_path)
+    whole = (folder / "data_batch_3").read_bytes()
+    (folder / "data_batch_3").write_bytes(whole[:-500])
+    with pytest.raises(DataError, match="data_batch_3: truncated or damaged"):
+        CIFAR10(str(folder), 32, False).load()
+    (folder / "data_batch_3").unlink()
+    with pytest.raises(DataError, match="data_batch_3 missing"):
+        CIFAR10(str(folder), 32, False).load()
+    tar = in_a_tar(as_pickles, tmp_path / "other")
+    tar.write_bytes(tar.read_bytes()[:-5000])
+    with pytest.raises(DataError, match="truncated or damaged"):
+        CIFAR10(str(tar), 32, False).load()
+
+
+class Hostile:
+    def __reduce__(self):
+        return (Path.touch, (Path("was-run"),))
+
+
+def test_a_hostile_pickle_runs_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = in_a_folder(as_pickles, tmp_path)
+    (folder / "data_batch_1").write_bytes(pickle.dumps({b"data": Hostile(), b"labels": []}))
+    with pytest.raises(DataError, match="no part of an array"):
+        CIFAR10(str(folder), 32, False).load()
+    assert not (tmp_path / "was-run").exists()
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_pickled_arrays_of_every_protocol(protocol):
+    batch = {"data": PIXELS[:2], "labels": [1, 2], "names": np.array(["a", "b"]), "raw": b"\x00\xff"}
+    loaded = pickles.loads(pickle.dumps(batch, protocol=protocol))
+    loaded = {key.decode() if isinstance(key, bytes) else key: value for key, value in loaded.items()}
+    np.testing.assert_array_equal(loaded["data"], PIXELS[:2])
+    assert loaded["labels"] == [1, 2] and loaded["raw"] == b"\x00\xff"
+
+
+IMAGENET = [*(f"train_data_batch_{number}" for number in range(1, 11)), "val_data"]
+
+
+@pytest.mark.parametrize("ending", ["", ".npz"])
+def test_imagenet_in_its_official_files(ending, tmp_path):
+    """Labels there are 1 to 1000."""
+    generator = np.random.default_rng(1)
+    images = [generator.integers(0, 256, (3, 3072), dtype=np.uint8) for _ in IMAGENET]
+    for name, data in zip(IMAGENET, images, strict=True):
+        batch = {"data": data, "labels": [1, 500, 1000], "mean": data.mean(axis=0)}
+        if ending:
+            np.savez(tmp_path / f"{name}.npz", **{**batch, "labels": np.array(batch["labels"])})
+        else:
+            (tmp_path / name).write_bytes(pickle.dumps(batch))
+    dataset = ImageNet32(str(tmp_path), 32, labels=True).load()
+    np.testing.assert_array_equal(dataset.train.images_NCHW.flatten(1), np.concatenate(images[:10]))
+    np.testing.assert_array_equal(dataset.held_out.images_NCHW.flatten(1), images[10])
+    assert dataset.held_out.labels_N.tolist() == [0, 499, 999]
+
+
+def test_imagenet_from_its_folders(tmp_path):
+    for part, n in (("train", 6), ("val", 2)):
+        for number in range(n):
+            path = tmp_path / part / f"n0{number % 2}" / f"{number}.JPEG"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((40, 60, 3), 40 * number, np.uint8)).save(path, quality=100)
+    dataset = ImageNet32(str(tmp_path), 32, labels=True).load()
+    assert dataset.train.images_NCHW.shape == (6, 3, 32, 32) and len(dataset.held_out) == 2
+    assert dataset.train.labels_N.tolist() == [0, 0, 0, 1, 1, 1]
+    assert "centre crop" in dataset.train.preprocessing
+
+
+def test_the_real_cifar10():
+    """The complete set; the labels are balanced, and the images those of its description (Krizhevsky 2009)."""
+    folder = real_folder("MIXGAN_DATA", "cifar10")
+    dataset = CIFAR10(str(folder), 32, labels=True).load()
+    assert (len(dataset.train), len(dataset.held_out)) == (50_000, 10_000)
+    assert torch.bincount(dataset.train.labels_N).tolist() == [5_000] * 10
+    assert torch.bincount(dataset.held_out.labels_N).tolist() == [1_000] * 10
+    means = dataset.train.images_NCHW.double().mean(dim=(0, 2, 3)) / 255
+    assert means.tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=2e-4)  # the figures everybody normalises by

@@ -1,0 +1,53 @@
+"""Sets that do not fit: the same batches, from memory or from a file."""
+
+import pytest
+import torch
+
+from mixgan_cli.data import streamed
+from mixgan_cli.data.batches import PackedBatches
+from mixgan_cli.data.packed import Packed
+from mixgan_cli.data.streamed import StreamedBatches, batches_of
+
+CPU = torch.device("cpu")
+N = 50
+STORED = Packed(torch.randint(0, 256, (2 * N, 1, 4, 4), dtype=torch.uint8), None, "noise")
+PACKED = STORED.take(torch.arange(0, 2 * N, 2))
+
+
+@pytest.mark.parametrize("seed", [0, None])
+def test_they_are_those_of_the_set_on_the_device(seed):
+    there, ahead = PackedBatches(PACKED, seed, CPU), StreamedBatches(PACKED, seed, CPU)
+    nimg = 0
+    for batch in (16, 16, 16, 7, 16, 60, 1):  # over the border of epochs, and not what was expected
+        assert torch.equal(there.at(nimg, batch), ahead.at(nimg, batch))
+        nimg += batch
+    assert torch.equal(there.at(3, 5), ahead.at(3, 5))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: copying ahead to a GPU is not tested")
+def test_on_a_gpu():
+    device = torch.device("cuda")
+    there, ahead = PackedBatches(PACKED, 0, device), StreamedBatches(PACKED, 0, device)
+    for nimg in range(0, 800, 16):
+        assert torch.equal(there.at(nimg, 16), ahead.at(nimg, 16))
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"), [("device", PackedBatches), ("host", StreamedBatches), ("disk", StreamedBatches)]
+)
+def test_the_place_is_a_choice(place, kind):
+    batches = batches_of(PACKED, 0, CPU, place)
+    assert isinstance(batches, kind)
+    assert torch.equal(batches.at(0, 8), PackedBatches(PACKED, 0, CPU).at(0, 8))
+    if place == "disk":
+        assert batches.packed is PACKED  # nothing is read before its time
+
+
+@pytest.mark.parametrize(("share", "kind"), [(0.5, PackedBatches), (1e-12, StreamedBatches)])
+def test_or_it_is_found_out(share, kind, monkeypatch, caplog):
+    monkeypatch.setattr(streamed, "SHARE", share)
+    monkeypatch.setattr(streamed.log, "propagate", True)
+    with caplog.at_level("INFO", logger="mixgan"):
+        assert isinstance(batches_of(PACKED, 0, CPU, "auto"), kind)
+    assert "data: 50 images" in caplog.text
