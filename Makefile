@@ -31,10 +31,11 @@ lint: setup ## ruff's checks and format, and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup ## time and memory on the CPU: the mixture layer, K whole networks, an iteration as K grows
+bench: setup ## time and memory on the CPU: the mixture layer, K whole networks, an iteration as K grows, the data's way
 	$(BIN)/python benchmarks/mixture.py
 	$(BIN)/python benchmarks/whole_experts.py
 	$(BIN)/python benchmarks/k_sweep.py
+	$(BIN)/python benchmarks/data_path.py
 
 results: setup ## Fashion-MNIST as in docs/results.md: about an hour of CPU
 	$(BIN)/mixgan train experiment=fashion_mnist_cpu
