@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -42,7 +43,9 @@ def _checked_part(value: Any) -> dict[str, Any]:
 
 
 Part = Annotated[dict[str, Any], BeforeValidator(_checked_part)]
-Metric = Literal["fid", "inception_score", "kid", "prc", "ms_ssim", "knn", "mixture", "modes", "plane"]
+Metric = Literal[
+    "fid", "inception_score", "kid", "prc", "ms_ssim", "knn", "mixture", "classes", "experts", "modes", "plane"
+]
 
 
 def _name(target: str) -> str:
@@ -149,30 +152,50 @@ class Hardware(Strict):
     deterministic: bool
 
 
-class Evaluation(Strict):
-    """The protocol: what is measured, on how many images, in which features."""
+class During(Strict):
+    """What is measured on the way, more cheaply than at the end."""
 
     metrics: tuple[Metric, ...]
     n_fake: PositiveInt
     n_real: PositiveInt
+
+
+class Evaluation(Strict):
+    """The protocol: what is measured, on how many images, in which features."""
+
+    name: str
+    metrics: tuple[Metric, ...]
+    n_fake: PositiveInt
+    n_real: PositiveInt
+    split: Literal["held_out", "train"]
+    during: During | None
     ema: bool
     batch: PositiveInt
     seed: NonNegativeInt
+    seeds: PositiveInt
     weights: str | None
     download: bool
-    extractor: str
+    extractors: Annotated[tuple[str, ...], Field(min_length=1)]
     feature_layer: Annotated[str, BeforeValidator(str)]
     splits: PositiveInt
     neighbours: PositiveInt
-    neighbour_features: Literal["pixels", "inception"]
+    neighbour_features: Literal["pixels", "features"]
     ms_ssim_pairing: Literal["disjoint", "all"]
 
     @model_validator(mode="after")
     def _layer_of_inception(self) -> Evaluation:
         layers = ("64", "192", "768", "2048")
-        if self.extractor == "inception-v3-compat" and self.feature_layer not in layers:
+        if "inception-v3-compat" in self.extractors and self.feature_layer not in layers:
             raise ValueError(f"feature_layer={self.feature_layer}: the Inception network has {', '.join(layers)}")
         return self
+
+    def cheaper(self) -> Evaluation:
+        """Return the protocol by which a run is measured on the way."""
+        return (
+            self
+            if self.during is None
+            else self.model_copy(update={**dict(self.during), "name": f"{self.name}_during", "seeds": 1})
+        )
 
 
 class Logger(Strict):

@@ -34,6 +34,7 @@ NOT_IDENTITY = frozenset(
         "hardware.data_on",
         "evaluation.weights",
         "evaluation.download",
+        "evaluation.name",
         "evaluation.batch",
         "training.report_nimg",
         "training.sample_nimg",

@@ -29,7 +29,7 @@ WRONG = {
     "model.beta=0.1": "model.beta=0.1: ScoreHead does not classify experts",
     "+model.gate.k=4": "TreeGate.k=4: the program sets this itself",
     "~data.size": "Digits: missing a required argument: 'size'",
-    "evaluation.extractor=inception-v3": "Did you mean 'inception-v3-compat'",
+    "evaluation.extractors=[inception-v3]": "Did you mean 'inception-v3-compat'",
     "objective.penalty.norm=image": "objective.penalty.norm='image': Input should be 'sample' or 'pixel'",
     "model.latent.distribution=cauchy": "Input should be 'normal' or 'uniform'",
     "evaluation.metrics=[fdi]": "Input should be 'fid', 'inception_score'",

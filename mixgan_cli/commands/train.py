@@ -14,8 +14,9 @@ from mixgan_cli import hardware
 from mixgan_cli.config import Run, parse
 from mixgan_cli.data.dataset import Dataset, Source
 from mixgan_cli.errors import DataError
-from mixgan_cli.evaluation.evaluate import Evaluator, Result, deciding
-from mixgan_cli.evaluation.fidelity import check_extractor
+from mixgan_cli.evaluation.evaluate import Evaluator, Result
+from mixgan_cli.evaluation.extractors import check_extractor
+from mixgan_cli.evaluation.ranking import deciding
 from mixgan_cli.evaluation.reals import reals_of
 from mixgan_cli.files import write_json
 from mixgan_cli.hardware import Compute
@@ -45,7 +46,8 @@ def run(config: DictConfig) -> dict[str, Any]:
     settings: Run = parse(config, Run)
     compute = hardware.resolve(settings.hardware)
     settings = settings.model_copy(update={"hardware": compute.said_in(settings.hardware)})
-    check_extractor(settings.evaluation.extractor)  # now, not after hours of training
+    for extractor in settings.evaluation.extractors:
+        check_extractor(extractor)  # now, not after hours of training
     source: Source = build(settings.data)
     with seeded("networks", settings.seed):  # on the CPU, so that every device begins with the same weights
         networks = build_networks(settings.model, source.shape)
@@ -102,6 +104,7 @@ def _train_and_evaluate(
     chosen: Generator = state.ema.average if settings.evaluation.ema else state.networks.generator
     sampler = Sampler(chosen)
     evaluator = Evaluator(settings.evaluation, reals_of(source, dataset, settings.evaluation), device)
+    on_the_way = evaluator.during()
     tracker = Tracker([JsonlSink(folder.metrics), ProgressBar(), *map(build, settings.logger.sinks.values())])
     tracker.start(RunInfo(folder.path.name, folder.path, state.config, settings.training.nimg, state.progress.nimg))
 
@@ -109,7 +112,7 @@ def _train_and_evaluate(
         return draw_samples(folder.samples, nimg, sampler, evaluator, settings.seed)
 
     def evaluate(nimg: int) -> tuple[dict[str, Any], Best | None]:
-        metrics = evaluator.of(sampler, state.networks.discriminator).metrics
+        metrics = on_the_way.of(sampler, state.networks.discriminator).metrics
         return metrics, _best(metrics, nimg)
 
     try:

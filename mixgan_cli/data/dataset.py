@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from mixgan_cli.data.streamed import Place, batches_of
 from mixgan_cli.errors import DataError
 from mixgan_cli.randomness import permutation
 
+Split = Literal["held_out", "train"]
+
 
 class Dataset(Protocol):
     """Loaded data."""
@@ -22,8 +24,8 @@ class Dataset(Protocol):
     def batches(self, seed: int | None, device: torch.device, place: Place = "auto") -> Batches:
         """Return the batches a run trains on, in the order a seed names; None: as they stand. Kept at `place`."""
 
-    def reals(self, n: int, seed: int) -> Tensor:
-        """Return at most n samples the networks never see, in random order: images uint8 or points [n, D]."""
+    def reals(self, n: int, seed: int, split: Split = "held_out") -> Tensor:
+        """Return at most n samples of a split, in random order: images uint8 or points [n, D]; held out: never seen."""
 
     def describe(self) -> Mapping[str, Any]:
         """Say what a protocol says of the data."""
@@ -50,12 +52,13 @@ class ImageDataset:
         """Return the batches a run trains on; see `batches_of`."""
         return batches_of(self.train, seed, device, place)
 
-    def reals(self, n: int, seed: int) -> Tensor:
-        """Return at most n held-out images uint8 [n, C, H, W], a choice and an order that the seed names.
+    def reals(self, n: int, seed: int, split: Split = "held_out") -> Tensor:
+        """Return at most n images of a split uint8 [n, C, H, W], a choice and an order that the seed names.
 
         The order is random because files often come by class, and MS-SSIM pairs neighbours.
         """
-        return self.held_out.at(permutation(len(self.held_out), "reals", seed)[:n])
+        packed = self.held_out if split == "held_out" else self.train
+        return packed.at(permutation(len(packed), "reals", seed)[:n])
 
     def describe(self) -> dict[str, Any]:
         """Say what a protocol says of the data."""

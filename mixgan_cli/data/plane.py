@@ -61,7 +61,7 @@ class FreshPoints:
         """Return the batches a run trains on."""
         return FreshBatches(self.source, device)
 
-    def reals(self, n: int, seed: int) -> Tensor:
+    def reals(self, n: int, seed: int, split: str = "held_out") -> Tensor:
         """Return n fresh points [n, 2] for evaluation."""
         with seeded("reals", seed):
             return self.source.draw(n)

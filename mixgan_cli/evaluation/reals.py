@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from mixgan_cli.config import Evaluation
-from mixgan_cli.data.dataset import Dataset, Source
+from mixgan_cli.data.dataset import Dataset, ImageDataset, Source
 from mixgan_cli.data.plane import Plane
+from mixgan_cli.evaluation.classifier import Labelled
 from mixgan_cli.evaluation.evaluate import Reals
 
 
 def reals_of(source: Source, dataset: Dataset, evaluation: Evaluation) -> Reals:
-    """Return the protocol's n_real samples of a data set, which the networks never see in training."""
+    """Return the protocol's n_real samples of a data set: held out, never seen in training; or of the training set."""
     n, seed = evaluation.n_real, evaluation.seed
-    samples, about = dataset.reals(n, seed), dataset.describe()
+    samples, about = dataset.reals(n, seed, evaluation.split), {**dataset.describe(), "split": evaluation.split}
     if isinstance(source, Plane):  # the next seed's points are independent of these
         return Reals(samples, about, source.gaussians, source.window, dataset.reals(n, seed + 1))
-    return Reals(samples, about)
+    labelled = Labelled(dataset.train, dataset.held_out) if isinstance(dataset, ImageDataset) else None
+    return Reals(samples, about, labelled=labelled)

@@ -30,7 +30,7 @@ def test_evaluating_a_run_again_gives_its_results(mixgan, run):
     assert outcome.json["protocol"]["checkpoint"] == "last" and outcome.json["protocol"]["nimg"] == 120
     other = mixgan("evaluate", f"run={run}", *SHORT, "seed=5")
     assert other.json["metrics"]["ms_ssim"] != results["metrics"]["ms_ssim"]
-    assert other.json["protocol"]["sample_seed"] == 5
+    assert other.json["protocol"]["sample_seeds"] == [5]
 
 
 def test_raw_weights_or_the_moving_average(mixgan):

@@ -15,7 +15,8 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from mixgan_cli.data.sources import FashionMNIST, read_array
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.evaluation import weights
-from mixgan_cli.evaluation.evaluate import Evaluator, Reals, deciding
+from mixgan_cli.evaluation.evaluate import Evaluator, Reals
+from mixgan_cli.evaluation.ranking import deciding
 from mixgan_cli.evaluation.unavailable import Unavailable
 from tests.conftest import composed, real_folder
 
@@ -54,7 +55,7 @@ class KnownLogits(FeatureExtractorBase):
 @pytest.fixture
 def known(monkeypatch):
     monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, "known", KnownLogits)
-    return ("evaluation.extractor=known", "evaluation.feature_layer=8")
+    return ("evaluation.extractors=[known]", "evaluation.feature_layer=8")
 
 
 def evaluator(real, *overrides):
@@ -138,10 +139,12 @@ def test_batch_size_does_not_matter(known):
 
 def test_neighbours_in_features(known):
     fake, real = colours(100, 200), colours(100)
-    settings = ("evaluation.metrics=[knn]", "evaluation.neighbour_features=inception")
+    settings = ("evaluation.metrics=[knn]", "evaluation.neighbour_features=features")
     assert evaluator(real, *known, *settings).measure(fake, {}).metrics == {
         "knn_fake_known": 1.0,
         "knn_real_known": 1.0,
+        "knn_fake_majority_known": 1.0,
+        "knn_real_majority_known": 1.0,
     }
 
 
@@ -152,10 +155,8 @@ def test_too_few_images_for_the_splits(known):
 
 def test_an_unknown_extractor_is_named():
     for metrics in ("fid", "inception_score"):
-        with pytest.raises(ConfigError, match=r"evaluation.extractor=inception-v3.*Did you mean 'inception-v3-compat'"):
-            evaluator(colours(20), "evaluation.extractor=inception-v3", f"evaluation.metrics=[{metrics}]").measure(
-                colours(9), {}
-            )
+        with pytest.raises(ConfigError, match=r"extractors=inception-v3: .*Did you mean 'inception-v3-compat'"):
+            evaluator(colours(20), "evaluation.extractors=[inception-v3]", f"evaluation.metrics=[{metrics}]")
 
 
 def test_without_weights_the_reason_and_the_way_out(monkeypatch, tmp_path):

@@ -1,10 +1,13 @@
 import math
 
+import numpy as np
 import pytest
 import torch
+from sklearn.metrics import normalized_mutual_info_score
+from sklearn.metrics.cluster import contingency_matrix
 
 from mixgan_cli.data.points import Pair, Ring
-from mixgan_cli.evaluation.mixture import expert_usage, gate_entropy
+from mixgan_cli.evaluation.mixture import by_level, contingency, expert_usage, gate_entropy, nmi, purity
 from mixgan_cli.evaluation.modes import modes
 
 
@@ -35,3 +38,39 @@ def test_each_mode_has_its_own_width():
     pair = Pair(5.0, (0.25, 2.0))
     covered, share = modes(pair.draw(50_000), *pair.gaussians)
     assert covered == 2 and share == pytest.approx(1 - math.exp(-4.5), abs=0.002)
+
+
+def labelled(n=400, k=4, classes=5):
+    expert = torch.randint(k, (n,))
+    return expert, (expert + (torch.rand(n) < 0.3).long()) % classes
+
+
+def test_nmi_and_purity_are_scikit_learns():
+    expert, kind = labelled()
+    joint = contingency(torch.eye(4)[expert], kind, 5)
+    assert joint.sum().item() == pytest.approx(1)
+    assert nmi(joint) == pytest.approx(normalized_mutual_info_score(expert, kind), abs=1e-12)
+    table = contingency_matrix(expert, kind)
+    np.testing.assert_allclose(joint[:, : table.shape[1]] * len(kind), table)
+    assert purity(joint) == pytest.approx(table.max(axis=1).sum() / table.sum())
+
+
+def test_soft_weights_share_a_sample_out():
+    weights = torch.tensor([[0.75, 0.25], [0.5, 0.5]])
+    expected = [[0.375, 0.25, 0], [0.125, 0.25, 0]]
+    torch.testing.assert_close(contingency(weights, torch.tensor([0, 1]), 3), torch.tensor(expected).double())
+
+
+def test_experts_that_are_classes_and_experts_that_are_not():
+    assert nmi(torch.eye(4).double() / 4) == pytest.approx(1) and purity(torch.eye(4).double() / 4) == pytest.approx(1)
+    alike = torch.full((4, 5), 1 / 20).double()
+    assert nmi(alike) == pytest.approx(0, abs=1e-12) and purity(alike) == pytest.approx(0.2)
+
+
+def test_a_trees_levels():
+    """Leaves 0, 1 | 2, 3: the first split parts classes {0, 1} from {2, 3} perfectly, whatever the leaves do."""
+    joint = torch.tensor([[0.1, 0.1, 0, 0], [0.2, 0.1, 0, 0], [0, 0, 0.15, 0.1], [0, 0, 0.05, 0.2]]).double()
+    first, second = by_level(joint)
+    torch.testing.assert_close(first, torch.tensor([[0.3, 0.2, 0, 0], [0, 0, 0.2, 0.3]]).double())
+    assert second is not None and torch.equal(second, joint)
+    assert purity(first) == pytest.approx(0.6)

@@ -9,25 +9,28 @@ from mixgan_cli.evaluation.neighbours import two_sample_test
 def by_scikit_learn(fake, real, k):
     pool, kind = np.concatenate([fake, real]), np.array([1] * len(fake) + [0] * len(real))
     _, nearest = NearestNeighbors(n_neighbors=k + 1, algorithm="brute").fit(pool).kneighbors(pool)
-    share = (kind[nearest[:, 1:]] == kind[:, None]).mean(axis=1)  # the first is the sample itself
-    return share[kind == 1].mean(), share[kind == 0].mean()
+    same = kind[nearest[:, 1:]] == kind[:, None]  # the first is the sample itself
+    figures = []
+    for of_sample in (same.mean(axis=1), [0.5 if 2 * row.sum() == k else float(2 * row.sum() > k) for row in same]):
+        figures += [np.asarray(of_sample)[kind == 1].mean(), np.asarray(of_sample)[kind == 0].mean()]
+    return figures
 
 
-@pytest.mark.parametrize("k", [1, 5])
+@pytest.mark.parametrize("k", [1, 4, 5])
 @pytest.mark.parametrize("shift", [0.0, 0.3, 3.0])
-@pytest.mark.parametrize("block", [64, 1024])
+@pytest.mark.parametrize("block", [7, 64, 350, 1024])
 def test_equals_scikit_learn(k, shift, block):
     fake, real = torch.randn(150, 10) + shift, torch.randn(200, 10)
     assert two_sample_test(fake, real, k, block) == pytest.approx(by_scikit_learn(fake.numpy(), real.numpy(), k))
 
 
 def test_one_distribution_is_half_and_half():
-    fake, real = two_sample_test(torch.randn(3000, 5), torch.randn(3000, 5))
-    assert fake == pytest.approx(0.5, abs=0.02) and real == pytest.approx(0.5, abs=0.02)
+    shares = two_sample_test(torch.randn(3000, 5), torch.randn(3000, 5))
+    assert shares == pytest.approx([0.5] * 4, abs=0.03)
 
 
 def test_far_apart_is_all_of_its_own_kind():
-    assert two_sample_test(torch.randn(100, 5) + 1000, torch.randn(100, 5)) == (1.0, 1.0)
+    assert two_sample_test(torch.randn(100, 5) + 1000, torch.randn(100, 5)) == (1.0,) * 4
 
 
 def test_reals_whose_neighbours_are_all_fakes_score_nothing():
@@ -45,3 +48,9 @@ def test_far_from_the_origin_nothing_is_lost():
 def test_too_few_samples():
     with pytest.raises(ValueError, match="5 neighbours of 4 samples"):
         two_sample_test(torch.randn(2, 3), torch.randn(2, 3))
+
+
+def test_exact_copies_are_neighbours_and_a_sample_is_not_its_own():
+    """Every real has one exact copy among the fakes, and nothing else is near."""
+    real = torch.arange(20.0).view(-1, 1) * 1000
+    assert two_sample_test(real.clone(), real, k=1, block=8) == (0.0,) * 4

@@ -1,0 +1,188 @@
+"""A small network trained once on a labelled set: features and classes of its images, with nothing to download.
+
+On sets like MNIST they mean more than Inception's, which was trained on photographs. As Inception it serves every
+metric through torch-fidelity: `fid_classifier`, `kid_classifier`, `classifier_score`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, pad
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+from torch_fidelity.registry import register_feature_extractor
+from torchvision.transforms.v2.functional import resize
+from tqdm import tqdm
+
+from mixgan_cli.data.batches import PackedBatches
+from mixgan_cli.data.packed import Packed, checksum
+from mixgan_cli.data.pixels import to_float
+from mixgan_cli.data.prepared import cache_dir
+from mixgan_cli.evaluation.unavailable import Unavailable
+from mixgan_cli.files import replacing
+from mixgan_cli.randomness import seeded
+
+log = logging.getLogger("mixgan")
+
+NAME = "classifier"
+VERSION = 1
+"""Of the network and its training: to be raised with any change, so that no file of another one is taken."""
+WIDTHS, FEATURES = (32, 64, 128), 128
+EPOCHS, BATCH, RATE, SHIFT = 4, 128, 3e-3, 2
+
+
+class Labelled(NamedTuple):
+    """A set with labels: images to learn from, and images to be tested on."""
+
+    train: Packed
+    held_out: Packed
+
+
+class ImageClassifier(nn.Module):
+    """Three stages of convolutions, pooled to 128 features, and a linear layer to the classes."""
+
+    def __init__(self, channels: int, size: int, classes: int) -> None:
+        super().__init__()
+        self.channels, self.size = channels, size
+        stages = [stage for widths in pairwise((channels, *WIDTHS)) for stage in _stage(*widths)]
+        self.body = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], FEATURES))
+        self.head = nn.Sequential(nn.ReLU(), nn.Linear(FEATURES, classes))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features [N, 128] and logits [N, classes] of images [N, C, H, W] in [-1, 1]."""
+        features = self.body(images)
+        return features, self.head(features)
+
+
+class ClassifierExtractor(FeatureExtractorBase):
+    """The network in a file of `weights_for`, as torch-fidelity wants it: uint8 RGB in, layers out."""
+
+    def __init__(
+        self, name: str, features_list: list[str], feature_extractor_weights_path: str, **settings: Any
+    ) -> None:
+        super().__init__(name, features_list)
+        self.network = load(Path(feature_extractor_weights_path))
+        self.requires_grad_(False)
+        self.eval()
+
+    @staticmethod
+    def get_provided_features_list() -> tuple[str, ...]:
+        """Return both layers."""
+        return ("features", "logits")
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric: str) -> str:
+        """Return logits for the score, features for the rest."""
+        return "logits" if metric == "isc" else "features"
+
+    @staticmethod
+    def can_be_compiled() -> bool:
+        """Not tried."""
+        return False
+
+    @staticmethod
+    def get_dummy_input_for_compile() -> Tensor:
+        """Return an image."""
+        return torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the wanted layers for uint8 images [N, 3, H, W], of any size."""
+        side = self.network.size
+        if images.shape[-2:] != (side, side):
+            images = resize(images, [side, side], antialias=True)
+        features, logits = self.network(to_float(images[:, : self.network.channels]))  # grey came three times
+        return tuple({"features": features, "logits": logits}[name] for name in self.features_list)
+
+
+def weights_for(labelled: Labelled | None, device: torch.device) -> Path:
+    """Return the file of a classifier for this set: from the cache, or trained now.
+
+    Raises:
+        Unavailable: the set has no labels.
+    """
+    if labelled is None or labelled.train.labels_N is None or labelled.held_out.labels_N is None:
+        raise Unavailable("a classifier needs a set with labels for all images (data.labels=true, where it has them)")
+    key = f"{labelled.train.checksum}-{checksum(labelled.train.labels_N)}-{VERSION}"
+    path = cache_dir() / "classifiers" / f"{key}.safetensors"
+    try:
+        load(path)
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        if path.exists():
+            log.warning("warning: %s cannot be read (%s); training it again", path, error)
+        network, accuracy = train(labelled, device)
+        log.info("classifier: %.2f %% of the held-out images right", 100 * accuracy)
+        sizes = {"channels": network.channels, "size": network.size, "classes": network.head[-1].out_features}
+        with replacing(path) as temporary:
+            save_file(network.state_dict(), temporary, {"sizes": json.dumps(sizes), "accuracy": f"{accuracy:.4f}"})
+    return path
+
+
+def load(path: Path) -> ImageClassifier:
+    """Return the network in a file, in eval mode."""
+    with safe_open(path, framework="pt") as file:
+        network = ImageClassifier(**json.loads(file.metadata()["sizes"]))
+        network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    return network.eval()
+
+
+def accuracy_of(path: Path) -> float:
+    """Return the share of the held-out images that the network in a file told right."""
+    with safe_open(path, framework="pt") as file:
+        return float(file.metadata()["accuracy"])
+
+
+def train(labelled: Labelled, device: torch.device) -> tuple[ImageClassifier, float]:
+    """Return a network, on the CPU and in eval mode, and the share of held-out images it tells right."""
+    images, labels = labelled.train, labelled.train.labels_N
+    assert labels is not None
+    batch = min(BATCH, len(images))
+    steps = EPOCHS * len(images) // batch
+    with seeded("classifier"):
+        network = ImageClassifier(images.shape[0], images.shape[1], int(labels.max()) + 1).to(device)
+        optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
+        batches, targets = PackedBatches(images, 0, device), labels.to(device)
+        for step in tqdm(range(steps), desc="classifier of images", unit="batch", leave=False):
+            told = network(_shifted(batches.at(step * batch, batch)))[1]
+            loss = cross_entropy(told, targets[batches.order.at(step * batch, batch)])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    network.eval()
+    return network.cpu(), _accuracy(network, labelled.held_out)
+
+
+def _stage(inputs: int, outputs: int) -> list[nn.Module]:
+    """Two convolutions of 3×3, the first halving the side."""
+    layers: list[nn.Module] = []
+    for before, stride in ((inputs, 2), (outputs, 1)):
+        layers += [nn.Conv2d(before, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+    return layers
+
+
+def _shifted(images: Tensor) -> Tensor:
+    """Shift the batch by some pixels at random, black coming in: enough against learning by heart."""
+    left, top = torch.randint(0, 2 * SHIFT + 1, (2,)).tolist()
+    height, width = images.shape[-2:]
+    return pad(images, (SHIFT,) * 4, value=-1.0)[..., top : top + height, left : left + width]
+
+
+@torch.no_grad()
+def _accuracy(network: ImageClassifier, held_out: Packed) -> float:
+    right = 0
+    assert held_out.labels_N is not None
+    for rows in torch.arange(len(held_out)).split(500):
+        right += (network(to_float(held_out.at(rows)))[1].argmax(dim=1) == held_out.labels_N[rows]).sum().item()
+    return right / len(held_out)
+
+
+register_feature_extractor(NAME, ClassifierExtractor)

@@ -1,0 +1,63 @@
+"""Mean and covariance of features, batch by batch, so that FID's memory does not grow with the number of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
+
+
+class Moments:
+    """Mean [F] and covariance [F, F] of all that was added, in float64.
+
+    Batches are merged by the formula of Chan et al. 1979, which loses nothing where the mean is large.
+    """
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._mean_F: Tensor | None = None
+        self._scatter_FF: Tensor | None = None
+
+    def add(self, features_NF: Tensor) -> Moments:
+        """Take a batch of features, on any device; return self."""
+        features_NF = features_NF.double()
+        n, mean_F = len(features_NF), features_NF.mean(dim=0)
+        centred_NF = features_NF - mean_F
+        scatter_FF = centred_NF.T @ centred_NF
+        if self._mean_F is None or self._scatter_FF is None:
+            self.n, self._mean_F, self._scatter_FF = n, mean_F, scatter_FF
+            return self
+        total, step_F = self.n + n, mean_F - self._mean_F
+        self._scatter_FF += scatter_FF + torch.outer(step_F, step_F) * (self.n * n / total)
+        self._mean_F = self._mean_F + step_F * (n / total)
+        self.n = total
+        return self
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the moments as arrays: n, mean [F], covariance [F, F] (unbiased).
+
+        Raises:
+            ValueError: fewer than two samples have no covariance.
+        """
+        if self.n < 2 or self._mean_F is None or self._scatter_FF is None:
+            raise ValueError(f"{self.n} samples have no covariance")
+        covariance_FF = self._scatter_FF / (self.n - 1)
+        return {"n": np.array(self.n), "mean": self._mean_F.cpu().numpy(), "covariance": covariance_FF.cpu().numpy()}
+
+    @classmethod
+    def from_state(cls, arrays: Mapping[str, np.ndarray]) -> Moments:
+        """Return the moments that `state` gave."""
+        moments = cls()
+        moments.n = int(arrays["n"])
+        moments._mean_F = torch.from_numpy(arrays["mean"])
+        moments._scatter_FF = torch.from_numpy(arrays["covariance"]) * (moments.n - 1)
+        return moments
+
+
+def frechet(fake: Moments, real: Moments) -> float:
+    """Return the Fréchet distance between the Gaussians with these moments (Heusel et al. 2017, eq. 6)."""
+    statistics = ({"mu": state["mean"], "sigma": state["covariance"]} for state in (fake.state(), real.state()))
+    return fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]

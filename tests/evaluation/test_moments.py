@@ -1,0 +1,58 @@
+"""Streaming moments against numpy's, and FID from them against torch-fidelity's own from whole features."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import sqrtm
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+
+from mixgan_cli.evaluation.moments import Moments, frechet
+
+OFFSET = 1e4
+
+
+def moments(features, *splits):
+    found = Moments()
+    for part in features.split(splits or len(features)):
+        found.add(part)
+    return found
+
+
+@pytest.mark.parametrize("splits", [(), (1, 99, 100), (64, 64, 64, 8), (199, 1)])
+def test_equal_numpys_however_they_are_split(splits):
+    """A large offset is where a naive sum of squares loses its digits."""
+    features = torch.randn(200, 6).double() * torch.arange(1, 7) + OFFSET
+    state = moments(features, *splits).state()
+    np.testing.assert_allclose(state["mean"], features.numpy().mean(axis=0), rtol=1e-13)
+    np.testing.assert_allclose(state["covariance"], np.cov(features.numpy(), rowvar=False), rtol=1e-9, atol=1e-10)
+    assert state["n"] == 200
+
+
+def test_they_can_be_kept():
+    features = torch.randn(50, 4)
+    kept = Moments.from_state(moments(features[:30]).state()).add(features[30:])
+    for name, value in moments(features).state().items():
+        np.testing.assert_allclose(kept.state()[name], value, atol=1e-12)
+
+
+def test_frechet_is_torch_fidelitys():
+    fake, real = torch.randn(300, 8) + 0.3, torch.randn(300, 8) * 1.2
+    statistics = [fid_features_to_statistics(features.double()) for features in (fake, real)]
+    theirs = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+    assert frechet(moments(fake, 100, 200), moments(real)) == pytest.approx(theirs, rel=1e-9)
+
+
+def test_frechet_is_its_formula():
+    fake, real = torch.randn(300, 5).double() + 0.3, torch.randn(300, 5).double() * 1.2
+    a, b = np.cov(fake, rowvar=False), np.cov(real, rowvar=False)
+    step = (fake.mean(dim=0) - real.mean(dim=0)).numpy()
+    expected = step @ step + np.trace(a + b - 2 * sqrtm(a @ b).real)
+    assert frechet(moments(fake), moments(real)) == pytest.approx(expected, rel=1e-9)
+    assert abs(frechet(moments(real), moments(real))) < 1e-9
+
+
+def test_too_few():
+    with pytest.raises(ValueError, match="1 samples have no covariance"):
+        moments(torch.randn(1, 3)).state()
+    with pytest.raises(ValueError, match="0 samples"):
+        Moments().state()

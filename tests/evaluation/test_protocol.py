@@ -1,0 +1,60 @@
+"""Protocols: what they say, and that numbers of different ones are not compared."""
+
+import pytest
+
+from mixgan_cli.composition import groups
+from mixgan_cli.errors import RunError
+from mixgan_cli.evaluation.protocol import differences, require_comparable
+from tests.conftest import composed
+from tests.evaluation.test_fidelity import colours, evaluator
+
+SETTINGS = ("evaluation.extractors=[pixels]", "evaluation.metrics=[fid,ms_ssim]")
+
+
+def protocol(real, *overrides, about=None):
+    return evaluator(real, *SETTINGS, *overrides).measure(colours(60), about or {}).protocol
+
+
+def test_the_same_protocol_for_other_samples():
+    real = colours(50)
+    first, second = protocol(real, about={"sample_seeds": [1]}), protocol(real, about={"sample_seeds": [2], "nimg": 7})
+    assert differences(first, second) == []
+    require_comparable(first, second)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "about", "key"),
+    [
+        (("evaluation.n_fake=30",), {}, "n_fake: 60 and 30"),
+        (("evaluation.extractors=[pixels,inception-v3-compat]", "evaluation.feature_layer=64"), {}, "feature_layer"),
+        (("evaluation.ms_ssim_pairing=all",), {}, "ms_ssim_pairing: disjoint and all"),
+        ((), {"ema": False}, "ema: absent and False"),
+    ],
+)
+def test_other_protocols_are_refused_unless_forced(overrides, about, key):
+    real = colours(50)
+    first = protocol(real)
+    second = protocol(real, "evaluation.download=false", *overrides, about=about)
+    with pytest.raises(RunError, match="not comparable") as refusal:
+        require_comparable(first, second)
+    assert key in str(refusal.value)
+    require_comparable(first, second, force=True)
+
+
+def test_each_named_protocol_says_its_name():
+    for choice in groups()["evaluation"]:
+        assert composed(f"evaluation={choice}").evaluation.name == choice
+
+
+def test_the_fields_protocol_is_against_the_training_set():
+    evaluation = composed("evaluation=fid50k").evaluation
+    assert (evaluation.n_fake, evaluation.n_real, evaluation.split) == (50_000, 50_000, "train")
+
+
+def test_the_training_set_can_be_the_reference(mixgan):
+    from tests.conftest import TINY
+
+    outcome = mixgan("train", *TINY, "evaluation.split=train")
+    assert outcome.code == 0, outcome.err
+    held_out = mixgan("train", *TINY)
+    assert outcome.json["metrics"]["ms_ssim_real"] != held_out.json["metrics"]["ms_ssim_real"]

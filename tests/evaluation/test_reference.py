@@ -1,0 +1,115 @@
+"""The reals' features are computed once, and kept by content."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
+from mixgan_cli.data.prepared import cache_dir
+from tests.evaluation.test_fidelity import KnownLogits, colours, evaluator
+
+ALL = "evaluation.metrics=[fid,kid,prc]"
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """How many images an extractor looked at."""
+    numbers = []
+
+    class Counting(KnownLogits):
+        def forward(self, images):
+            numbers.append(len(images))
+            return super().forward(images)
+
+    monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, "known", Counting)
+    return numbers
+
+
+def measured(real, fake, *overrides):
+    return evaluator(real, "evaluation.extractors=[known]", ALL, *overrides).measure(fake, {}).metrics
+
+
+def files():
+    return sorted((cache_dir() / "references").glob("*.npz"))
+
+
+def test_once(seen):
+    real, fake = colours(100), colours(80, 5)
+    first = measured(real, fake)
+    looked = sum(seen)
+    assert measured(real, fake) == first
+    assert sum(seen) - looked == looked - 100  # all but the reals
+    assert len(files()) == 2 and not list((cache_dir() / "references").glob(".*"))
+
+
+def test_other_reals_are_other_ones(seen):
+    real, fake = colours(100), colours(80, 5)
+    first = measured(real, fake)
+    changed = real.clone()
+    changed[:, 0, 0, :8] = 0
+    assert measured(changed, fake)["fid_known"] != first["fid_known"]
+    assert measured(real[:90], fake)["fid_known"] != first["fid_known"]
+    assert len(files()) == 6
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.write_bytes(path.read_bytes()[:50]), lambda path: path.write_bytes(b"")]
+)
+def test_damage_is_mended(seen, damage):
+    real, fake = colours(100), colours(80, 5)
+    first = measured(real, fake)
+    for path in files():
+        damage(path)
+    assert measured(real, fake) == first
+    with np.load(files()[0]) as arrays:
+        assert list(arrays)
+
+
+def test_a_cache_that_cannot_be_written_costs_time_alone(seen, monkeypatch):
+    real, fake = colours(100), colours(80, 5)
+    first = measured(real, fake)
+    monkeypatch.setenv("MIXGAN_CACHE", "/proc/nowhere")
+    assert measured(real, fake) == first
+    assert not Path("/proc/nowhere").exists()
+
+
+def test_one_pass_serves_all_metrics(seen):
+    settings = "evaluation.metrics=[fid,inception_score,kid,prc,knn]", "evaluation.neighbour_features=features"
+    measured(colours(100), colours(80, 5), *settings)
+    assert sum(seen) == 2 + 80 + 100  # a probe, the fakes, the reals
+
+
+def test_several_draws_give_a_mean_and_a_deviation(mixgan):
+    from tests.conftest import TINY
+
+    run = mixgan("train", *TINY).json["run_dir"]
+    settings = ("evaluation.download=false", "evaluation.n_fake=16", "evaluation.n_real=16", "hardware=cpu")
+    single = [mixgan("evaluate", f"run={run}", *settings, f"seed={seed}").json["metrics"] for seed in (7, 8, 9)]
+    together = mixgan("evaluate", f"run={run}", *settings, "seed=7", "evaluation.seeds=3").json
+    values = np.array([metrics["ms_ssim"] for metrics in single])
+    assert together["metrics"]["ms_ssim"] == pytest.approx(values.mean())
+    assert together["metrics"]["ms_ssim_sd"] == pytest.approx(values.std(ddof=1))
+    usage = np.mean([metrics["expert_usage"] for metrics in single], axis=0)
+    assert together["metrics"]["expert_usage"] == pytest.approx(usage)
+    assert together["protocol"]["sample_seeds"] == [7, 8, 9] and "ms_ssim_real_sd" not in together["metrics"]
+
+
+def test_fewer_on_the_way(mixgan):
+    from tests.conftest import TINY
+
+    during = "evaluation.during={metrics: [ms_ssim], n_fake: 8, n_real: 8}"
+    outcome = mixgan("train", *TINY, "training.evaluate_nimg=40", during)
+    assert outcome.code == 0, outcome.err
+    log = Path(outcome.json["run_dir"], "metrics.jsonl").read_text().splitlines()
+    evaluations = [line for line in log if "ms_ssim" in line]
+    assert len(evaluations) == 3 and [("knn_fake" in line) for line in evaluations] == [False, False, True]
+
+
+def test_mean_and_covariance_take_no_more_memory_for_more_images():
+    """The pass keeps nothing but moments where only FID is wanted."""
+    found = evaluator(colours(100), "evaluation.extractors=[pixels]", "evaluation.metrics=[fid]")
+    features = found.features("pixels", colours(60))
+    assert features.kept == {} and set(features.moments) == {"pixels"} and features.moments["pixels"].n == 60
+    assert torch.isfinite(torch.tensor(found.measure(colours(60), {}).metrics["fid_pixels"]))
