@@ -108,6 +108,7 @@ class Objective(Strict):
     adversarial: Part
     penalty: Part
     classifier: Classifier
+    augment: Part | None
     competition: Part | None
     balance: Part | None
     d_steps: PositiveInt
@@ -130,6 +131,7 @@ class Training(Strict):
     batch: PositiveInt
     fakes: PositiveInt | None
     shuffle: bool
+    flips: bool
     report_nimg: PositiveInt
     sample_nimg: PositiveInt | None
     evaluate_nimg: PositiveInt | None

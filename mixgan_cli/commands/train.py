@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from mixgan_cli import hardware
 from mixgan_cli.config import Run, parse
 from mixgan_cli.data.dataset import Dataset, Source
+from mixgan_cli.data.flips import Flipped
 from mixgan_cli.errors import DataError
 from mixgan_cli.evaluation.evaluate import Evaluator, Result, deciding
 from mixgan_cli.evaluation.fidelity import check_extractor
@@ -35,7 +36,7 @@ from mixgan_cli.training.checkpoint import Best, Progress, State
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.loop import keep_best, train
 from mixgan_cli.training.phases import build_phases
-from mixgan_cli.training.rules import check_game
+from mixgan_cli.training.rules import check_game, check_shape
 
 log = logging.getLogger("mixgan")
 
@@ -47,6 +48,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     settings = settings.model_copy(update={"hardware": compute.said_in(settings.hardware)})
     check_extractor(settings.evaluation.extractor)  # now, not after hours of training
     source: Source = build(settings.data)
+    check_shape(source.shape, settings.training, settings.objective)
     with seeded("networks", settings.seed):  # on the CPU, so that every device begins with the same weights
         networks = build_networks(settings.model, source.shape)
 
@@ -82,6 +84,8 @@ def _initial_state(settings: Run, networks: Networks, dataset: Dataset, compute:
         compute.place(network)
     training = settings.training
     batches = dataset.batches(settings.seed if training.shuffle else None, compute.device)
+    if training.flips:
+        batches = Flipped(batches, settings.seed, compute.device)
     return State(
         networks,
         MovingAverage(networks.generator, training.ema_half_life_nimg, training.ema_ramp_up),
