@@ -111,6 +111,7 @@ class Objective(Strict):
     adversarial: Part
     penalty: Part
     classifier: Classifier
+    augment: Part | None
     competition: Part | None
     balance: Part | None
     d_steps: PositiveInt
@@ -133,6 +134,7 @@ class Training(Strict):
     batch: PositiveInt
     fakes: PositiveInt | None
     shuffle: bool
+    flips: bool
     report_nimg: PositiveInt
     sample_nimg: PositiveInt | None
     evaluate_nimg: PositiveInt | None

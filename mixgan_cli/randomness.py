@@ -29,3 +29,8 @@ def seeded(*words: int | str) -> Iterator[None]:
 def permutation(n: int, *words: int | str) -> torch.Tensor:
     """Return the permutation of 0…n-1 these words name, [n] int64 on the CPU."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(key(*words)))
+
+
+def coins(n: int, *words: int | str) -> torch.Tensor:
+    """Return the n tosses of a fair coin these words name, [n] bool on the CPU."""
+    return torch.randint(2, (n,), generator=torch.Generator().manual_seed(key(*words)), dtype=torch.bool)

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from mixgan_cli import hardware
 from mixgan_cli.config import Run, parse
 from mixgan_cli.data.dataset import Dataset, Source
+from mixgan_cli.data.flips import Flipped
 from mixgan_cli.errors import DataError
 from mixgan_cli.evaluation.evaluate import Evaluator, Result
 from mixgan_cli.evaluation.extractors import check_extractor
@@ -36,7 +37,7 @@ from mixgan_cli.training.checkpoint import Best, Progress, State
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.loop import keep_best, train
 from mixgan_cli.training.phases import build_phases
-from mixgan_cli.training.rules import check_game
+from mixgan_cli.training.rules import check_game, check_shape
 
 log = logging.getLogger("mixgan")
 
@@ -49,6 +50,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     for extractor in settings.evaluation.extractors:
         check_extractor(extractor)  # now, not after hours of training
     source: Source = build(settings.data)
+    check_shape(source.shape, settings.training, settings.objective)
     with seeded("networks", settings.seed):  # on the CPU, so that every device begins with the same weights
         networks = build_networks(settings.model, source.shape)
 
@@ -85,6 +87,8 @@ def _initial_state(settings: Run, networks: Networks, dataset: Dataset, compute:
     training = settings.training
     order = settings.seed if training.shuffle else None
     batches = dataset.batches(order, compute.device, settings.hardware.data_on)
+    if training.flips:
+        batches = Flipped(batches, settings.seed, compute.device)
     return State(
         networks,
         MovingAverage(networks.generator, training.ema_half_life_nimg, training.ema_ramp_up),

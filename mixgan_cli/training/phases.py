@@ -5,7 +5,7 @@ A phase draws its own latents, makes its loss, and moves its own network. The lo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -47,7 +47,7 @@ class Phase(Protocol):
 
 @dataclass
 class Game:
-    """What the phases share: the players, what they play for, and with how many samples."""
+    """What the phases share: the players, what they play for, and with which samples."""
 
     networks: Networks
     adversarial: Adversarial
@@ -57,12 +57,18 @@ class Game:
     """How many samples are generated a step."""
     compute: Compute
     reuse_latents: bool
+    augment: Callable[[Tensor], Tensor] | None
+    """What happens to samples before the discriminator sees them, if anything."""
     latent_BZ: Tensor | None = None
     """Of the last discriminator step, where the generator's reuses them."""
 
     def latents(self) -> Tensor:
         """Draw latents for a step [B, Z]."""
         return self.networks.generator.latents(self.fakes)
+
+    def judged(self, samples: Tensor) -> Tensor:
+        """Return samples [N, …] as the discriminator gets them, augmented or as they are."""
+        return samples if self.augment is None else self.augment(samples)
 
     def classifier_loss(self, answer: Answer, weights_BK: Tensor) -> Tensor | None:
         """Return the diversity term on generated samples, without beta; None where the head does not classify."""
@@ -98,13 +104,14 @@ class DiscriminatorPhase:
     def step(self, nimg: int, iteration: int) -> dict[str, Tensor]:
         """Take one step on fresh reals and fresh latents."""
         game, (generator, discriminator) = self.game, self.game.networks
-        real = self.batches.at(nimg, self.batch)
+        real = game.judged(self.batches.at(nimg, self.batch))
         latent_BZ = game.latents()
         game.latent_BZ = latent_BZ if game.reuse_latents else None
         with game.compute.autocast():
             with torch.no_grad():
                 fakes = generator(latent_BZ)
-            on_real, on_fake = _full(discriminator(real)), _full(discriminator(fakes.samples, self.isolated))
+                fake = game.judged(fakes.samples)
+            on_real, on_fake = _full(discriminator(real)), _full(discriminator(fake, self.isolated))
         loss_real, loss_fake = game.adversarial.real(on_real.score_N), game.adversarial.fake(on_fake.score_N)
         scalars = {"score/real": on_real.score_N.mean(), "score/fake": on_fake.score_N.mean()}
         classifier = game.classifier_loss(on_fake, fakes.weights_BK)
@@ -114,8 +121,8 @@ class DiscriminatorPhase:
                 scalars["jsd_experts"] = diversity.jsd(on_fake.experts_NL.detach(), fakes.weights_BK)
             loss_fake = loss_fake + self.classifier_weight * classifier
         loss = loss_real + self.fake_weight * loss_fake
-        # outside autocast: it squares a gradient
-        penalty = self.penalty(lambda samples: discriminator(samples).score_N, *_pairs(real, fakes.samples))
+        # outside autocast: it squares a gradient. Between samples as the discriminator gets them: it compares those
+        penalty = self.penalty(lambda samples: discriminator(samples).score_N, *_pairs(real, fake))
         if penalty is not None:
             loss = loss + penalty
             scalars["loss/penalty"] = penalty
@@ -140,7 +147,7 @@ class GeneratorPhase:
         with frozen(discriminator):
             with game.compute.autocast():
                 fakes = generator(latent_BZ)
-                answer = discriminator(fakes.samples)
+                answer = discriminator(game.judged(fakes.samples))
             answer = _full(answer)
             loss = game.adversarial.generator(answer.score_N)
             scalars = {}
@@ -207,6 +214,7 @@ def build_phases(
         fakes_a_step(networks, objective, batch, fakes),
         compute,
         objective.reuse_latents,
+        build(objective.augment) if objective.augment else None,
     )
     settings = objective.optimizer
     gate = {"gate": adam(generator.gate.moving(), settings.gate)} if settings.gate else {}

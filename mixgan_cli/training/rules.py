@@ -6,7 +6,7 @@ import logging
 
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mixgan_cli.config import Objective
+from mixgan_cli.config import Objective, Training
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.build import Networks
 from mixgan_cli.parts import TARGET, attribute
@@ -42,6 +42,26 @@ def check_game(networks: Networks, objective: Objective, batch: int, fakes: int 
                 "warning: a gradient penalty takes the discriminator for a function of one sample, and this one has "
                 "batch norm (Gulrajani et al. 2017, section 4). model.backbone.discriminator_norm=layer, or none, mends"
             )
+
+
+def check_shape(shape: tuple[int, ...], training: Training, objective: Objective) -> None:
+    """Refuse on points what is for images alone.
+
+    Args:
+        shape: of one sample: (C, H, W) for images, (D,) for points.
+        training: the configuration's training group.
+        objective: its objective group.
+
+    Raises:
+        ConfigError: flips, or an augmentation of images, and the data are points.
+    """
+    if len(shape) == 3:
+        return
+    if training.flips:
+        raise ConfigError("training.flips=true: points have no left and right. Take false, or a data set of images")
+    if objective.augment and attribute(objective.augment[TARGET], "images_only"):
+        name = objective.augment[TARGET].rpartition(".")[2]
+        raise ConfigError(f"objective.augment: {name} is for images, and the data are points. Take null")
 
 
 def fakes_a_step(networks: Networks, objective: Objective, batch: int, fakes: int | None) -> int:

@@ -133,7 +133,10 @@ RECIPES = [f"model={model}" for model in groups()["model"]]
 OBJECTIVES = [f"objective={objective}" for objective in groups()["objective"] if objective != "madgan_sim"]
 
 
-@pytest.mark.parametrize("choice", [*RECIPES, *OBJECTIVES, "data=ring"])
+SHOWN = ["training.flips=true", "objective/augment=diffaugment"]
+
+
+@pytest.mark.parametrize("choice", [*RECIPES, *OBJECTIVES, "data=ring", *SHOWN])
 def test_a_resumed_run_is_the_uninterrupted_one(mixgan, choice):
     """Every model in its own recipe, HMoG under every objective that takes it; the full matrix is in test_family.py."""
     settings = [*(POINTS if choice == "data=ring" else TINY), choice, "objective.d_steps=2", "training.batch=4"]
