@@ -56,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         log.error("mixgan: there is no command %r.%s Known: %s", name, nearest(name, COMMANDS), ", ".join(COMMANDS))
         return 2
+    if name == "evaluate" and "--protocol" in overrides:
+        print(protocols())
+        return 0
     if {"-h", "--help"} & set(overrides):
         print(command_help(name))
         return 0
@@ -140,6 +143,17 @@ def command_help(name: str) -> str:
             lines.append(f"    {choice:<16} {about[0] if about else ''}")
     lines += ["", "--cfg job prints the composed configuration; -m sweeps over comma-separated values;"]
     lines += ["--config-dir DIR adds a folder of your own groups; --hydra-help tells the rest."]
+    return "\n".join(lines)
+
+
+def protocols() -> str:
+    """Return the named protocols, each with its keys."""
+    lines = ["Protocols (evaluation=NAME); each key can be set, and is stored with the numbers:"]
+    for choice in groups()["evaluation"]:
+        source = (conf_dir() / "evaluation" / f"{choice}.yaml").read_text(encoding="utf-8")
+        about, _, keys = source.partition("\n")
+        lines += ["", f"{choice}: {about.removeprefix('#').strip()}"]
+        lines += [f"  {line}" for line in keys.splitlines() if line and not line.startswith(("defaults", "  - "))]
     return "\n".join(lines)
 
 

@@ -117,15 +117,17 @@ def _train_and_evaluate(
 
     def evaluate(nimg: int) -> tuple[dict[str, Any], Best | None]:
         metrics = on_the_way.of(sampler, state.networks.discriminator).metrics
-        return metrics, _best(metrics, nimg)
+        return {"protocol": on_the_way.evaluation.name, **metrics}, _best(metrics, nimg)
 
     try:
         train(settings.training, settings.seed, state, folder, tracker, draw, evaluate)
         result = evaluator.of(sampler, state.networks.discriminator)
         progress = state.progress
         if result.metrics:
-            tracker.record({**progress.told(), **result.metrics})
-        keep_best(state, _best(result.metrics, progress.nimg), folder)
+            tracker.record({**progress.told(), "protocol": settings.evaluation.name, **result.metrics})
+        # by one protocol only: a figure of more images would always look better
+        ranked = result.metrics if on_the_way is evaluator else evaluate(progress.nimg)[0]
+        keep_best(state, _best(ranked, progress.nimg), folder)
         state.save(folder.checkpoint("last"))
         save_generator(folder.generator, chosen, settings.model.model_dump(mode="json"), source.shape)
         write_json(folder.results, _results(settings, state, folder, result))
@@ -175,6 +177,7 @@ def _results(settings: Run, state: State, folder: RunFolder, result: Result) -> 
             "steps": progress.step,
             "seconds": round(progress.seconds, 3),
             "img_per_second": round(progress.nimg / progress.seconds, 1),
+            "evaluation_share": round(progress.evaluating / (progress.evaluating + progress.seconds), 4),
             "parameters": parameter_counts(state.networks),
             "best": copy.copy(vars(progress.best)) if progress.best else None,
         },

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,14 +48,8 @@ class WandbSink:
         self._run.define_metric("*", step_metric="nimg")
 
     def record(self, record: Mapping[str, Any]) -> None:
-        """Log scalars against nimg; a list becomes one scalar an entry."""
-        flat: dict[str, Any] = {}
-        for name, value in record.items():
-            if isinstance(value, list):
-                flat.update({f"{name}/{number}": entry for number, entry in enumerate(value)})
-            else:
-                flat[name] = value
-        self._run.log(flat)
+        """Log scalars against nimg; a list, or a list of lists, becomes one scalar an entry."""
+        self._run.log(dict(entry for name, value in record.items() for entry in _flat(name, value)))
 
     def image(self, name: str, path: Path, nimg: int) -> None:
         """Log a picture."""
@@ -83,3 +77,11 @@ def _remembered_id(folder: Path) -> str:
     if not path.is_file():
         path.write_text(secrets.token_hex(4), encoding="utf-8")
     return path.read_text(encoding="utf-8").strip()
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, list):
+        for number, entry in enumerate(value):
+            yield from _flat(f"{name}/{number}", entry)
+    else:
+        yield name, value

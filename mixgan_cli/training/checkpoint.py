@@ -30,11 +30,12 @@ class Best:
 
 @dataclass
 class Progress:
-    """How far the run is. `seconds` is time spent training, evaluations left out."""
+    """How far the run is. `seconds` is time spent training, `evaluating` on evaluations on the way."""
 
     step: int = 0
     nimg: int = 0
     seconds: float = 0.0
+    evaluating: float = 0.0
     best: Best | None = None
 
     def told(self) -> dict[str, float]:

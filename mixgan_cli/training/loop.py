@@ -67,7 +67,9 @@ def train(
         if due(training.sample_nimg):
             tracker.image("samples", draw(progress.nimg), progress.nimg)
         if due(training.evaluate_nimg) and progress.nimg < training.nimg:
+            evaluated = time.monotonic()
             metrics, figure = evaluate(progress.nimg)
+            progress.evaluating += time.monotonic() - evaluated
             tracker.record({**progress.told(), **metrics})
             keep_best(state, figure, folder)
         if due(training.checkpoint_nimg):

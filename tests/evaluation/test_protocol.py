@@ -1,11 +1,14 @@
 """Protocols: what they say, and that numbers of different ones are not compared."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from mixgan_cli.composition import groups
 from mixgan_cli.errors import RunError
 from mixgan_cli.evaluation.protocol import differences, require_comparable
-from tests.conftest import composed
+from tests.conftest import TINY, composed
 from tests.evaluation.test_fidelity import colours, evaluator
 
 SETTINGS = ("evaluation.extractors=[pixels]", "evaluation.metrics=[fid,ms_ssim]")
@@ -46,14 +49,31 @@ def test_each_named_protocol_says_its_name():
         assert composed(f"evaluation={choice}").evaluation.name == choice
 
 
+def test_they_can_be_listed(mixgan):
+    outcome = mixgan("evaluate", "--protocol")
+    assert outcome.code == 0
+    for choice in groups()["evaluation"]:
+        assert f"\n{choice}: " in outcome.out
+    assert "n_fake: 50_000" in outcome.out
+
+
+def test_the_best_state_is_chosen_by_one_protocol(mixgan):
+    """The final evaluation has more images, and its figure is not set against those on the way."""
+    during = "evaluation.during={metrics: [ms_ssim], n_fake: 6, n_real: 6}"
+    outcome = mixgan("train", *TINY, "training.evaluate_nimg=40", during, "evaluation.metrics=[ms_ssim,knn]")
+    run = Path(outcome.json["run_dir"])
+    assert json.loads((run / "results.json").read_text())["run"]["best"]["metric"] == "ms_ssim"
+    assert 0 < json.loads((run / "results.json").read_text())["run"]["evaluation_share"] < 1
+    told = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [record["protocol"] for record in told if "protocol" in record] == ["quick_during", "quick_during", "quick"]
+
+
 def test_the_fields_protocol_is_against_the_training_set():
     evaluation = composed("evaluation=fid50k").evaluation
     assert (evaluation.n_fake, evaluation.n_real, evaluation.split) == (50_000, 50_000, "train")
 
 
 def test_the_training_set_can_be_the_reference(mixgan):
-    from tests.conftest import TINY
-
     outcome = mixgan("train", *TINY, "evaluation.split=train")
     assert outcome.code == 0, outcome.err
     held_out = mixgan("train", *TINY)

@@ -145,7 +145,7 @@ def test_online_with_a_login_offline_without(monkeypatch, tmp_path, key, variabl
     monkeypatch.setitem(sys.modules, "wandb", module)
     sink = WandbSink(project="p", entity="e", mode="auto", tags=[])
     sink.start(info(tmp_path))
-    sink.record({"nimg": 5, "expert_usage": [0.25, 0.75]})
+    sink.record({"nimg": 5, "expert_usage": [0.25, 0.75], "table": [[1, 2]]})
     sink.image("samples", tmp_path / "grid.png", 7)
     sink.finish(finished)
     assert (
@@ -155,6 +155,7 @@ def test_online_with_a_login_offline_without(monkeypatch, tmp_path, key, variabl
     )
     assert given["config"] == {"seed": 0} and given["name"] == "name"
     image = {"samples": str(tmp_path / "grid.png"), "nimg": 7}
-    assert run.logged == [{"nimg": 5, "expert_usage/0": 0.25, "expert_usage/1": 0.75}, image]
+    flat = {"nimg": 5, "expert_usage/0": 0.25, "expert_usage/1": 0.75, "table/0/0": 1, "table/0/1": 2}
+    assert run.logged == [flat, image]
     assert run.exit_code == (0 if finished else 1)  # a run that failed is shown as failed
     assert run.summary == (finished or {})

@@ -1,0 +1,98 @@
+"""What real images score against real images, and how it falls with n: the floor under every figure.
+
+    python benchmarks/calibrate.py [--n 2000] [--sets fashion_mnist cifar10]
+
+For each set, training images against held-out ones at n = 500, 1,000, 2,000 (prefixes of one random choice): FID on
+Inception's 768-d features (and, where the full weights are, the usual 2048-d FID and the Inception score), FID on the
+features of the set's own classifier, and the classifier's score of the held-out set, in random order and sorted by
+class (as samples that come generator by generator would be). Needs $MIXGAN_DATA or fetched sets, $MIXGAN_WEIGHTS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import torch
+from torch import Tensor
+
+from mixgan_cli.data.dataset import ImageDataset
+from mixgan_cli.data.flat import CIFAR10
+from mixgan_cli.data.sources import MNIST, FashionMNIST
+from mixgan_cli.evaluation import classifier, fidelity
+from mixgan_cli.evaluation.classifier import Labelled
+from mixgan_cli.evaluation.extractors import INCEPTION, Extractor
+from mixgan_cli.evaluation.moments import Moments, frechet
+from mixgan_cli.evaluation.unavailable import Unavailable
+from mixgan_cli.evaluation.weights import find_weights
+
+SETS = {"mnist": MNIST, "fashion_mnist": FashionMNIST, "cifar10": CIFAR10}
+SEED = 2020
+LOGITS = "logits_unbiased"
+CPU = torch.device("cpu")
+
+
+def main() -> None:
+    """Measure and print a table a set."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=2_000)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=["fashion_mnist", "cifar10"])
+    arguments = parser.parse_args()
+    for name in arguments.sets:
+        dataset: ImageDataset = SETS[name](None, 32, True).load()
+        calibrate(name, dataset, arguments.n)
+
+
+def calibrate(name: str, dataset: ImageDataset, most: int) -> None:
+    """Print what the set's real images score."""
+    labelled = Labelled(dataset.train, dataset.held_out)
+    began = time.perf_counter()
+    weights = classifier.weights_for(labelled, CPU)
+    seconds = time.perf_counter() - began
+    print(f"\n{name}: classifier {100 * classifier.accuracy_of(weights):.2f} % right, {seconds:.0f} s to have it")
+    train, test = dataset.reals(most, SEED, "train"), dataset.reals(most, SEED, "held_out")
+    by_classifier = Extractor(classifier.NAME, ["features", "logits"], lambda: weights, 200, CPU)
+    found = {"classifier": (kept(by_classifier, train, "features"), kept(by_classifier, test, "features"))}
+    inception = Extractor(INCEPTION, ["768", "2048", LOGITS], lambda: find_weights(None, False), 50, CPU)
+    try:
+        layers = inception.layers
+    except Unavailable as error:
+        print(f"without Inception: {error}")
+        layers = ()
+    if layers:
+        features = [inception(images, f"{name}: Inception", (), layers).kept for images in (train, test)]
+        found |= {layer: (features[0][layer], features[1][layer]) for layer in layers if layer != LOGITS}
+        if LOGITS in layers:
+            print("Inception score of {:,} training images: {:.2f} ± {:.2f}".format(most, *score(features[0][LOGITS])))
+    sizes = [n for n in (500, 1_000, 2_000, 5_000, 10_000) if n <= most]
+    print(f"{'FID, train against held out':30}" + "".join(f"{f'n = {n:,}':>12}" for n in sizes))
+    for layer, (fake, real) in found.items():
+        figures = [frechet(Moments().add(fake[:n]), Moments().add(real[:n])) for n in sizes]
+        print(f"{layer:30}" + "".join(f"{figure:12.4f}" for figure in figures))
+    logits = kept(by_classifier, dataset.held_out.images_NCHW, "logits")
+    sorted_by_class = logits[logits.argmax(dim=1).argsort()]
+    print("classifier score of the held-out set, shuffled: {:.3f} ± {:.3f}".format(*score(logits)))
+    print("the same images class by class, not shuffled:   {:.3f} ± {:.3f}".format(*in_order(sorted_by_class)))
+
+
+def kept(extractor: Extractor, images: Tensor, layer: str) -> Tensor:
+    """Return one layer's features of all images."""
+    return extractor(images, extractor.name, (), (layer,)).kept[layer]
+
+
+def score(logits: Tensor) -> tuple[float, float]:
+    """Return the score over ten shuffled splits, as evaluations do."""
+    return fidelity.inception_score(logits, 10, SEED)
+
+
+def in_order(logits: Tensor) -> tuple[float, float]:
+    """Return the score over ten splits of the images as they stand: what an evaluator gives that does not shuffle."""
+    scores = []
+    for part in logits.double().softmax(dim=1).chunk(10):
+        scores.append((part * (part.log() - part.mean(dim=0).log())).sum(dim=1).mean().exp())
+    found = torch.stack(scores)
+    return found.mean().item(), found.std(correction=0).item()
+
+
+if __name__ == "__main__":
+    main()
