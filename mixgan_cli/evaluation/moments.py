@@ -9,21 +9,33 @@ import torch
 from torch import Tensor
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
+GATHERED = 1024
+"""Samples that are merged at a time: to merge costs F² whatever their number."""
+
 
 class Moments:
     """Mean [F] and covariance [F, F] of all that was added, in float64.
 
-    Batches are merged by the formula of Chan et al. 1979, which loses nothing where the mean is large.
+    Some batches are gathered, then merged with what was before by the formula of Chan et al. 1979, which loses nothing
+    where the mean is large.
     """
 
     def __init__(self) -> None:
         self.n = 0
+        self._gathered: list[Tensor] = []
         self._mean_F: Tensor | None = None
         self._scatter_FF: Tensor | None = None
 
     def add(self, features_NF: Tensor) -> Moments:
         """Take a batch of features, on any device; return self."""
-        features_NF = features_NF.double()
+        self._gathered.append(features_NF)
+        return self._merge() if sum(map(len, self._gathered)) >= GATHERED else self
+
+    def _merge(self) -> Moments:
+        if not self._gathered:
+            return self
+        features_NF = torch.cat(self._gathered).double()
+        self._gathered = []
         n, mean_F = len(features_NF), features_NF.mean(dim=0)
         centred_NF = features_NF - mean_F
         scatter_FF = centred_NF.T @ centred_NF
@@ -42,6 +54,7 @@ class Moments:
         Raises:
             ValueError: fewer than two samples have no covariance.
         """
+        self._merge()
         if self.n < 2 or self._mean_F is None or self._scatter_FF is None:
             raise ValueError(f"{self.n} samples have no covariance")
         covariance_FF = self._scatter_FF / (self.n - 1)

@@ -111,5 +111,5 @@ def test_mean_and_covariance_take_no_more_memory_for_more_images():
     """The pass keeps nothing but moments where only FID is wanted."""
     found = evaluator(colours(100), "evaluation.extractors=[pixels]", "evaluation.metrics=[fid]")
     features = found.features("pixels", colours(60))
-    assert features.kept == {} and set(features.moments) == {"pixels"} and features.moments["pixels"].n == 60
+    assert features.kept == {} and set(features.moments) == {"pixels"} and features.moments["pixels"].state()["n"] == 60
     assert torch.isfinite(torch.tensor(found.measure(colours(60), {}).metrics["fid_pixels"]))

@@ -1,0 +1,56 @@
+"""Time and memory of the evaluation at the field's size, on random features: FID's moments, and the 5-NN test.
+
+python benchmarks/evaluation_memory.py [--n 50000] [--features 2048] [--skip-neighbours]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import torch
+from memory import peak, start_peak
+
+from mixgan_cli.evaluation.moments import Moments, frechet
+from mixgan_cli.evaluation.neighbours import two_sample_test
+
+BATCH = 50
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=50_000)
+    parser.add_argument("--features", type=int, default=2_048)
+    parser.add_argument("--skip-neighbours", action="store_true")
+    arguments = parser.parse_args()
+    n, size = arguments.n, arguments.features
+    print(f"{n:,} fakes and {n:,} reals, {size:,} features, {torch.get_num_threads()} threads")
+    print(f"{'':44} {'seconds':>9} {'MB above the start':>20}")
+
+    def fid() -> float:
+        moments = [Moments(), Moments()]
+        for _ in range(0, n, BATCH):
+            for part in moments:
+                part.add(torch.randn(BATCH, size))
+        return frechet(*moments)
+
+    _measured("FID, features streamed in batches of 50", fid)
+    if not arguments.skip_neighbours:
+        fake, real = torch.randn(n, size), torch.randn(n, size)
+        held = 2 * n * size * 4 / 2**20
+        shares = _measured("5-NN test, beside the features it is given", lambda: two_sample_test(fake, real))
+        print(f"the features themselves take {held:,.0f} MB; shares of one distribution: {shares}")
+
+
+def _measured(title: str, call: Callable[[], object]) -> object:
+    before = start_peak()
+    began = time.perf_counter()
+    result = call()
+    print(f"{title:44} {time.perf_counter() - began:9.1f} {peak() - before:20,.0f}", flush=True)
+    return result
+
+
+if __name__ == "__main__":
+    main()
