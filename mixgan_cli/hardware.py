@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -70,3 +71,8 @@ def resolve(hardware: Hardware) -> Compute:
         bf16=bf16_here if hardware.precision == "auto" else hardware.precision == "bf16",
         channels_last=hardware.channels_last,
     )
+
+
+def memory() -> int:
+    """Return the machine's memory in bytes, used or not."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

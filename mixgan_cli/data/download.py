@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,20 @@ class Remote(NamedTuple):
     file: str
     md5: str | None
     on_drive: bool = False
+
+
+def fetch_unless_here(title: str, root: str | None, files: Sequence[Remote], find: Callable[[], object]) -> None:
+    """Download a set into the cache, unless `find` finds a copy.
+
+    Raises:
+        DataError: there is none where data.root says, or nothing can be downloaded; with the steps to take.
+    """
+    try:
+        find()
+    except DataError:
+        if root or not files:
+            raise
+        fetch_into_cache(title, files)
 
 
 def fetch_into_cache(title: str, files: Sequence[Remote]) -> None:

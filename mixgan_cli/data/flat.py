@@ -15,7 +15,7 @@ from torchvision import datasets
 from mixgan_cli.data import pickles
 from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.dataset import ImageDataset
-from mixgan_cli.data.download import Remote, fetch_into_cache
+from mixgan_cli.data.download import Remote, fetch_unless_here
 from mixgan_cli.data.images import EXTENSIONS, Treatment, folder_labels, image_blocks
 from mixgan_cli.data.places import local_copy
 from mixgan_cli.data.prepared import Block, Part, prepared
@@ -57,12 +57,7 @@ class FlatBatches:
 
     def fetch(self) -> None:
         """Download the official archive, unless there is a copy."""
-        try:
-            self._copy()
-        except DataError:
-            if self.root or not self.remote:
-                raise
-            fetch_into_cache(self.title, self.remote)
+        fetch_unless_here(self.title, self.root, self.remote, self._copy)
 
     def load(self) -> ImageDataset:
         """Return the official split, resized.

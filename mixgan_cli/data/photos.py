@@ -15,7 +15,7 @@ from torchvision import datasets
 
 from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.dataset import ImageDataset, split_off
-from mixgan_cli.data.download import Remote, fetch_into_cache
+from mixgan_cli.data.download import Remote, fetch_unless_here
 from mixgan_cli.data.images import EXTENSIONS, Crop, ImageFiles, Treatment, folder_labels, image_blocks
 from mixgan_cli.data.places import local_copy
 from mixgan_cli.data.prepared import Part, prepared
@@ -125,12 +125,7 @@ class KnownPhotos(Photos):
         Raises:
             DataError: it cannot be downloaded; with the steps to take.
         """
-        try:
-            self.copy()
-        except DataError:
-            if self.root or not self.remote:
-                raise
-            fetch_into_cache(self.title, self.remote)
+        fetch_unless_here(self.title, self.root, self.remote, self.copy)
 
     def recognise(self, archive: Archive) -> list[str] | None:
         """Return the names of the set's images, or None."""

@@ -11,7 +11,7 @@ from torchvision import datasets
 
 from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.dataset import ImageDataset
-from mixgan_cli.data.download import Remote, fetch_into_cache
+from mixgan_cli.data.download import Remote, fetch_unless_here
 from mixgan_cli.data.places import local_copy
 from mixgan_cli.data.prepared import Block, Part, prepared
 from mixgan_cli.data.resize import resized, told
@@ -38,12 +38,7 @@ class STL10:
 
     def fetch(self) -> None:
         """Download the official archive, unless there is a copy."""
-        try:
-            self._copy()
-        except DataError:
-            if self.root:
-                raise
-            fetch_into_cache("STL-10", self.remote)
+        fetch_unless_here("STL-10", self.root, self.remote, self._copy)
 
     def load(self) -> ImageDataset:
         """Return the images, resized.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from mixgan_cli import hardware
 from mixgan_cli.data.batches import Batches, Order, PackedBatches
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.data.pixels import to_float
@@ -79,7 +79,7 @@ class _Sent(NamedTuple):
 
 
 def _fitting(nbytes: int, device: torch.device) -> Literal["device", "host", "disk"]:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = hardware.memory()
     on_device = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory
     if nbytes <= SHARE * on_device:
         return "device"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 from torch import Tensor
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+
+from mixgan_cli import hardware
 
 BLOCK = 2000
 """Rows of a matrix of distances that are looked at at a time."""
@@ -34,8 +34,8 @@ def precision_recall(fake_NF: Tensor, real_NF: Tensor) -> tuple[float, float]:
     """
     longest = max(len(fake_NF), len(real_NF))
     needed = 4 * BLOCK * (3 * longest + 2 * fake_NF.shape[1])  # distances, sorted, compared
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory / 2:
-        raise MemoryError(f"{needed / 2**30:.1f} GiB for {longest:,} samples, of {memory / 2**30:.1f} GiB")
+    if needed > hardware.memory() / 2:
+        there = hardware.memory() / 2**30
+        raise MemoryError(f"{longest:,} samples would take {needed / 2**30:.1f} of {there:.1f} GiB")
     result = prc_features_to_metric(fake_NF, real_NF, save_cpu_ram=True, prc_batch_size=BLOCK, verbose=False)
     return result[KEY_METRIC_PRECISION], result[KEY_METRIC_RECALL]

@@ -273,7 +273,7 @@ def test_incomplete_weights_never_become_a_number(incomplete_weights):
 
 @pytest.mark.integ
 @pytest.mark.parametrize("data", ["grey", "colour"])
-def test_fid_768_equals_the_fidelity_command(incomplete_weights, tmp_path, data):
+def test_fid_and_kid_equal_the_fidelity_command(incomplete_weights, tmp_path, data):
     """On real images saved as PNG: ours against the command of torch-fidelity, with the real network."""
     if data == "grey":
         real_folder("MIXGAN_DATA", "FashionMNIST/raw")
@@ -283,13 +283,21 @@ def test_fid_768_equals_the_fidelity_command(incomplete_weights, tmp_path, data)
         cifar = read_array(real_folder("MIXGAN_DATA", "cifar10/test.npz"), "images")
         images = torch.from_numpy(cifar[:128]).permute(0, 3, 1, 2)
         fake, real = images[:64], images[64:]
-    settings = (f"evaluation.weights={incomplete_weights}", "evaluation.feature_layer=768", "evaluation.metrics=[fid]")
-    ours = evaluator(real, *settings).measure(fake, {}).metrics["fid_768"]
+    settings = f"evaluation.weights={incomplete_weights}", "evaluation.feature_layer=768"
+    ours = evaluator(real, *settings, "evaluation.metrics=[fid,kid]").measure(fake, {}).metrics
     command = [
         sys.executable, "-c", "from torch_fidelity.fidelity import main; main()", "--fid", "--cpu", "--json",
-        "--silent", "--no-cache", "--save-cpu-ram", "--feature-layer-fid", "768",
+        "--silent", "--no-cache", "--save-cpu-ram", "--feature-layer-fid", "768", "--feature-layer-kid", "768",
+        "--kid", "--kid-subset-size", str(len(fake)), "--rng-seed", "2020",
         "--feature-extractor-weights-path", incomplete_weights,
         "--input1", folder_of(tmp_path / "fake", fake), "--input2", folder_of(tmp_path / "real", real),
     ]  # fmt: skip
-    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert ours == pytest.approx(json.loads(answer)["frechet_inception_distance"], rel=1e-3)
+    theirs = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert ours["fid_768"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-3)
+    assert ours["kid_768"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-3)
+
+
+def test_precision_and_recall_say_before_they_begin_that_memory_is_short(known, monkeypatch):
+    monkeypatch.setattr("mixgan_cli.hardware.memory", lambda: 2**20)
+    result = evaluator(colours(50), *known, "evaluation.metrics=[prc,ms_ssim]").measure(colours(50), {})
+    assert "GiB" in result.unavailable["prc"] and set(result.metrics) == {"ms_ssim", "ms_ssim_real"}
