@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: $(VENV)/.installed ## a virtual environment with the tested versions (constraints.txt)
 
@@ -37,10 +37,16 @@ bench: setup ## time and memory on the CPU: the mixture layer, K whole networks,
 	$(BIN)/python benchmarks/k_sweep.py
 	$(BIN)/python benchmarks/data_path.py
 
+bench-evaluation: setup ## time and memory of FID and of the 5-NN test at 50,000 images: half an hour
+	$(BIN)/python benchmarks/evaluation_memory.py
+
+calibrate: setup ## what real images score against real ones (docs/evaluation.md): an hour; needs the data and the weights
+	$(BIN)/python benchmarks/calibrate.py
+
 results: setup ## Fashion-MNIST as in docs/results.md: about an hour of CPU
 	$(BIN)/mixgan train experiment=fashion_mnist_cpu
 
 clean: ## what was built; runs in outputs/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
-.PHONY: help setup quickstart train test integ lint bench results clean
+.PHONY: help setup quickstart train test integ lint bench bench-evaluation calibrate results clean
