@@ -25,17 +25,20 @@ class Remote(NamedTuple):
 
 
 def fetch_unless_here(title: str, root: str | None, files: Sequence[Remote], find: Callable[[], object]) -> None:
-    """Download a set into the cache, unless `find` finds a copy.
+    """Download a set into the cache, unless `find` finds a copy; what it says where there is none is shown again.
 
     Raises:
         DataError: there is none where data.root says, or nothing can be downloaded; with the steps to take.
     """
     try:
         find()
-    except DataError:
+    except DataError as missing:
         if root or not files:
             raise
-        fetch_into_cache(title, files)
+        try:
+            fetch_into_cache(title, files)
+        except DataError as failed:
+            raise DataError(f"{failed}\n{missing}") from failed
 
 
 def fetch_into_cache(title: str, files: Sequence[Remote]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -82,7 +82,7 @@ class Evaluator:
             return self
         cheaper = self.evaluation.cheaper()
         again = None if self.reals.again is None else self.reals.again[: cheaper.n_real]
-        reals = Reals(**{**vars(self.reals), "samples": self.reals.samples[: cheaper.n_real], "again": again})
+        reals = replace(self.reals, samples=self.reals.samples[: cheaper.n_real], again=again)
         return Evaluator(cheaper, reals, self.device)
 
     def _once(self, sampler: Sampler, discriminator: Discriminator | None, seed: int) -> Result:
