@@ -26,10 +26,10 @@ class SameDCGAN:
         channels: next to the image, doubled at every halving.
         layers: of each network.
         first_offset: whether the first layer's batch norm learns an offset, where experts are whole networks.
-        discriminator_norm: of all the discriminator's layers: batch; none or layer, for a gradient penalty.
         spectral_norm: of the discriminator's layers, the head's too; the paper has none.
         init_std: of weights, 0.02; the discriminator's are cut at two standard deviations.
         head_std: of the heads' weights: 0.02 as the text has all weights, 0.01 in the released code.
+        discriminator_norm: of all the discriminator's layers: batch; none or layer, for a gradient penalty.
 
     Raises:
         ConfigError: the samples are not square images whose side 2^layers divides.
@@ -43,10 +43,10 @@ class SameDCGAN:
         channels: int,
         layers: int,
         first_offset: bool,
-        discriminator_norm: Literal["none", "batch", "layer"],
         spectral_norm: bool,
         init_std: float,
         head_std: float,
+        discriminator_norm: Literal["none", "batch", "layer"] = "batch",  # as in files of generators without this key
     ) -> None:
         image_channels, side = square(shape, "same")
         if layers < 1 or side % 2**layers:
