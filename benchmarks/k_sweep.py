@@ -35,8 +35,9 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
     from mixgan_cli.data.packed import Packed
     from mixgan_cli.hardware import Compute
     from mixgan_cli.models.build import build_networks
+    from mixgan_cli.training.descent import adam
     from mixgan_cli.training.ema import MovingAverage
-    from mixgan_cli.training.phases import adam, build_phases
+    from mixgan_cli.training.phases import build_phases
 
     device = torch.device(device_name)
     overrides = [f"model={model}", f"model.k={k}", f"training.batch={REAL}", f"training.fakes={FAKE}"]

@@ -2,4 +2,5 @@ import sys
 
 from mixgan_cli.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # not again in the processes of a run on several devices
+    sys.exit(main())

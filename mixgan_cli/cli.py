@@ -1,6 +1,7 @@
 """The door: finds the command, hands it the composed configuration, and turns errors into exit codes.
 
-Exit codes: 0 done, 1 failed, 2 a bad configuration or bad input (one message, no traceback), 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 a bad configuration or bad input (one message, no traceback), 130 interrupted by Ctrl+C,
+143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 from mixgan_cli import __version__
 from mixgan_cli.composition import CompositionError, explain, groups
 from mixgan_cli.config import conf_dir
+from mixgan_cli.console import log_to_stderr
 from mixgan_cli.errors import TrainingStopped, UserError, nearest
+from mixgan_cli.interrupt import Interrupted
 
 log = logging.getLogger("mixgan")
 
@@ -45,7 +48,7 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    _log_to_stderr()
+    log_to_stderr()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
@@ -78,14 +81,18 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
     def job(config: DictConfig) -> None:
         try:
             result = importlib.import_module(f"mixgan_cli.commands.{name}").run(config)
-            print(json.dumps(result), flush=True)
+            if result is not None:  # of several processes, one speaks
+                print(json.dumps(result), flush=True)
         except Exception as error:  # reported here, so that the other jobs of a sweep go on
             exit_codes.append(report(error, name))
 
     try:
         job()
+    except Interrupted as error:
+        log.error("mixgan %s: interrupted by %s; the same command goes on from here", name, error)
+        return error.exit_code
     except KeyboardInterrupt:
-        log.error("mixgan %s: interrupted; the same command goes on from the last checkpoint", name)
+        log.error("mixgan %s: interrupted", name)
         return 130
     except CompositionError as error:
         return report(error, name)
@@ -155,14 +162,3 @@ def protocols() -> str:
         lines += ["", f"{choice}: {about.removeprefix('#').strip()}"]
         lines += [f"  {line}" for line in keys.splitlines() if line and not line.startswith(("defaults", "  - "))]
     return "\n".join(lines)
-
-
-def _log_to_stderr() -> None:
-    """People read stderr; stdout is for scripts."""
-    if not log.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    logging.getLogger("hydra").setLevel(logging.CRITICAL)  # what Hydra would log, the message says already

@@ -139,19 +139,39 @@ class Training(Strict):
     sample_nimg: PositiveInt | None
     evaluate_nimg: PositiveInt | None
     checkpoint_nimg: PositiveInt
+    keep: PositiveInt
+    max_skipped: NonNegativeInt
     ema_half_life_nimg: NonNegativeInt
     ema_ramp_up: NonNegativeFloat | None
+
+
+class Alarms(Strict):
+    """What is taken for a collapse; null: not watched."""
+
+    quality: PositiveInt | None
+    usage: Annotated[float, Field(gt=0, le=1)] | None
+    active: Annotated[float, Field(gt=0, le=1)] | None
+    stop: bool
 
 
 class Hardware(Strict):
     """Where and how it computes."""
 
     device: Literal["auto", "cpu", "cuda"]
+    devices: PositiveInt | Literal["auto"]
+    nodes: PositiveInt
+    rendezvous: str | None
     precision: Literal["auto", "float32", "bf16"]
     channels_last: bool
     data_on: Literal["auto", "device", "host", "disk"]
     threads: PositiveInt | None
     deterministic: bool
+
+    @model_validator(mode="after")
+    def _nodes_meet(self) -> Hardware:
+        if self.nodes > 1 and self.rendezvous is None:
+            raise ValueError(f"nodes={self.nodes}: they must find each other. Give hardware.rendezvous=HOST:PORT")
+        return self
 
 
 class During(Strict):
@@ -232,6 +252,7 @@ class Run(Strict):
     model: Model
     objective: Objective
     training: Training
+    alarms: Alarms
     hardware: Hardware
     evaluation: Evaluation
     logger: Logger

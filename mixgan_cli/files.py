@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,19 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name outlast a power cut, where the file system can say so."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextmanager
@@ -32,7 +43,12 @@ def refusing(key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(f"{key}: cannot be written ({error.strerror})") from error
+        raise RunError(f"{key}: cannot be written ({reason(error)})") from error
+
+
+def reason(error: BaseException) -> str:
+    """Return in words why a file could not be written."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -57,13 +57,16 @@ def resolve(hardware: Hardware) -> Compute:
             "hardware=gpu: torch finds no CUDA device here. Take hardware=cpu or hardware=auto, or see why "
             "torch.cuda.is_available() is false (driver, CUDA_VISIBLE_DEVICES, a CPU build of torch)"
         )
-    device = torch.device("cuda" if has_gpu and hardware.device != "cpu" else "cpu")
-    on_gpu = device.type == "cuda"
+    on_gpu = has_gpu and hardware.device != "cpu"
+    device = _own_gpu() if on_gpu else torch.device("cpu")
     bf16_here = on_gpu and torch.cuda.is_bf16_supported()
     if hardware.precision == "bf16" and on_gpu and not bf16_here:
         raise ConfigError("hardware.precision=bf16: this GPU does not compute in bfloat16. Take float32 or auto")
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of this run, on this machine
     if hardware.threads is not None:
         torch.set_num_threads(hardware.threads)
+    elif processes > 1:
+        torch.set_num_threads(max(1, torch.get_num_threads() // processes))
     torch.use_deterministic_algorithms(hardware.deterministic and on_gpu)
     torch.backends.cudnn.benchmark = on_gpu and not hardware.deterministic
     return Compute(
@@ -71,6 +74,17 @@ def resolve(hardware: Hardware) -> Compute:
         bf16=bf16_here if hardware.precision == "auto" else hardware.precision == "bf16",
         channels_last=hardware.channels_last,
     )
+
+
+def _own_gpu() -> torch.device:
+    """Return the device of this process: the first, or, where several train together, the one with its number."""
+    if "LOCAL_RANK" not in os.environ:
+        return torch.device("cuda")
+    number = int(os.environ["LOCAL_RANK"])
+    if number >= torch.cuda.device_count():
+        raise ConfigError(f"process {number} of this machine has no CUDA device: there are {torch.cuda.device_count()}")
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
 
 
 def memory() -> int:

@@ -1,6 +1,7 @@
 """Randomness is a function of names and numbers, so there is no random state to save.
 
-What a step draws depends on (seed, rank, step) alone: a resumed run draws what the uninterrupted one would have.
+What a step draws depends on (seed, step) alone: a resumed run draws what the uninterrupted one would have. Ranks that
+train together (see `ranks`) draw the same numbers, and each takes its own rows: so many ranks draw what one would.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
+
+from mixgan_cli import ranks
 
 
 def key(*words: int | str) -> int:
@@ -26,11 +30,32 @@ def seeded(*words: int | str) -> Iterator[None]:
         yield
 
 
-def permutation(n: int, *words: int | str) -> torch.Tensor:
+def permutation(n: int, *words: int | str) -> Tensor:
     """Return the permutation of 0…n-1 these words name, [n] int64 on the CPU."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(key(*words)))
 
 
-def coins(n: int, *words: int | str) -> torch.Tensor:
+def coins(n: int, *words: int | str) -> Tensor:
     """Return the n tosses of a fair coin these words name, [n] bool on the CPU."""
     return torch.randint(2, (n,), generator=torch.Generator().manual_seed(key(*words)), dtype=torch.bool)
+
+
+def normal(rows: int, *shape: int, device: torch.device | str | None = None, parts: int = 1) -> Tensor:
+    """Draw [rows, …] from N(0, 1); ranks that act as one draw one tensor, each taking its rows of each of its parts."""
+    return ranks.mine(torch.randn(rows * ranks.joined(), *shape, device=device), parts)
+
+
+def uniform(
+    rows: int,
+    *shape: int,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    parts: int = 1,
+) -> Tensor:
+    """Draw [rows, …] from U(0, 1), as `normal` does."""
+    return ranks.mine(torch.rand(rows * ranks.joined(), *shape, device=device, dtype=dtype), parts)
+
+
+def integers(low: int, high: int, rows: int, *shape: int, device: torch.device | str | None = None) -> Tensor:
+    """Draw [rows, …] int64, uniform on low … high - 1, as `normal` does."""
+    return ranks.mine(torch.randint(low, high, (rows * ranks.joined(), *shape), device=device))

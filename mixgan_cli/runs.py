@@ -29,6 +29,9 @@ NOT_IDENTITY = frozenset(
         "logger",
         "paths",
         "hardware.device",
+        "hardware.devices",
+        "hardware.nodes",
+        "hardware.rendezvous",
         "hardware.threads",
         "hardware.channels_last",
         "hardware.data_on",
@@ -39,6 +42,8 @@ NOT_IDENTITY = frozenset(
         "training.report_nimg",
         "training.sample_nimg",
         "training.checkpoint_nimg",
+        "training.keep",
+        "training.max_skipped",
     }
 )
 """Keys that do not change the result: where it runs, how it is logged, where files are, how often they are written."""
@@ -47,6 +52,8 @@ NOT_IDENTITY = frozenset(
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what makes this run this run: every resolved key and value but those of NOT_IDENTITY, flat."""
     flat = dict(_flat(config))
+    if not flat.get("alarms.stop"):  # alarms that only warn
+        flat = {key: value for key, value in flat.items() if not key.startswith("alarms.")}
     return {key: value for key, value in flat.items() if not _excluded(key)}
 
 
@@ -99,8 +106,12 @@ class RunFolder:
         return (self.path / "DONE").is_file()
 
     def checkpoint(self, which: str) -> Path:
-        """Return the path of the state called last or best."""
+        """Return the path of the state called last or best, or of one named by images shown: 000250000."""
         return self.path / "checkpoints" / f"{which}.pt"
+
+    def kept(self) -> list[Path]:
+        """Return the states kept beside the last one, checkpoints/000250000.pt and the like, the oldest first."""
+        return sorted(self.checkpoint("last").parent.glob("[0-9]*.pt"))
 
     @property
     def generator(self) -> Path:
@@ -126,7 +137,9 @@ class RunFolder:
         write_text(self.path / "DONE", time.strftime("%Y-%m-%dT%H:%M:%S%z\n"))
 
     def mark_failed(self, error: BaseException) -> None:
-        """Keep the error, where anything can still be written."""
+        """Keep the error, where anything can still be written. The first one stays: others may follow from it."""
+        if (self.path / "FAILED").exists():
+            return
         with suppress(OSError):
             write_text(self.path / "FAILED", f"{type(error).__name__}: {error}\n")
 

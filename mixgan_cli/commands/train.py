@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
 
-from mixgan_cli import hardware
+from mixgan_cli import hardware, ranks
 from mixgan_cli.config import Run, parse
+from mixgan_cli.console import log_to_stderr
 from mixgan_cli.data.dataset import Dataset, Source
 from mixgan_cli.data.flips import Flipped
-from mixgan_cli.errors import DataError
+from mixgan_cli.data.sharded import Sharded
+from mixgan_cli.errors import DataError, TrainingStopped
 from mixgan_cli.evaluation.evaluate import Evaluator, Result
 from mixgan_cli.evaluation.extractors import check_extractor
 from mixgan_cli.evaluation.ranking import deciding
 from mixgan_cli.evaluation.reals import reals_of
-from mixgan_cli.files import write_json
+from mixgan_cli.files import reason, write_json
 from mixgan_cli.hardware import Compute
+from mixgan_cli.interrupt import Interrupted, Interruptions
 from mixgan_cli.models.build import Networks, build_networks, parameter_counts
 from mixgan_cli.models.generator import Generator
 from mixgan_cli.models.load import save_generator
@@ -33,52 +38,76 @@ from mixgan_cli.runs import RunFolder, hash_of, open_run, write_environment
 from mixgan_cli.tracking.jsonl import JsonlSink
 from mixgan_cli.tracking.progress import ProgressBar
 from mixgan_cli.tracking.tracker import RunInfo, Tracker
+from mixgan_cli.training.bookkeeper import Bookkeeper, Errands
 from mixgan_cli.training.checkpoint import Best, Progress, State
+from mixgan_cli.training.distributed import group, launch, processes, started_by_others
 from mixgan_cli.training.ema import MovingAverage
-from mixgan_cli.training.loop import keep_best, train
+from mixgan_cli.training.loop import train
 from mixgan_cli.training.phases import build_phases
-from mixgan_cli.training.rules import check_game, check_shape
+from mixgan_cli.training.rules import check_game, check_ranks, check_shape
 
 log = logging.getLogger("mixgan")
 
 
-def run(config: DictConfig) -> dict[str, Any]:
-    """Train, evaluate, and return the run's folder with its metrics."""
+def run(config: DictConfig) -> dict[str, Any] | None:
+    """Train, evaluate, and return the run's folder with its metrics; None in a process that is not the main one."""
     settings: Run = parse(config, Run)
+    if not started_by_others() and processes(settings.hardware) * settings.hardware.nodes > 1:
+        return launch(settings.hardware, _as_one_of_several, settings.model_dump(mode="json"))
+    return _run(settings)
+
+
+def _as_one_of_several(config: dict[str, Any]) -> dict[str, Any] | None:
+    log_to_stderr()
+    return _run(parse(config, Run))
+
+
+def _run(settings: Run) -> dict[str, Any] | None:
     compute = hardware.resolve(settings.hardware)
     settings = settings.model_copy(update={"hardware": compute.said_in(settings.hardware)})
-    for extractor in settings.evaluation.extractors:
-        check_extractor(extractor)  # now, not after hours of training
-    source: Source = build(settings.data)
-    check_shape(source.shape, settings.training, settings.objective)
-    with seeded("networks", settings.seed):  # on the CPU, so that every device begins with the same weights
-        networks = build_networks(settings.model, source.shape)
+    with Interruptions() as interruptions, group(compute.device):
+        if not ranks.main():
+            log.setLevel(logging.ERROR)  # one speaks for all
+        for extractor in settings.evaluation.extractors:
+            check_extractor(extractor)  # now, not after hours of training
+        source: Source = build(settings.data)
+        check_shape(source.shape, settings.training, settings.objective)
+        with seeded("networks", settings.seed):  # on the CPU, so that every device begins with the same weights
+            networks = build_networks(settings.model, source.shape)
+        check_game(networks, settings.objective, settings.training.batch, settings.training.fakes)
+        check_ranks(networks, settings.training, settings.objective, ranks.count())
 
-    check_game(networks, settings.objective, settings.training.batch, settings.training.fakes)
-    opened = open_run(settings)
-    folder = opened.folder
-    if opened.folder.done:
-        log.info("%s: this run is finished (force=true starts over beside it)", folder.path)
-        if folder.read_results()["unavailable"]:
-            log.info("to measure what was unavailable: mixgan evaluate run=%s", folder.path)
-        return _told(folder)
-    try:
-        dataset = source.load()
-        _enough(dataset, settings)
-        state = _initial_state(settings, networks, dataset, compute)
-        if folder.checkpoint("last").is_file():
-            state.load(folder.checkpoint("last"))
-            log.info("%s: going on from %s images", folder.path, f"{state.progress.nimg:,}")
-        else:
-            log.info("%s: begins", folder.path)
-        write_environment(folder, compute.describe())
-        _train_and_evaluate(settings, source, dataset, state, folder, compute.device)
-        return _told(folder)
-    except BaseException as error:
-        folder.mark_failed(error)
-        raise
-    finally:
-        opened.close()
+        opened = open_run(settings) if ranks.main() else None
+        folder: RunFolder = ranks.from_main(opened and opened.folder)
+        if ranks.from_main(folder.done):
+            log.info("%s: this run is finished (force=true starts over beside it)", folder.path)
+            if folder.read_results()["unavailable"]:
+                log.info("to measure what was unavailable: mixgan evaluate run=%s", folder.path)
+            return _told(folder) if ranks.main() else None
+        try:
+            dataset = source.load()
+            _enough(dataset, settings)
+            state = _initial_state(settings, networks, dataset, compute)
+            if ranks.from_main(folder.checkpoint("last").is_file()):
+                state.load(folder.checkpoint("last"))
+                log.info("%s: going on from %s images", folder.path, f"{state.progress.nimg:,}")
+            else:
+                log.info("%s: begins", folder.path)
+            if not ranks.main():
+                books = Bookkeeper(settings.training, settings.alarms, folder, Tracker([]))
+                train(settings.training, settings.seed, state, books, interruptions)
+                return None
+            write_environment(folder, {**compute.describe(), "processes": ranks.count()})
+            _train_and_evaluate(settings, source, dataset, state, folder, compute.device, interruptions)
+            return _told(folder)
+        except Interrupted:
+            raise
+        except BaseException as error:
+            folder.mark_failed(error)
+            raise
+        finally:
+            if opened:
+                opened.close()
 
 
 def _initial_state(settings: Run, networks: Networks, dataset: Dataset, compute: Compute) -> State:
@@ -89,6 +118,8 @@ def _initial_state(settings: Run, networks: Networks, dataset: Dataset, compute:
     batches = dataset.batches(order, compute.device, settings.hardware.data_on)
     if training.flips:
         batches = Flipped(batches, settings.seed, compute.device)
+    if ranks.count() > 1:
+        batches = Sharded(batches, ranks.rank(), ranks.count())
     return State(
         networks,
         MovingAverage(networks.generator, training.ema_half_life_nimg, training.ema_ramp_up),
@@ -102,7 +133,13 @@ def _initial_state(settings: Run, networks: Networks, dataset: Dataset, compute:
 
 
 def _train_and_evaluate(
-    settings: Run, source: Source, dataset: Dataset, state: State, folder: RunFolder, device: torch.device
+    settings: Run,
+    source: Source,
+    dataset: Dataset,
+    state: State,
+    folder: RunFolder,
+    device: torch.device,
+    interruptions: Interruptions,
 ) -> None:
     """Train to the end, evaluate, and write all there is to write."""
     chosen: Generator = state.ema.average if settings.evaluation.ema else state.networks.generator
@@ -119,26 +156,40 @@ def _train_and_evaluate(
         metrics = on_the_way.of(sampler, state.networks.discriminator).metrics
         return {"protocol": on_the_way.evaluation.name, **metrics}, _best(metrics, nimg)
 
+    books = Bookkeeper(settings.training, settings.alarms, folder, tracker, Errands(draw, evaluate))
     try:
-        train(settings.training, settings.seed, state, folder, tracker, draw, evaluate)
+        train(settings.training, settings.seed, state, books, interruptions)
         result = evaluator.of(sampler, state.networks.discriminator)
         progress = state.progress
-        if result.metrics:
-            tracker.record({**progress.told(), "protocol": settings.evaluation.name, **result.metrics})
         # by one protocol only: a figure of more images would always look better
         ranked = result.metrics if on_the_way is evaluator else evaluate(progress.nimg)[0]
-        keep_best(state, _best(ranked, progress.nimg), folder)
-        state.save(folder.checkpoint("last"))
-        save_generator(folder.generator, chosen, settings.model.model_dump(mode="json"), source.shape)
-        write_json(folder.results, _results(settings, state, folder, result))
-        draw_figures(folder, sampler, evaluator, settings.seed)
-        folder.mark_done()
+        with interruptions.held(), _stopping(folder):
+            if result.metrics:
+                tracker.record({**progress.told(), "protocol": settings.evaluation.name, **result.metrics})
+            books.keep_best(state, _best(ranked, progress.nimg))
+            state.save(folder.checkpoint("last"))
+            save_generator(folder.generator, chosen, settings.model.model_dump(mode="json"), source.shape)
+            write_json(folder.results, _results(settings, state, folder, result))
+            draw_figures(folder, sampler, evaluator, settings.seed)
+            folder.mark_done()
         tracker.finish(result.metrics)
-        for name, reason in result.unavailable.items():
-            log.info("  %s is unavailable: %s", name, reason)
+        for name, reason_why in result.unavailable.items():
+            log.info("  %s is unavailable: %s", name, reason_why)
     except BaseException:
         tracker.finish(None)
         raise
+
+
+@contextmanager
+def _stopping(folder: RunFolder) -> Iterator[None]:
+    """Where the end of a run cannot be written, stop: it is trained, and the same command writes it later."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingStopped(
+            f"{folder.path}: trained, but the results cannot be written ({reason(error)}). Make room; the same command "
+            "evaluates the last saved state and writes them"
+        ) from error
 
 
 def draw_samples(folder: Path, nimg: int, sampler: Sampler, evaluator: Evaluator, seed: int) -> Path:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mixgan_cli.data.plane import Plane
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.randomness import seeded
+from mixgan_cli.randomness import integers, normal, seeded, uniform
 
 
 class Gaussians(Plane):
@@ -31,7 +31,7 @@ class Gaussians(Plane):
 
     def draw(self, n: int, device: torch.device | str = "cpu") -> Tensor:
         """Draw independent points [n, 2] with torch's current random state."""
-        return self._of_modes(torch.randint(len(self.means_M2), (n,), device=device))
+        return self._of_modes(integers(0, len(self.means_M2), n, device=device))
 
     def draw_set(self, n: int) -> Tensor:
         """Draw points [n, 2], as many of each mode."""
@@ -39,7 +39,7 @@ class Gaussians(Plane):
 
     def _of_modes(self, mode_N: Tensor) -> Tensor:
         device = mode_N.device
-        noise_N2 = torch.randn(len(mode_N), 2, device=device)
+        noise_N2 = normal(len(mode_N), 2, device=device)
         return self.means_M2.to(device)[mode_N] + self.std_M.to(device)[mode_N, None] * noise_N2
 
 
@@ -143,7 +143,7 @@ class Spiral(Plane):
 
     def draw(self, n: int, device: torch.device | str = "cpu") -> Tensor:
         """Draw independent points [n, 2] with torch's current random state."""
-        return self._at(torch.rand(n, device=device))
+        return self._at(uniform(n, device=device))
 
     def draw_set(self, n: int) -> Tensor:
         """Draw points [n, 2], evenly along the spiral's area."""
@@ -152,7 +152,7 @@ class Spiral(Plane):
     def _at(self, u_N: Tensor) -> Tensor:
         t_N = u_N.sqrt() * math.radians(self.degrees)
         curve_N2 = torch.stack((-t_N * t_N.cos(), t_N * t_N.sin()), dim=1)
-        return curve_N2 + self.noise * torch.rand_like(curve_N2)
+        return curve_N2 + self.noise * uniform(*curve_N2.shape, device=curve_N2.device)
 
 
 def _positive(**values: float) -> None:

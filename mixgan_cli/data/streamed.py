@@ -47,6 +47,7 @@ class StreamedBatches:
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._thread = ThreadPoolExecutor(1)
         self._ahead: tuple[tuple[int, int], Future[_Sent]] | None = None
+        self._last: int | None = None
 
     def at(self, nimg: int, batch: int) -> Tensor:
         """Return images [batch, C, H, W] in [-1, 1]."""
@@ -55,7 +56,9 @@ class StreamedBatches:
             self._ahead[1] if self._ahead and self._ahead[0] == wanted else self._thread.submit(self._send, *wanted)
         )
         images, arrived = coming.result()
-        following = (nimg + batch, batch)  # what a phase with this batch asks for next
+        stride = batch if self._last is None else nimg - self._last  # a rank of several takes only a part of each
+        self._last = nimg
+        following = (nimg + stride, batch)  # what is asked for next, if all goes on as before
         self._ahead = following, self._thread.submit(self._send, *following)
         if arrived is not None:
             torch.cuda.current_stream(self.device).wait_event(arrived)

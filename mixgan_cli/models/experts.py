@@ -16,7 +16,7 @@ from torch.nn.functional import one_hot
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.backbones import Backbone
 from mixgan_cli.models.initialise import Initialise, he
-from mixgan_cli.models.norms import without_offset
+from mixgan_cli.models.norms import BatchNorm1d, without_offset
 
 
 def one_hot_like(choice_B: Tensor, k: int, like: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ class DenseExperts(Experts):
         self.weight_KZH = nn.Parameter(torch.empty(k, latent_size, hidden_size))
         self.bias_KH = nn.Parameter(torch.empty(k, hidden_size))
         (he if init == "he" else initialise)(self.weight_KZH, self.bias_KH, latent_size)
-        units = nn.BatchNorm1d(k * hidden_size)
+        units = BatchNorm1d(k * hidden_size)
         norm = [units if offset else without_offset(units)]
         self.units = nn.Sequential(
             *(norm if batch_norm == "before" else []), nn.ReLU(), *(norm if batch_norm == "after" else [])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.experts import Experts, one_hot_like
+from mixgan_cli.randomness import uniform
 
 
 class Weights(NamedTuple):
@@ -215,7 +216,9 @@ class LeafDropout(nn.Module):
         """Return the weights [B, K] of those that stay."""
         if not self.training or not self.probability:
             return weights_BK
-        kept_BK = weights_BK * (torch.rand_like(weights_BK) >= self.probability)
+        kept_BK = weights_BK * (
+            uniform(*weights_BK.shape, device=weights_BK.device, dtype=weights_BK.dtype) >= self.probability
+        )
         total_B1 = kept_BK.sum(dim=1, keepdim=True)
         least = torch.finfo(weights_BK.dtype).tiny
         return torch.where(total_B1 > least, kept_BK / total_B1.clamp_min(least), weights_BK)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.experts import Experts, Shared, one_hot_like
 from mixgan_cli.models.gates import Gate, Weights
+from mixgan_cli.randomness import normal, uniform
 
 
 class Fakes(NamedTuple):
@@ -55,10 +56,10 @@ class Generator(nn.Module):
         """
         device = self.device if device is None else device
         repeats = self.gate.repeats if self.training else 1
-        size = (n // repeats, self.latent_size)
-        if self.prior == "uniform":
-            return (torch.rand(size, device=device) * 2 - 1).repeat(repeats, 1)
-        return torch.randn(size, device=device).repeat(repeats, 1)
+        parts = self.k if self.training and self.gate.partitions and repeats == 1 else 1
+        draw = uniform if self.prior == "uniform" else normal
+        drawn = draw(n // repeats, self.latent_size, device=device, parts=parts)
+        return (drawn * 2 - 1 if self.prior == "uniform" else drawn).repeat(repeats, 1)
 
     def forward(self, latent_BZ: Tensor, expert: int | None = None) -> Fakes:
         """Make one sample a latent, by the mixture, or by one expert alone.

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from mixgan_cli.models.experts import Experts
 from mixgan_cli.models.gates import Gate, Weights, exactly
+from mixgan_cli.models.norms import BatchNorm1d
+from mixgan_cli.randomness import uniform
 from mixgan_cli.schedules import Exponential
 
 TINY = 1e-20
@@ -66,7 +68,7 @@ class GumbelGate(Gate):
         super().__init__()
         self.k, self.own = k, own
         self.schedule = Exponential(temperature, rate, least, every)
-        self.norm = nn.BatchNorm1d(k * feature_size) if projection_norm else None
+        self.norm = BatchNorm1d(k * feature_size) if projection_norm else None
         copies = k if projection == "per_expert" else 1
         bound = 1 / math.sqrt(feature_size)  # torch's own, so that one W equals nn.Linear
         self.weight_KFZ = nn.Parameter(torch.empty(copies, feature_size, latent_size).uniform_(-bound, bound))
@@ -76,7 +78,7 @@ class GumbelGate(Gate):
         widths = [inputs, *(inputs // 2, latent_size)[2 - hidden_layers :], k]
         layers: list[nn.Module] = []
         for before, after in pairwise(widths[:-1]):
-            layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
+            layers += [nn.Linear(before, after), BatchNorm1d(after), nn.ReLU()]
         self.mlp = nn.Sequential(*layers, nn.Linear(widths[-2], k))
         self.least_batch = 2 if layers or projection_norm else 1
         if he:
@@ -113,7 +115,7 @@ class GumbelGate(Gate):
 
     def _choose(self, logits_BK: Tensor) -> Weights:
         device = logits_BK.device if self.training else "cpu"  # to sample, a seed means the same on every device
-        uniform_BK = torch.rand(logits_BK.shape, dtype=logits_BK.dtype, device=device).to(logits_BK.device)
+        uniform_BK = uniform(*logits_BK.shape, dtype=logits_BK.dtype, device=device).to(logits_BK.device)
         gumbel_BK = -(-(uniform_BK + TINY).log() + TINY).log()
         relaxed_BK = ((logits_BK + gumbel_BK) / self.temperature).softmax(dim=1)
         chosen_BK = torch.zeros_like(relaxed_BK).scatter(1, relaxed_BK.argmax(dim=1, keepdim=True), 1.0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from mixgan_cli.config import Model, parse
 from mixgan_cli.errors import RunError
@@ -24,8 +24,9 @@ from mixgan_cli.runs import RunFolder
 def save_generator(path: Path, generator: Generator, model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
     """Write the weights as safetensors, with all that is needed to build the network again in the header."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
+    metadata = {"model": json.dumps(dict(model)), "shape": json.dumps(shape)}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"model": json.dumps(dict(model)), "shape": json.dumps(shape)})
+        temporary.write_bytes(save(tensors, metadata))
 
 
 def load(run_or_file: str | Path, trusted: Iterable[str] = ()) -> Sampler:

@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.backbones import Shape, spectrally_normalised, square
 from mixgan_cli.models.initialise import apply, truncated, zero_bias
-from mixgan_cli.models.norms import image_norm, without_offset
+from mixgan_cli.models.norms import BatchNorm1d, BatchNorm2d, image_norm, without_offset
 
 
 class SameDCGAN:
@@ -63,7 +63,7 @@ class SameDCGAN:
 
     def stages(self, latent_size: int) -> list[nn.Module]:
         """Return the generator in pieces: a dense layer to the first pixels, then a doubling each."""
-        dense, norm = nn.Linear(latent_size, self.hidden_size), nn.BatchNorm1d(self.hidden_size)
+        dense, norm = nn.Linear(latent_size, self.hidden_size), BatchNorm1d(self.hidden_size)
         first = nn.Sequential(dense, norm if self.first_offset else without_offset(norm), nn.ReLU())
         return [nn.Sequential(*apply(first, self.initialise), self._pixels()), *self._doublings()]
 
@@ -91,7 +91,7 @@ class SameDCGAN:
 
     def _doublings(self) -> list[nn.Module]:
         stages = [
-            nn.Sequential(SameConvTranspose2d(inputs, outputs), without_offset(nn.BatchNorm2d(outputs)), nn.ReLU())
+            nn.Sequential(SameConvTranspose2d(inputs, outputs), without_offset(BatchNorm2d(outputs)), nn.ReLU())
             for inputs, outputs in pairwise(self.widths[:0:-1])
         ]
         image = nn.Sequential(SameConvTranspose2d(self.widths[1], self.widths[0]), nn.Tanh())

@@ -13,6 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from mixgan_cli.randomness import integers, uniform
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -96,12 +98,12 @@ def _rounded(value: float) -> int:
 
 def _uniform(images_NCHW: Tensor, low: float, high: float) -> Tensor:
     """Draw from U(low, high), a number an image [N, 1, 1, 1]."""
-    return low + (high - low) * torch.rand(len(images_NCHW), 1, 1, 1, device=images_NCHW.device)
+    return low + (high - low) * uniform(len(images_NCHW), 1, 1, 1, device=images_NCHW.device)
 
 
 def _integer(images_NCHW: Tensor, least: int, most: int) -> Tensor:
     """Draw from least … most, both included, an integer an image [N, 1, 1, 1]."""
-    return torch.randint(least, most + 1, (len(images_NCHW), 1, 1, 1), device=images_NCHW.device)
+    return integers(least, most + 1, len(images_NCHW), 1, 1, 1, device=images_NCHW.device)
 
 
 def _pixels(images_NCHW: Tensor, axis: int) -> Tensor:

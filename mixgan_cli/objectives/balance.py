@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
+from mixgan_cli import ranks
 from mixgan_cli.schedules import Exponential
 
 
@@ -37,6 +38,6 @@ class LoadBalance:
 
     def __call__(self, weights_BK: Tensor, relaxed_BK: Tensor, iteration: int) -> Tensor:
         """Return the weighted loss, a scalar."""
-        share_K = (weights_BK if self.counts == "hard" else relaxed_BK).mean(dim=0)
+        share_K = ranks.mean((weights_BK if self.counts == "hard" else relaxed_BK).mean(dim=0))
         error_K = (share_K - 1 / len(share_K)).square()
         return self.weight.at(iteration) * (error_K.sum() if self.reduction == "sum" else error_K.mean())

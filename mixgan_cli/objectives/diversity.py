@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 from torch.special import entr
 
+from mixgan_cli import ranks
+
 Scale = Literal["eq2", "literal"]
 
 
@@ -77,7 +79,7 @@ def jsd(logits_NK: Tensor, weights_NK: Tensor) -> Tensor:
     With the best classifier it is exact, with any other a lower bound (eqs. 5, 11: log K less the term where experts
     are used alike); below 0 the classifier is worse than a guess.
     """
-    return entr(weights_NK.mean(dim=0)).sum() - term("general", "literal", logits_NK, weights_NK)
+    return entr(ranks.mean(weights_NK.mean(dim=0))).sum() - term("general", "literal", logits_NK, weights_NK)
 
 
 def _factor(form: str, scale: Scale, k: int) -> float:

@@ -1,7 +1,8 @@
 """Penalties on the discriminator beside its adversarial loss.
 
 A penalty maps (score, real, fake) to a scalar to be added, `score` being the function samples [N, …] → scores [N]; or
-to None where there is nothing to add. A new one is a class with this call, and a key `penalty` in an objective's YAML.
+to None where there is nothing to add. Reals and fakes may not be as many. A new one is a class with this call, and a
+key `penalty` in an objective's YAML.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+
+from mixgan_cli.randomness import uniform
 
 Score = Callable[[Tensor], Tensor]
 
@@ -38,9 +41,18 @@ class GradientPenalty:
 
     def __call__(self, score: Score, real: Tensor, fake: Tensor) -> Tensor:
         """Return the weighted penalty, a scalar; its gradient goes through ∇D."""
-        alpha = torch.rand(len(real), *[1] * (real.dim() - 1), device=real.device, dtype=real.dtype)
+        real, fake = _pairs(real, fake)
+        alpha = uniform(len(real), *[1] * (real.dim() - 1), device=real.device, dtype=real.dtype)
         between = torch.lerp(real, fake, alpha).requires_grad_()
         (gradient,) = torch.autograd.grad(score(between).sum(), between, create_graph=True)
         if self.norm == "sample":
             gradient = gradient.flatten(1)
         return self.weight * (gradient.norm(dim=1) - 1).square().mean()
+
+
+def _pairs(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """Return as many fakes as reals; where there are more, a random choice, as experts come in turn."""
+    if len(fake) == len(real):
+        return real, fake
+    n = min(len(fake), len(real))
+    return real[:n], fake[uniform(len(fake), device=fake.device).argsort()[:n]]

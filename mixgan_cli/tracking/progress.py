@@ -17,6 +17,7 @@ class ProgressBar:
 
     def start(self, run: RunInfo) -> None:
         """Show the bar."""
+        self._alarms: dict[str, str] = {}
         on_terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=run.total_nimg,
@@ -31,11 +32,16 @@ class ProgressBar:
     def record(self, record: Mapping[str, Any]) -> None:
         """Move the bar and show the losses."""
         shown = {name: f"{value:.3g}" for name, value in record.items() if name.startswith("loss/")}
-        self._bar.set_postfix({name.removeprefix("loss/"): value for name, value in shown.items()}, refresh=False)
+        losses = {name.removeprefix("loss/"): value for name, value in shown.items()}
+        self._bar.set_postfix({**losses, **self._alarms}, refresh=False)
         self._bar.update(record["nimg"] - self._bar.n)
 
     def image(self, name: str, path: Path, nimg: int) -> None:
         """Do nothing."""
+
+    def alarm(self, kind: str, told: str, nimg: int) -> None:
+        """Show, from here on, when it came about."""
+        self._alarms[f"warning {kind}"] = f"at {nimg:,}"
 
     def finish(self, summary: Mapping[str, Any] | None) -> None:
         """Take the bar away."""

@@ -34,6 +34,9 @@ class Sink(Protocol):
     def image(self, name: str, path: Path, nimg: int) -> None:
         """Take a picture that was written to `path`."""
 
+    def alarm(self, kind: str, told: str, nimg: int) -> None:
+        """Take a warning: something that looks like a collapse."""
+
     def finish(self, summary: Mapping[str, Any] | None) -> None:
         """Close: with the final metrics, or with None where the run failed."""
 
@@ -55,6 +58,11 @@ class Tracker:
     def image(self, name: str, path: Path, nimg: int) -> None:
         """Log a picture."""
         self._each(lambda sink: sink.image(name, path, nimg))
+
+    def alarm(self, kind: str, told: str, nimg: int) -> None:
+        """Tell of what looks like a collapse: usage, active or quality, and in words."""
+        log.warning("warning at %s images: %s", f"{nimg:,}", told)
+        self._each(lambda sink: sink.alarm(kind, told, nimg))
 
     def finish(self, summary: Mapping[str, Any] | None) -> None:
         """Close every sink; None says that the run failed."""

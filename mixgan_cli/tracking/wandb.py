@@ -55,6 +55,11 @@ class WandbSink:
         """Log a picture."""
         self._run.log({name: self._wandb.Image(str(path)), "nimg": nimg})
 
+    def alarm(self, kind: str, told: str, nimg: int) -> None:
+        """Send an alert, and mark the place."""
+        self._run.alert(title=f"{self._run.name}: {kind}", text=f"at {nimg:,} images: {told}", level="WARN")
+        self._run.log({f"alarm/{kind}": 1, "nimg": nimg})
+
     def finish(self, summary: Mapping[str, Any] | None) -> None:
         """Write the summary and close the run; it is shown as failed where the training failed."""
         self._run.summary.update(dict(summary or {}))

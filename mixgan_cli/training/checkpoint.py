@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from mixgan_cli.errors import RunError
 from mixgan_cli.files import replacing
 from mixgan_cli.models.build import Networks
 from mixgan_cli.models.generator import Generator
-from mixgan_cli.runs import differences
+from mixgan_cli.runs import RunFolder, differences
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.phases import Phase, optimizers_of
+from mixgan_cli.training.statistics import Means
 
 
 @dataclass
@@ -34,9 +37,15 @@ class Progress:
 
     step: int = 0
     nimg: int = 0
+    attended: int | None = None
+    """Up to which image all that was due (reports, pictures, evaluations) was done; None: not even what is due at 0."""
     seconds: float = 0.0
     evaluating: float = 0.0
     best: Best | None = None
+    since_best: int = 0
+    """Evaluations since the best one."""
+    ended: bool = False
+    """Whether an alarm has ended the training before its length."""
 
     def told(self) -> dict[str, float]:
         """Return what every record begins with."""
@@ -54,9 +63,15 @@ class State:
     config: Mapping[str, Any]
     data: Mapping[str, Any]
     """What the data set says of itself, checksums and all."""
+    means: Means = field(default_factory=Means)
+    """What was found since the last report."""
 
     def save(self, path: Path) -> None:
-        """Write the state."""
+        """Write the state.
+
+        Raises:
+            OSError: it cannot be written; what was there before is still there.
+        """
         content = {
             "config": dict(self.config),
             "data": dict(self.data),
@@ -65,9 +80,35 @@ class State:
             "discriminator": self.networks.discriminator.state_dict(),
             "ema": self.ema.average.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers_of(self.phases).items()},
+            "means": self.means.state(),
         }
-        with replacing(path) as temporary:
-            torch.save(content, temporary)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:  # torch hides a full disk behind an error of its own
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from error
+                raise
+
+    def keep(self, folder: RunFolder, n: int) -> None:
+        """Write the state as the last one, of which n are kept: last.pt and, named by their images, those before it.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        last = folder.checkpoint("last")
+        self.save(last)
+        if n == 1:
+            return
+        named = folder.checkpoint(f"{self.progress.nimg:09d}")
+        named.unlink(missing_ok=True)
+        try:
+            os.link(last, named)  # a second name costs nothing
+        except OSError:  # a file system without them
+            with replacing(named) as temporary:
+                shutil.copyfile(last, temporary)
+        for old in folder.kept()[:-n]:
+            old.unlink()
 
     def load(self, path: Path) -> None:
         """Take over a state that was saved.
@@ -89,6 +130,7 @@ class State:
         progress = content["progress"]
         best = progress.pop("best")
         self.progress = Progress(**progress, best=Best(**best) if best else None)
+        self.means.load_state(content["means"], self.networks.generator.device)
 
 
 def read_state(path: Path) -> dict[str, Any]:

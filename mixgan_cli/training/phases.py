@@ -5,7 +5,7 @@ A phase draws its own latents, makes its loss, and moves its own network. The lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from mixgan_cli.config import Adam, Objective
+from mixgan_cli import ranks
+from mixgan_cli.config import Objective
 from mixgan_cli.data.batches import Batches
 from mixgan_cli.hardware import Compute
 from mixgan_cli.models.build import Networks
@@ -21,9 +22,9 @@ from mixgan_cli.models.discriminator import Answer
 from mixgan_cli.objectives import diversity
 from mixgan_cli.objectives.adversarial import Adversarial
 from mixgan_cli.parts import build
+from mixgan_cli.training.descent import Optimizers, adam, descend
 from mixgan_cli.training.rules import fakes_a_step
-
-Optimizers = Mapping[str, torch.optim.Optimizer]
+from mixgan_cli.training.statistics import SKIPPED
 
 
 class Phase(Protocol):
@@ -41,7 +42,7 @@ class Phase(Protocol):
     def step(self, nimg: int, iteration: int) -> dict[str, Tensor]:
         """Take one step, after `nimg` real images and `iteration` iterations.
 
-        Returns scalars to log, still on the device.
+        Returns scalars to log, still on the device; SKIPPED is 1 where the step was left out, else 0.
         """
 
 
@@ -54,7 +55,7 @@ class Game:
     beta: float
     scale: diversity.Scale
     fakes: int
-    """How many samples are generated a step."""
+    """How many samples all ranks generate a step."""
     compute: Compute
     reuse_latents: bool
     augment: Callable[[Tensor], Tensor] | None
@@ -63,8 +64,8 @@ class Game:
     """Of the last discriminator step, where the generator's reuses them."""
 
     def latents(self) -> Tensor:
-        """Draw latents for a step [B, Z]."""
-        return self.networks.generator.latents(self.fakes)
+        """Draw latents for a step [B, Z]: those of this rank."""
+        return self.networks.generator.latents(self.fakes // ranks.joined())
 
     def judged(self, samples: Tensor) -> Tensor:
         """Return samples [N, …] as the discriminator gets them, augmented or as they are."""
@@ -98,7 +99,7 @@ class DiscriminatorPhase:
 
     @property
     def shows(self) -> int:
-        """How many real images a step shows to the discriminator."""
+        """How many real images a step shows to the discriminator, on all ranks."""
         return self.batch
 
     def step(self, nimg: int, iteration: int) -> dict[str, Tensor]:
@@ -122,12 +123,11 @@ class DiscriminatorPhase:
             loss_fake = loss_fake + self.classifier_weight * classifier
         loss = loss_real + self.fake_weight * loss_fake
         # outside autocast: it squares a gradient. Between samples as the discriminator gets them: it compares those
-        penalty = self.penalty(lambda samples: discriminator(samples).score_N, *_pairs(real, fake))
+        penalty = self.penalty(lambda samples: discriminator(samples).score_N, real, fake.to(real.dtype))
         if penalty is not None:
             loss = loss + penalty
             scalars["loss/penalty"] = penalty
-        descend(loss, self.optimizers)
-        return {"loss/discriminator": loss, **scalars}
+        return {"loss/discriminator": loss, **scalars, SKIPPED: descend(loss, self.optimizers)}
 
 
 @dataclass
@@ -158,8 +158,8 @@ class GeneratorPhase:
             if self.competition is not None:
                 scalars["loss/competition"] = self.competition(answer.score_N, answer.features_NF, generator.k)
                 loss = loss + scalars["loss/competition"]
-            descend(loss, self.optimizers)
-        return {"loss/generator": loss, **scalars}
+            skipped = descend(loss, self.optimizers)
+        return {"loss/generator": loss, **scalars, SKIPPED: skipped}
 
 
 @dataclass
@@ -178,8 +178,8 @@ class BalancePhase:
         with frozen(generator.stem), frozen(generator.experts):
             weights = generator.weigh(self.game.latents())
             loss = self.balance(*weights, iteration)
-            descend(loss, self.optimizers)
-        return {"loss/balance": loss}
+            skipped = descend(loss, self.optimizers)
+        return {"loss/balance": loss, SKIPPED: skipped}
 
 
 def build_phases(
@@ -249,26 +249,6 @@ def optimizers_of(phases: Sequence[Phase]) -> dict[str, torch.optim.Optimizer]:
     return {name: optimizer for phase in phases for name, optimizer in phase.optimizers.items()}
 
 
-def adam(parameters: Any, settings: Adam) -> torch.optim.Adam:
-    """Return Adam over these parameters; its weight decay is an L2 term in the gradient."""
-    return torch.optim.Adam(
-        parameters,
-        lr=settings.lr,
-        betas=settings.betas,
-        amsgrad=settings.amsgrad,
-        weight_decay=settings.weight_decay,
-    )
-
-
-def _pairs(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """Return as many fakes as reals, for a penalty between the two; a random choice, as experts come in turn."""
-    fake = fake.to(real.dtype)
-    if len(fake) == len(real):
-        return real, fake
-    n = min(len(fake), len(real))
-    return real[:n], fake[torch.randperm(len(fake), device=fake.device)[:n]]
-
-
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
     """No gradients for the network's own parameters inside: the step of another does not need them."""
@@ -287,13 +267,3 @@ def _full(answer: Answer) -> Answer:
 
     score_N, experts_NL, features_NF = answer
     return Answer(full(score_N), None if experts_NL is None else full(experts_NL), full(features_NF))
-
-
-def descend(loss: Tensor, optimizers: Optimizers) -> None:
-    """Take a step down the loss with each optimiser; only what they move gets a gradient."""
-    for optimizer in optimizers.values():
-        optimizer.zero_grad(set_to_none=True)
-    groups = [group["params"] for optimizer in optimizers.values() for group in optimizer.param_groups]
-    loss.backward(inputs=[parameter for group in groups for parameter in group])
-    for optimizer in optimizers.values():
-        optimizer.step()

@@ -64,6 +64,23 @@ def check_shape(shape: tuple[int, ...], training: Training, objective: Objective
         raise ConfigError(f"objective.augment: {name} is for images, and the data are points. Take null")
 
 
+def check_ranks(networks: Networks, training: Training, objective: Objective, processes: int) -> None:
+    """Refuse what cannot be shared out among so many processes.
+
+    Raises:
+        ConfigError: a batch, or an expert's share of the generated samples, that they do not divide.
+    """
+    generator = networks.generator
+    fakes = fakes_a_step(networks, objective, training.batch, training.fakes)
+    share = fakes // generator.k if generator.gate.partitions else fakes
+    for key, n in {"training.batch": training.batch, "of the generated samples an expert's share": share}.items():
+        if n % processes:
+            raise ConfigError(
+                f"{key}={n}: {processes} processes (hardware.devices × hardware.nodes) cannot share it equally. "
+                f"Take a multiple of {processes}"
+            )
+
+
 def fakes_a_step(networks: Networks, objective: Objective, batch: int, fakes: int | None) -> int:
     """Return how many samples a step generates: for gates that share out the batch, equal shares.
 

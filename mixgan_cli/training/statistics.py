@@ -2,31 +2,74 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from itertools import islice
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from mixgan_cli import ranks
+
+SKIPPED = "skipped"
+"""Of the scalars, the one that is 1 where a step was left out, and else 0."""
+
+
+class Told(NamedTuple):
+    """What was found since the last reading."""
+
+    means: dict[str, float]
+    """Of each scalar over the steps in which it was finite; not a number where it never was."""
+    skipped: int
+    """Steps left out."""
+    longest: int
+    """The most of them in a row."""
+
 
 class Means:
-    """The means of named scalars since they were last read."""
+    """The means of named scalars since they were last read, over all ranks, and how many steps were left out."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        """For each phase, known by its scalars' names, sums of the values and how many were finite: [2, names]."""
+        self._rows: dict[str, Tensor] = {}
+        """For each phase, steps left out: in all, in a row up to now, and the longest such row: [3]."""
 
     def add(self, scalars: Mapping[str, Tensor]) -> None:
-        """Take a value of each, still on the device."""
-        for name, value in scalars.items():
-            value = value.detach().double()
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts.get(name, 0) + 1
+        """Take what a phase's step told, still on the device."""
+        names, values = " ".join(scalars), torch.stack([value.detach().double() for value in scalars.values()])
+        finite = values.isfinite()
+        added = torch.stack((torch.where(finite, values, 0), finite.double()))
+        self._sums[names] = self._sums[names] + added if names in self._sums else added
+        skipped = scalars[SKIPPED].detach().double()
+        total, row, longest = self._rows.get(names, skipped.new_zeros(3))
+        row = (row + 1) * skipped
+        self._rows[names] = torch.stack((total + skipped, row, torch.maximum(longest, row)))
 
-    def read(self) -> dict[str, float]:
-        """Return the means, in one synchronisation with the device, and begin anew."""
+    def read(self) -> Told:
+        """Return what was found, in one synchronisation with the device, and begin anew. All ranks must come here."""
         if not self._sums:
-            return {}
-        sums = torch.stack(list(self._sums.values())).tolist()
-        means = {name: total / self._counts[name] for name, total in zip(self._sums, sums, strict=True)}
-        self._sums, self._counts = {}, {}
-        return means
+            return Told({}, 0, 0)
+        with ranks.together():
+            ranks.average_(list(self._sums.values()))
+        numbers = iter(torch.cat([part.flatten() for part in (*self._sums.values(), *self._rows.values())]).tolist())
+        means: dict[str, float] = {}
+        for names in map(str.split, self._sums):
+            sums, counts = list(islice(numbers, len(names))), list(islice(numbers, len(names)))
+            means |= {name: total / n if n else math.nan for name, total, n in zip(names, sums, counts, strict=True)}
+        del means[SKIPPED]
+        rows = [list(islice(numbers, 3)) for _ in self._rows]
+        self._sums = {}
+        self._rows = {names: row * row.new_tensor([0, 1, 0]) for names, row in self._rows.items()}  # a row may go on
+        return Told(means, int(sum(total for total, _, _ in rows)), int(max(longest for _, _, longest in rows)))
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """Return all that was taken, for a checkpoint between two readings."""
+        return {"sums": self._sums, "rows": self._rows}
+
+    def load_state(self, state: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> None:
+        """Take over what `state` gave."""
+        self._sums, self._rows = (
+            {names: values.to(device) for names, values in state[part].items()} for part in ("sums", "rows")
+        )

@@ -1,0 +1,19 @@
+"""What people read: stderr. stdout is for scripts."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+log = logging.getLogger("mixgan")
+
+
+def log_to_stderr() -> None:
+    """Write mixgan's own messages to stderr, bare, and Hydra's nowhere: what it would log, the message says already."""
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    logging.getLogger("hydra").setLevel(logging.CRITICAL)

@@ -1,0 +1,59 @@
+"""SIGTERM and SIGINT end a run at a place where its state is whole."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupted(BaseException):
+    """The process was told to end. Not an Exception: what goes on after an error must not go on after this."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the signal's number, as shells count: 130 for SIGINT, 143 for SIGTERM."""
+        return 128 + self.number
+
+
+class Interruptions:
+    """Turns the signals into `Interrupted`: at once, or, where they come inside `held`, when asked.
+
+    The second Ctrl+C inside `held` is not held any more: whoever presses it again will not wait.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        """The signal that came while it was held."""
+        self._held = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruptions:
+        self._before = {number: signal.signal(number, self._take) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let, inside, nothing be interrupted; what came is in `received` afterwards."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        again, self.received = self.received is not None, number
+        if not self._held or (again and number == signal.SIGINT):
+            raise Interrupted(number)

@@ -1,0 +1,185 @@
+"""What is due between two iterations: losses are reported, samples drawn, the run measured, its state saved."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mixgan_cli import ranks
+from mixgan_cli.config import Alarms, Training
+from mixgan_cli.errors import TrainingStopped
+from mixgan_cli.files import reason
+from mixgan_cli.interrupt import Interruptions
+from mixgan_cli.runs import RunFolder
+from mixgan_cli.tracking.tracker import Tracker
+from mixgan_cli.training.alarms import Watch
+from mixgan_cli.training.checkpoint import Best, State
+from mixgan_cli.training.monitors import observe
+from mixgan_cli.training.statistics import Told
+
+log = logging.getLogger("mixgan")
+
+
+@dataclass(frozen=True)
+class Errands:
+    """What the bookkeeper has done by others, at a number of images shown."""
+
+    draw: Callable[[int], Path]
+    """Draws the sample grid and returns where it is."""
+    evaluate: Callable[[int], tuple[dict[str, Any], Best | None]]
+    """Measures the run: the metrics, and the one that decides which state is best."""
+
+
+class Bookkeeper:
+    """Does what is due. Only the main rank writes, and has `errands`; a disk that is full does not end a run.
+
+    What was done is part of the state (`Progress.attended`): a run that was interrupted while it measured itself
+    measures itself again when it goes on.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        alarms: Alarms,
+        folder: RunFolder,
+        tracker: Tracker,
+        errands: Errands | None = None,
+    ) -> None:
+        self.training, self.folder, self.tracker, self.errands = training, folder, tracker, errands
+        self._nimg = 0
+        self._watch = Watch(alarms, lambda kind, told: tracker.alarm(kind, told, self._nimg))
+        self._reported: tuple[float, int] | None = None
+        """Seconds of training and images at the last report."""
+
+    @property
+    def ends_the_run(self) -> bool:
+        """Whether an alarm is to end it."""
+        return self._watch.ends_the_run
+
+    def attend(self, state: State, interruptions: Interruptions) -> None:
+        """Do what has come due since it was last attended to.
+
+        Raises:
+            TrainingStopped: too many steps in a row were not finite.
+            Interrupted: while drawing or measuring, which is then still to be done.
+        """
+        training, progress = self.training, state.progress
+        if progress.attended == progress.nimg:
+            return
+        self._nimg = progress.nimg
+        self._reported = self._reported or (progress.seconds, progress.nimg)
+        saving = self._due(training.checkpoint_nimg, state)
+        if self._due(training.report_nimg, state) or saving:
+            with interruptions.held():
+                self._report(state)
+        if self._due(training.sample_nimg, state, at_first=True) and self.errands:
+            with _going_on("a sample grid"):
+                self.tracker.image("samples", self.errands.draw(progress.nimg), progress.nimg)
+        measured = None
+        if self._due(training.evaluate_nimg, state) and not self._last(state) and self.errands:
+            began = time.monotonic()
+            measured = self.errands.evaluate(progress.nimg)
+            progress.evaluating += time.monotonic() - began
+        with interruptions.held():
+            if measured is not None:
+                metrics, figure = measured
+                self.tracker.record({**progress.told(), **metrics})
+                self.keep_best(state, figure)
+                self._watch.evaluation(progress.since_best, progress.best)
+            progress.attended = progress.nimg
+            if saving:
+                self.save(state)
+
+    def save(self, state: State) -> None:
+        """Save the state as the last one; where that cannot be done, say so, and the one before it stays."""
+        if ranks.main():
+            with _going_on(f"the state at {state.progress.nimg:,} images"):
+                state.keep(self.folder, self.training.keep)
+
+    def keep_best(self, state: State, figure: Best | None) -> None:
+        """Save the state as best.pt where this figure is the best so far of its metric."""
+        progress = state.progress
+        if figure is None:
+            return
+        best = progress.best
+        if best is None or best.metric != figure.metric or figure.badness < best.badness:
+            progress.best, progress.since_best = figure, 0
+            with _going_on("the best state so far"):
+                state.save(self.folder.checkpoint("best"))
+        else:
+            progress.since_best += 1
+
+    def _due(self, every: int | None, state: State, at_first: bool = False) -> bool:
+        """Whether a multiple of `every` images was passed since the last time, or the end."""
+        now, before = state.progress.nimg, state.progress.attended
+        if every is None:
+            return False
+        if before is None:  # nothing was shown yet
+            return at_first
+        return self._last(state) or now // every > before // every
+
+    def _last(self, state: State) -> bool:
+        return state.progress.nimg >= self.training.nimg or state.progress.ended
+
+    def _report(self, state: State) -> None:
+        progress, began = state.progress, time.monotonic()
+        told = state.means.read()  # waits for the device
+        progress.seconds += time.monotonic() - began
+        if told.skipped:
+            self._stop_if_hopeless(told, state)
+        assert self._reported is not None
+        seconds, nimg = self._reported
+        self._reported = progress.seconds, progress.nimg
+        if not told.means or not ranks.main():  # it was reported before the run was interrupted here
+            return
+        rate = (progress.nimg - nimg) / max(progress.seconds - seconds, 1e-9)
+        finite = {name: mean for name, mean in told.means.items() if math.isfinite(mean)}
+        skipped = {"skipped": told.skipped} if told.skipped else {}
+        record = {**progress.told(), **finite, **skipped, "img_per_second": rate, **observe(state.networks.generator)}
+        self.tracker.record(record)
+        self._watch.report(record)
+
+    def _stop_if_hopeless(self, told: Told, state: State) -> None:
+        broken = [
+            f"{player}.{name}"
+            for player, network in zip(("generator", "discriminator"), state.networks, strict=True)
+            for name, values in network.state_dict().items()
+            if not values.isfinite().all()
+        ]
+        if told.longest <= self.training.max_skipped and not broken:
+            log.warning("warning: %d steps were left out, whose loss or gradient is not finite", told.skipped)
+            return
+        kept, last = self.folder.checkpoint("diverged"), self.folder.checkpoint("last")
+        if ranks.main():
+            with _going_on("the diverged state"):
+                state.save(kept)
+        names = [name for name, mean in told.means.items() if not math.isfinite(mean)]
+        what = f", never finite since the last report: {', '.join(names)}" if names else ""
+        weights = (
+            f"No longer finite: {', '.join(broken[:5])}{'…' if len(broken) > 5 else ''}."
+            if broken
+            else "All weights are still finite, as such steps are left out."
+        )
+        raise TrainingStopped(
+            f"training diverged by step {state.progress.step} ({state.progress.nimg} images): loss or gradient was not "
+            f"finite in {told.longest} steps in a row (training.max_skipped={self.training.max_skipped}){what}\n"
+            f"{weights} The state is in {kept}; the last good one in {last}, if one was saved.\n"
+            "Lower objective.optimizer.*.lr, take hardware.precision=float32, or an objective with a penalty (wgan_gp)."
+        )
+
+
+@contextmanager
+def _going_on(what: str) -> Iterator[None]:
+    """Say that something could not be written, and go on."""
+    try:
+        yield
+    except OSError as error:
+        log.warning(
+            "warning: %s could not be written (%s); the run goes on, what was there before is kept", what, reason(error)
+        )

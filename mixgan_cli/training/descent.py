@@ -1,0 +1,55 @@
+"""A step down a loss: over all ranks, and not where the loss or a gradient is not finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mixgan_cli import ranks
+from mixgan_cli.config import Adam
+
+Optimizers = Mapping[str, torch.optim.Optimizer]
+
+
+def descend(loss: Tensor, optimizers: Optimizers) -> Tensor:
+    """Take a step down the loss with each optimiser; only what they move gets a gradient.
+
+    With several ranks the gradient is the mean of theirs. A step whose loss or gradient is not finite is left out, the
+    optimisers' own state untouched: they look at `found_inf` on the device, so that nobody waits for it.
+
+    Returns:
+        1 where the step was left out, else 0; a scalar on the device.
+    """
+    for optimizer in optimizers.values():
+        optimizer.zero_grad(set_to_none=True)
+    moved = [
+        parameter
+        for optimizer in optimizers.values()
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    ]
+    loss.backward(inputs=moved)
+    gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
+    told = loss.detach().clone()
+    ranks.average_([*gradients, told])
+    largest = torch.nn.utils.get_total_norm(gradients, norm_type=math.inf) if gradients else told
+    skipped = 1 - (largest.isfinite() & told.isfinite()).to(torch.float32)
+    for optimizer in optimizers.values():
+        optimizer.found_inf = skipped  # type: ignore[attr-defined]
+        optimizer.step()
+    return skipped
+
+
+def adam(parameters: object, settings: Adam) -> torch.optim.Adam:
+    """Return Adam over these parameters; its weight decay is an L2 term in the gradient."""
+    return torch.optim.Adam(
+        parameters,  # type: ignore[arg-type]
+        lr=settings.lr,
+        betas=settings.betas,
+        amsgrad=settings.amsgrad,
+        weight_decay=settings.weight_decay,
+        fused=True,  # one pass over memory, and it heeds `found_inf`
+    )

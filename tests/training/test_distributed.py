@@ -1,0 +1,290 @@
+"""Several processes train as one would: same weights, one that writes, all ending together."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mixgan_cli import ranks
+from mixgan_cli.composition import groups
+from mixgan_cli.config import Run, parse
+from mixgan_cli.data.batches import PackedBatches
+from mixgan_cli.data.packed import Packed
+from mixgan_cli.data.points import Ring
+from mixgan_cli.data.sharded import Sharded
+from mixgan_cli.errors import DataError, TrainingStopped
+from mixgan_cli.hardware import Compute
+from mixgan_cli.models.build import build_networks
+from mixgan_cli.models.norms import BatchNorm1d, BatchNorm2d
+from mixgan_cli.training.checkpoint import Progress, State, read_state
+from mixgan_cli.training.distributed import group, launch, processes
+from mixgan_cli.training.ema import MovingAverage
+from mixgan_cli.training.loop import iterate
+from mixgan_cli.training.phases import build_phases
+from tests.conftest import TINY, composed
+
+CPU = torch.device("cpu")
+STEPS = 50
+TWO = composed("hardware=ddp", "hardware.device=cpu", "hardware.devices=2").hardware
+RECIPES = {
+    **{model: (f"model={model}",) for model in groups()["model"]},
+    "mggan, one game for each expert": ("model=mggan", "objective.fakes=per_expert", "model.beta=0.5"),
+    "hmog, leaves left out": ("model=hmog", "model.gate.dropout=0.3", "objective.augment.cutout=0.5"),
+    "gan, batch norm under a penalty": ("model=gan", "model.backbone.discriminator_norm=batch"),
+}
+
+
+def settings(name):
+    overrides = [*RECIPES[name], "model.backbone.channels=4", "model.latent.size=4", "objective.d_steps=2"]
+    overrides += ["model.k=1" if "model=gan" in RECIPES[name] else "model.k=2", "training.batch=8"]
+    if "objective.augment.cutout=0.5" in overrides:
+        overrides.append("objective/augment=diffaugment")
+    return composed(*overrides)
+
+
+def trained(run: Run):
+    """The weights after 50 iterations, in float64: what differs is then the order of sums alone."""
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    networks = build_networks(run.model, (1, 8, 8))
+    images = torch.randint(0, 256, (30, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    batches = Double(PackedBatches(Packed(images, None, "random"), 0, CPU))
+    if ranks.count() > 1:
+        batches = Sharded(batches, ranks.rank(), ranks.count())
+    phases = build_phases(
+        run.objective, networks, batches, 8, Compute(CPU, False, False), run.model.beta, run.training.fakes
+    )
+    state = State(networks, MovingAverage(networks.generator, 100, None), phases, Progress(), {}, {})
+    for _ in range(STEPS):
+        iterate(state, seed=3)
+    told = state.means.read()
+    found = {f"means.{name}": torch.tensor(value) for name, value in told.means.items()}
+    for part, network in {**networks._asdict(), "ema": state.ema.average}.items():
+        found |= {f"{part}.{name}": value.detach().clone() for name, value in network.state_dict().items()}
+    torch.set_default_dtype(torch.float32)
+    return found
+
+
+class Double:
+    def __init__(self, batches):
+        self.batches = batches
+
+    def at(self, nimg, batch):
+        return self.batches.at(nimg, batch).double()
+
+
+def train_all(configurations, folder):
+    with group(CPU):
+        for name, configuration in configurations.items():
+            torch.save(trained(parse(configuration, Run)), Path(folder) / f"{name}-{ranks.rank()}.pt")
+    return ranks.rank()
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory):
+    """What two processes make of every recipe."""
+    folder = tmp_path_factory.mktemp("ranks")
+    configurations = {name: settings(name).model_dump(mode="json") for name in RECIPES}
+    assert launch(TWO, train_all, configurations, str(folder)) == 0
+    return folder
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_two_processes_train_to_the_weights_of_one(name, of_two):
+    alone = trained(settings(name))
+    first, second = (torch.load(of_two / f"{name}-{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert alone.keys() == first.keys() == second.keys()
+    for key, value in alone.items():
+        assert torch.equal(first[key], second[key]), f"{key}: the processes differ"
+        torch.testing.assert_close(first[key], value, rtol=1e-5, atol=1e-7, msg=lambda text, key=key: f"{key}: {text}")
+
+
+def draw_points(folder):
+    with group(CPU):
+        with ranks.together():
+            torch.manual_seed(4)
+            batch = Sharded(Ring(8, 2.0, 0.02).load().batches(0, CPU), ranks.rank(), 2).at(0, 10)
+        torch.save(batch, Path(folder) / f"{ranks.rank()}.pt")
+
+
+def test_fresh_points_are_shared_out(tmp_path):
+    launch(TWO, draw_points, str(tmp_path))
+    torch.manual_seed(4)
+    alone = Ring(8, 2.0, 0.02).load().batches(0, CPU).at(0, 10)
+    parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert torch.equal(torch.cat(parts), alone)
+
+
+def normalise(folder):
+    with group(CPU):
+        found = {}
+        for name, kind, x in inputs():
+            layer = kind(3).double()
+            part = x.chunk(2)[ranks.rank()].clone().requires_grad_()
+            with ranks.together():
+                y = layer(part)
+                (gradient,) = torch.autograd.grad((y**3).sum(), part, create_graph=True)
+                (second,) = torch.autograd.grad((gradient**2).sum(), part)
+            running = layer.running_mean.clone(), layer.running_var.clone()
+            with torch.no_grad():
+                outside = layer(part)
+            found[name] = (y.detach(), gradient.detach(), second, *running, outside)
+        torch.save(found, Path(folder) / f"{ranks.rank()}.pt")
+
+
+def inputs():
+    draw = torch.Generator().manual_seed(0)
+    yield "vectors", BatchNorm1d, torch.randn(6, 3, generator=draw, dtype=torch.float64) + 2
+    yield "maps", BatchNorm2d, torch.randn(6, 3, 2, 5, generator=draw, dtype=torch.float64) * 3
+
+
+def test_batch_norm_over_processes_is_pytorchs_over_all_their_samples(tmp_path):
+    """Values, first and second derivatives, running statistics; and each for itself outside `together`."""
+    launch(TWO, normalise, str(tmp_path))
+    parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for name, kind, x in inputs():
+        layer = {BatchNorm1d: torch.nn.BatchNorm1d, BatchNorm2d: torch.nn.BatchNorm2d}[kind](3).double()
+        x.requires_grad_()
+        y = layer(x)
+        (gradient,) = torch.autograd.grad((y**3).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad((gradient**2).sum(), x)
+        for number, expected in enumerate((y, gradient, second)):
+            got = torch.cat([part[name][number] for part in parts])
+            torch.testing.assert_close(got, expected.detach(), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(parts[0][name][3], layer.running_mean)
+        torch.testing.assert_close(parts[1][name][4], layer.running_var)
+        for part, own in zip(parts, x.detach().chunk(2), strict=True):
+            centred = part[name][5].mean(dim=[0, *range(2, own.dim())])
+            torch.testing.assert_close(centred, torch.zeros(3, dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+def fail(rank_that_fails, how):
+    with group(CPU):
+        if ranks.rank() == rank_that_fails:
+            if how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise {"bug": ZeroDivisionError, "user": DataError}[how]("of this one")
+        with ranks.together():
+            ranks.average_([torch.zeros(1)])  # waits for the other, in vain
+
+
+@pytest.mark.parametrize(
+    ("rank", "how", "kind", "told"),
+    [(0, "bug", TrainingStopped, "ZeroDivisionError: of this one"), (1, "user", DataError, "of this one"),
+     (1, "killed", TrainingStopped, "SIGKILL")],
+)  # fmt: skip
+def test_a_process_that_dies_ends_the_others_and_is_told_of(rank, how, kind, told):
+    began = time.monotonic()
+    with pytest.raises(kind, match=told) as raised:
+        launch(TWO, fail, rank, how)
+    assert time.monotonic() - began < 50, "they hung until they were killed"
+    if how == "bug":
+        assert f"process {rank} of this machine" in str(raised.value) and "in fail" in str(raised.value)
+
+
+DDP = [setting for setting in TINY if not setting.startswith("hardware")]
+DDP += ["hardware=ddp", "hardware.device=cpu", "evaluation=none"]
+
+
+def weights(run_dir):
+    state = read_state(Path(run_dir) / "checkpoints" / "last.pt")
+    parts = ("generator", "discriminator", "ema")
+    return {f"{part}.{name}": value for part in parts for name, value in state[part].items()}
+
+
+def assert_close(first, second):
+    for name, value in first.items():
+        assert torch.allclose(second[name], value, rtol=1e-3, atol=1e-4), name
+
+
+def test_the_command_runs_on_two_devices_and_goes_on_with_one(mixgan, tmp_path):
+    """Another number of processes is the same run: it finds its folder, and its checkpoint."""
+    alone = mixgan("train", *DDP, "hardware.devices=1", "paths.outputs=alone")
+    assert alone.code == 0, alone.err
+    environment = {**os.environ, "MIXGAN_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "mixgan_cli", "train", *DDP, "hardware.devices=2", "training.nimg=96"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    (told,) = done.stdout.strip().splitlines()
+    folder = tmp_path / json.loads(told)["run_dir"]
+    assert folder.name == Path(alone.json["run_dir"]).name and (folder / "DONE").is_file()
+    assert done.stderr.count("begins") == 1
+    assert json.loads((folder / "environment.json").read_text())["processes"] == 2
+    assert_close(weights(alone.json["run_dir"]), weights(folder))
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [record["nimg"] for record in records] == [40, 80, 120]
+    again = mixgan("train", *DDP, "hardware.devices=1")
+    assert again.code == 0 and "this run is finished" in again.err
+
+
+def test_torchrun_starts_it_too(tmp_path):
+    """Also two machines, played by two launchers that meet at an address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "MIXGAN_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "mixgan_cli"]
+    one = subprocess.run(
+        [*torchrun, "train", *DDP, "paths.run=one"],
+        cwd=tmp_path, capture_output=True, text=True, env=environment, check=False,
+    )  # fmt: skip
+    assert one.returncode == 0, one.stderr
+    assert len(one.stdout.strip().splitlines()) == 1
+    node = [sys.executable, "-m", "mixgan_cli", "train", *DDP, "hardware.devices=1", "hardware.nodes=2"]
+    node += [f"hardware.rendezvous=127.0.0.1:{port}", "paths.run=two"]
+    nodes = [
+        subprocess.Popen(node, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        for _ in range(2)
+    ]
+    outcomes = [process.communicate(timeout=240) for process in nodes]
+    assert [process.returncode for process in nodes] == [0, 0], outcomes
+    assert sorted(len(out.splitlines()) for out, _ in outcomes) == [0, 1]
+    assert_close(weights(tmp_path / "one"), weights(tmp_path / "two"))
+
+
+def test_sigterm_ends_all_processes_with_the_state_saved(mixgan, tmp_path):
+    settings = [*DDP, "training.nimg=100_000", "training.checkpoint_nimg=100_000", "paths.run=here"]
+    command = [sys.executable, "-m", "mixgan_cli", "train", *settings, "hardware.devices=2"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "here" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.is_file() and log.read_text().count("\n") > 2):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=100)
+    assert process.returncode == 143, told
+    assert "interrupted by SIGTERM" in told and "Traceback" not in told
+    state = read_state(tmp_path / "here" / "checkpoints" / "last.pt")
+    assert 0 < state["progress"]["nimg"] < 100_000 and not (tmp_path / "here" / "FAILED").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [(["hardware.devices=3"], "training.batch=8: 3 processes"), (["hardware.devices=auto"], "no CUDA device to count"),
+     (["hardware.nodes=2"], "hardware.rendezvous=HOST:PORT")],
+)  # fmt: skip
+def test_what_cannot_be_shared_out_is_refused(mixgan, overrides, told):
+    outcome = mixgan("train", *DDP, *overrides)
+    assert outcome.code == 2 and told in outcome.err and "Traceback" not in outcome.err
+    assert not Path("outputs").exists()
+
+
+def test_auto_counts_the_gpus(monkeypatch):
+    hardware = composed("hardware=ddp").hardware
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert processes(hardware) == 4
+
+
+def test_a_slurm_job_is_read_from_its_environment(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "3")
+    monkeypatch.setenv("SLURM_LAUNCH_NODE_IPADDR", "10.0.0.7")
+    hardware = composed("hardware=slurm").hardware
+    assert (hardware.devices, hardware.nodes, hardware.rendezvous) == ("auto", 3, "10.0.0.7:29400")
