@@ -25,7 +25,8 @@ def key(*words: int | str) -> int:
 @contextmanager
 def seeded(*words: int | str) -> Iterator[None]:
     """Draw, inside, from the random state these words name; outside, go on as if nothing had been drawn."""
-    with torch.random.fork_rng():
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
         torch.manual_seed(key(*words))
         yield
 

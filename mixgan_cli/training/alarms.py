@@ -17,19 +17,16 @@ class Watch:
 
     def __init__(self, alarms: Alarms, tell: Tell) -> None:
         self.alarms, self.tell = alarms, tell
-        self.raised: set[str] = set()
-        """What is wrong now."""
 
-    @property
-    def ends_the_run(self) -> bool:
-        """Whether something is wrong, and that is to end the run."""
-        return self.alarms.stop and bool(self.raised)
+    def report(self, record: Mapping[str, Any], raised: list[str]) -> None:
+        """Look at what is watched while training: `active_neurons`, and `gate_usage` where the gate learns.
 
-    def report(self, record: Mapping[str, Any]) -> None:
-        """Look at what is watched while training: `active_neurons`, and `gate_usage` where the gate learns."""
+        `raised` is what was wrong before, and afterwards what is wrong now.
+        """
         active, usage = record.get("active_neurons"), record.get("gate_usage")
         if self.alarms.active is not None and active is not None:
             self._set(
+                raised,
                 "active",
                 active < self.alarms.active,
                 f"{100 * active:.0f} % of the generator's ReLUs are active: dead ones learn nothing any more. Lower "
@@ -38,23 +35,27 @@ class Watch:
         if self.alarms.usage is not None and usage is not None:
             least = min(range(len(usage)), key=usage.__getitem__)
             self._set(
+                raised,
                 "usage",
                 usage[least] < self.alarms.usage / len(usage),
                 f"expert {least} has {100 * usage[least]:.2g} % of the samples, an equal share would be "
                 f"{100 / len(usage):.2g} %. Raise the weight of objective.balance, or lower model.k",
             )
 
-    def evaluation(self, since_best: int, best: Best | None) -> None:
-        """Look at how many evaluations have passed since the best one."""
+    def evaluation(self, since_best: int, best: Best | None, raised: list[str]) -> None:
+        """Look at how many evaluations have passed since the best one; `raised` as in `report`."""
         if self.alarms.quality is not None and best is not None:
             self._set(
+                raised,
                 "quality",
                 since_best >= self.alarms.quality,
                 f"{since_best} evaluations without a better {best.metric} than {best.value:.4g}, which was at "
                 f"{best.nimg:,} images (best.pt)",
             )
 
-    def _set(self, kind: str, wrong: bool, told: str) -> None:
-        if wrong and kind not in self.raised:
+    def _set(self, raised: list[str], kind: str, wrong: bool, told: str) -> None:
+        if wrong and kind not in raised:
+            raised.append(kind)
             self.tell(kind, told)
-        (self.raised.add if wrong else self.raised.discard)(kind)
+        elif not wrong and kind in raised:
+            raised.remove(kind)

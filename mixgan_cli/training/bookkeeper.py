@@ -16,6 +16,7 @@ from mixgan_cli.config import Alarms, Training
 from mixgan_cli.errors import TrainingStopped
 from mixgan_cli.files import reason
 from mixgan_cli.interrupt import Interruptions
+from mixgan_cli.randomness import seeded
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.tracking.tracker import Tracker
 from mixgan_cli.training.alarms import Watch
@@ -57,11 +58,6 @@ class Bookkeeper:
         self._reported: tuple[float, int] | None = None
         """Seconds of training and images at the last report."""
 
-    @property
-    def ends_the_run(self) -> bool:
-        """Whether an alarm is to end it."""
-        return self._watch.ends_the_run
-
     def attend(self, state: State, interruptions: Interruptions) -> None:
         """Do what has come due since it was last attended to.
 
@@ -91,7 +87,7 @@ class Bookkeeper:
                 metrics, figure = measured
                 self.tracker.record({**progress.told(), **metrics})
                 self.keep_best(state, figure)
-                self._watch.evaluation(progress.since_best, progress.best)
+                self._watch.evaluation(progress.since_best, progress.best, progress.alarms)
             progress.attended = progress.nimg
             if saving:
                 self.save(state)
@@ -141,9 +137,11 @@ class Bookkeeper:
         rate = (progress.nimg - nimg) / max(progress.seconds - seconds, 1e-9)
         finite = {name: mean for name, mean in told.means.items() if math.isfinite(mean)}
         skipped = {"skipped": told.skipped} if told.skipped else {}
-        record = {**progress.told(), **finite, **skipped, "img_per_second": rate, **observe(state.networks.generator)}
+        with seeded("observe", progress.step):  # so that it sees the same whether or not the run was interrupted here
+            watched = observe(state.networks.generator)
+        record = {**progress.told(), **finite, **skipped, "img_per_second": rate, **watched}
         self.tracker.record(record)
-        self._watch.report(record)
+        self._watch.report(record, progress.alarms)
 
     def _stop_if_hopeless(self, told: Told, state: State) -> None:
         broken = [

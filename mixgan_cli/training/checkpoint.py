@@ -44,6 +44,8 @@ class Progress:
     best: Best | None = None
     since_best: int = 0
     """Evaluations since the best one."""
+    alarms: list[str] = field(default_factory=list)
+    """What looks like a collapse now."""
     ended: bool = False
     """Whether an alarm has ended the training before its length."""
 

@@ -6,43 +6,51 @@ ALARMS = Alarms(quality=3, usage=0.1, active=0.5, stop=True)
 BEST = Best("fid", 12.5, 12.5, 4000)
 
 
-def watch(**changes):
-    told = []
-    return Watch(ALARMS.model_copy(update=changes), lambda kind, text: told.append((kind, text))), told
+class Looking(Watch):
+    """A watch with what is wrong now, and what it told."""
+
+    def __init__(self, **changes):
+        self.raised, self.told = [], []
+        super().__init__(ALARMS.model_copy(update=changes), lambda kind, text: self.told.append((kind, text)))
+
+    def look(self, **record):
+        self.report(record, self.raised)
+
+    def measured(self, since_best):
+        self.evaluation(since_best, BEST, self.raised)
 
 
 def test_dying_relus_are_told_once_and_again_after_they_lived():
-    looking, told = watch()
+    looking = Looking()
     for active in (0.9, 0.4, 0.3, 0.8, 0.2):
-        looking.report({"active_neurons": active})
-    assert [kind for kind, _ in told] == ["active", "active"] and "40 % of the generator's ReLUs" in told[0][1]
-    assert looking.ends_the_run
+        looking.look(active_neurons=active)
+    assert [kind for kind, _ in looking.told] == ["active", "active"] and looking.raised == ["active"]
+    assert "40 % of the generator's ReLUs" in looking.told[0][1]
 
 
 def test_an_expert_that_starves_is_named():
-    looking, told = watch()
-    looking.report({"gate_usage": [0.3, 0.03, 0.37, 0.3]})  # a tenth of an equal share is 0.025
-    assert not told and not looking.ends_the_run
-    looking.report({"gate_usage": [0.3, 0.02, 0.38, 0.3]})
-    assert told[0][0] == "usage" and "expert 1 has 2 % of the samples, an equal share would be 25 %" in told[0][1]
+    looking = Looking()
+    looking.look(gate_usage=[0.3, 0.03, 0.37, 0.3])  # a tenth of an equal share is 0.025
+    assert not looking.told and not looking.raised
+    looking.look(gate_usage=[0.3, 0.02, 0.38, 0.3])
+    kind, told = looking.told[0]
+    assert kind == "usage" and "expert 1 has 2 % of the samples, an equal share would be 25 %" in told
 
 
 def test_no_better_for_long():
-    looking, told = watch()
+    looking = Looking()
     for since_best in (0, 1, 2):
-        looking.evaluation(since_best, BEST)
-    assert not told
-    looking.evaluation(3, BEST)
-    assert told == [("quality", "3 evaluations without a better fid than 12.5, which was at 4,000 images (best.pt)")]
-    looking.evaluation(0, BEST)
-    assert not looking.ends_the_run
+        looking.measured(since_best)
+    assert not looking.told
+    looking.measured(3)
+    told = "3 evaluations without a better fid than 12.5, which was at 4,000 images (best.pt)"
+    assert looking.told == [("quality", told)] and looking.raised == ["quality"]
+    looking.measured(0)
+    assert not looking.raised
 
 
-def test_what_is_null_is_not_watched_and_stop_is_a_choice():
-    looking, told = watch(quality=None, usage=None, active=None)
-    looking.report({"active_neurons": 0.0, "gate_usage": [1.0, 0.0]})
-    looking.evaluation(100, BEST)
-    assert not told
-    looking, told = watch(stop=False)
-    looking.report({"active_neurons": 0.0})
-    assert told and not looking.ends_the_run
+def test_what_is_null_is_not_watched():
+    looking = Looking(quality=None, usage=None, active=None)
+    looking.look(active_neurons=0.0, gate_usage=[1.0, 0.0])
+    looking.measured(100)
+    assert not looking.told and not looking.raised

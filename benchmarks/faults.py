@@ -1,0 +1,333 @@
+"""Does a run survive what happens to runs? Each fault is done to real runs, and what they end with is compared.
+
+    python benchmarks/faults.py [--kills 50] [--only NAME ...]        (make faults)
+
+A run of seconds on the embedded digits is done once undisturbed. Then it is done again with a fault in it, and the same
+command repeated until it is done. Lost is whatever then differs: a tensor of the final state (weights, moving average,
+optimisers) or of the best one, a line of metrics.jsonl, times apart. Runs are processes forked from this one, so that
+each begins at once. Ends with 1 if anything was lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mixgan_cli import cli
+from mixgan_cli.commands import train  # noqa: F401 - before the fork, for all of its processes
+from mixgan_cli.training.checkpoint import read_state
+
+RUN = (
+    "model=mggan", "model.k=2", "training.fakes=8", "hardware=cpu", "hardware.threads=1", "data.size=8",
+    "model.backbone.channels=4", "training.batch=8", "training.nimg=2400", "training.report_nimg=40",
+    "training.checkpoint_nimg=8", "training.sample_nimg=800", "training.evaluate_nimg=400", "training.keep=3",
+    "evaluation.metrics=[ms_ssim,mixture]", "evaluation.n_fake=16", "evaluation.n_real=16",
+)  # fmt: skip
+"""Saves its state after every iteration, so that most of its time is saving."""
+TIMES = ("seconds", "img_per_second", "evaluating")
+RARELY = ("training.checkpoint_nimg=40",)
+LIMITS = (9_000, 30_000)
+"""Bytes a file may have: the log, or the log and pictures but no state."""
+
+
+class Lost(Exception):
+    """Something is not as it would have been."""
+
+
+def begin(folder: Path, seed: int, *overrides: str, prepare: Callable[[], None] = lambda: None) -> int:
+    """Begin, or go on with, the run in this folder; return the process."""
+    sys.stdout.flush()
+    process = os.fork()
+    if process:
+        return process
+    log = os.open(folder.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    prepare()
+    code = cli.main(["train", *RUN, f"seed={seed}", f"paths.run={folder}", *overrides])
+    os._exit(code)
+
+
+def said(folder: Path) -> str:
+    """Return the last of what the run wrote to its terminal."""
+    return folder.with_suffix(".log").read_text()[-1500:]
+
+
+def wait(process: int) -> int:
+    """Return the process's exit code, negative for a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def ended(process: int, within: float) -> int | None:
+    """Return the exit code if the process ends within so many seconds."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(process, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    return None
+
+
+def finish(folder: Path, seed: int, *overrides: str) -> None:
+    """Repeat the command until the run is done."""
+    code = wait(begin(folder, seed, *overrides))
+    if code:
+        raise Lost(f"the run does not go on: exit code {code}\n{said(folder)}")
+
+
+def remains(folder: Path) -> dict[str, Any]:
+    """Return all that a run leaves, times apart."""
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "log": [{name: value for name, value in record.items() if name not in TIMES} for record in records],
+        **{name: flat(read_state(folder / "checkpoints" / f"{name}.pt")) for name in ("last", "best")},
+        "states kept": [path.name for path in sorted((folder / "checkpoints").glob("[0-9]*.pt"))],
+    }
+
+
+def flat(node: Any, path: str = "") -> dict[str, Any]:
+    """Return a checkpoint's tensors and values by their paths, without times and paths."""
+    if isinstance(node, (dict, list)):
+        pairs = node.items() if isinstance(node, dict) else enumerate(node)
+        return {key: value for name, part in pairs for key, value in flat(part, f"{path}/{name}").items()}
+    told = path.rpartition("/")[2] not in TIMES and "/config/" not in path
+    return {path: node} if told else {}
+
+
+def compare(folder: Path, reference: dict[str, Any]) -> None:
+    """Raise Lost where the run's remains are not those of the undisturbed one."""
+    found = remains(folder)
+    for part, expected in reference.items():
+        if isinstance(expected, list):
+            for one, other in zip_longest(expected, found[part]):
+                if one != other:
+                    raise Lost(f"{part}: {other} instead of {one}")
+            continue
+        for key in expected.keys() | found[part].keys():
+            one, other = expected.get(key), found[part].get(key)
+            same = torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+            if not same:
+                raise Lost(f"{part}{key} differs")
+
+
+class Faults:
+    """The faults, each a method that returns how often it was done. `chance` says when."""
+
+    def __init__(self, root: Path, kills: int, chance: random.Random) -> None:
+        self.root, self.kills, self.chance = root, kills, chance
+        self.references: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self.seconds = 0.0
+
+    def undisturbed(self, seed: int, *overrides: str) -> dict[str, Any]:
+        """Return the remains of the run without a fault."""
+        key = (seed, *overrides)
+        if key not in self.references:
+            began = time.monotonic()
+            folder = self.root / f"undisturbed-{len(self.references)}"
+            finish(folder, seed, *overrides)
+            self.seconds = self.seconds or time.monotonic() - began
+            self.references[key] = remains(folder)
+        return self.references[key]
+
+    def _at_random(self, number: int, name: str, times: int, code: int) -> int:
+        """Send a signal at random moments of runs, until it hit so often; each run goes on until it is done."""
+        hits = seed = 0
+        while hits < times:
+            reference, folder = self.undisturbed(seed % 3), self.root / f"{name}-{seed}"
+            while True:
+                process = begin(folder, seed % 3)
+                got = ended(process, self.chance.uniform(0, self.seconds))
+                if got is None:
+                    os.kill(process, number)
+                    got = wait(process)
+                if got == 0:
+                    break
+                if got != code and not (got == -number):  # before it listens, a signal simply ends a process
+                    raise Lost(f"exit code {got}\n{said(folder)}")
+                hits += 1
+            compare(folder, reference)
+            seed += 1
+        return hits
+
+    def killed_at_random(self) -> int:
+        """SIGKILL at random moments, most of them while it saves."""
+        return self._at_random(signal.SIGKILL, "killed", self.kills, -signal.SIGKILL)
+
+    def told_to_end(self) -> int:
+        """SIGTERM at random moments: it saves, and ends with 143."""
+        return self._at_random(signal.SIGTERM, "terminated", max(1, self.kills // 4), 143)
+
+    def interrupted(self) -> int:
+        """SIGINT (Ctrl+C) at random moments: it saves, and ends with 130."""
+        return self._at_random(signal.SIGINT, "interrupted", max(1, self.kills // 10), 130)
+
+    def killed_within_a_save(self) -> int:
+        """SIGKILL before each single step of saving: writing, syncing, renaming, linking, removing."""
+        steps = [(os, "fsync"), (Path, "replace"), (os, "link"), (Path, "unlink"), (torch, "save")]
+        hits = 0
+        for place, name in steps:
+            for call in (1, 2, 7, 20):
+                folder = self.root / f"within-{name}-{call}"
+
+                def kill_there(place: Any = place, name: str = name, call: int = call) -> None:
+                    real, left = getattr(place, name), [call]
+
+                    def counted(*arguments: Any, **named: Any) -> Any:
+                        left[0] -= 1
+                        if not left[0]:
+                            os.kill(os.getpid(), signal.SIGKILL)
+                        return real(*arguments, **named)
+
+                    setattr(place, name, counted)
+
+                if wait(begin(folder, 0, prepare=kill_there)) != -signal.SIGKILL:
+                    raise Lost(f"{name} was not called {call} times: nothing was tried")
+                hits += 1
+                finish(folder, 0)
+                compare(folder, self.undisturbed(0))
+        return hits
+
+    def disk_full(self) -> int:
+        """Files cannot grow beyond some size for a while: states and log are not written; it goes on, then has room."""
+        for limit in LIMITS:
+            folder = self.root / f"full-{limit}"
+            process = self._half_way(folder, limit)
+            if ended(process, 0.3) is not None:
+                raise Lost(f"it ended\n…{said(folder)}")
+            for path in (folder / "checkpoints").glob("*.pt"):
+                read_state(path)  # all that is there is whole
+            resource.prlimit(process, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            if wait(process):
+                raise Lost(f"it failed\n…{said(folder)}")
+            self._compare_rare(folder, "could not be written (File too large)")
+        return len(LIMITS)
+
+    def disk_full_at_the_end(self) -> int:
+        """The results cannot be written: it says so and ends with 1; the same command writes them later."""
+        for limit in LIMITS:
+            folder = self.root / f"full-at-the-end-{limit}"
+            if (code := wait(self._half_way(folder, limit))) != 1:
+                raise Lost(f"exit code {code}, not 1\n…{said(folder)}")
+            finish(folder, 0, *RARELY)
+            self._compare_rare(folder, "trained, but the results cannot be written (File too large)")
+        return len(LIMITS)
+
+    def read_only(self) -> int:
+        """The folder of states is read-only for a while (for root, who may write anywhere: gone): it goes on."""
+        folder, root = self.root / "read-only", os.getuid() == 0
+        states, away = folder / "checkpoints", folder / "away"
+        process = begin(folder, 0, *RARELY)
+        self._until(folder, process, 400)
+        if root:
+            states.rename(away)
+            states.touch()  # a file: nothing can be written below it
+        else:
+            states.chmod(0o555)
+        if ended(process, 0.3) is not None:
+            raise Lost(f"it ended\n…{said(folder)}")
+        if root:
+            states.unlink()
+            away.rename(states)
+        else:
+            states.chmod(0o755)
+        if wait(process):
+            raise Lost(f"it failed\n…{said(folder)}")
+        self._compare_rare(folder, "could not be written (")
+        return 1
+
+    def damaged_state(self) -> int:
+        """last.pt is cut off after the fact: it is told, and the run goes on from a state kept before."""
+        folder, hits = self.root / "damaged", 0
+        process = begin(folder, 0)
+        self._until(folder, process, 400)
+        os.kill(process, signal.SIGKILL)
+        wait(process)
+        last = folder / "checkpoints" / "last.pt"
+        whole = last.read_bytes()
+        for size in (0, 100, len(whole) // 2, len(whole) - 1):
+            last.unlink()  # a state kept before may be the same file
+            last.write_bytes(whole[:size])
+            if (code := wait(begin(folder, 0))) != 2:
+                raise Lost(f"cut off to {size} bytes, it ended with {code}")
+            hits += 1
+        if "cannot be read as a checkpoint" not in said(folder):
+            raise Lost(f"it did not say so\n…{said(folder)}")
+        last.write_bytes(sorted((folder / "checkpoints").glob("[0-9]*.pt"))[0].read_bytes())
+        finish(folder, 0)
+        compare(folder, self.undisturbed(0))
+        return hits
+
+    def _until(self, folder: Path, process: int, nimg: int) -> None:
+        """Wait until the run has reported so many images."""
+        log, deadline = folder / "metrics.jsonl", time.monotonic() + 60
+        while not (log.is_file() and f'"nimg": {nimg},' in log.read_text()):
+            if time.monotonic() > deadline or ended(process, 0.002) is not None:
+                raise Lost(f"it did not come so far\n…{said(folder)}")
+
+    def _half_way(self, folder: Path, limit: int) -> int:
+        """Return a run that came half-way, and whose files can from now on not grow beyond so many bytes."""
+        process = begin(folder, 0, *RARELY)
+        self._until(folder, process, 400)
+        resource.prlimit(process, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        return process
+
+    def _compare_rare(self, folder: Path, words: str) -> None:
+        """Compare all but which older states are kept, some of which could not be written; and it must have said so."""
+        if words not in folder.with_suffix(".log").read_text():
+            raise Lost(f"it did not say {words!r}\n…{said(folder)}")
+        reference = self.undisturbed(0, *RARELY)
+        compare(folder, {part: value for part, value in reference.items() if part != "states kept"})
+
+
+def all_of(faults: Faults) -> Iterator[tuple[str, Callable[[], int]]]:
+    """Yield every fault by name."""
+    for name in vars(Faults):
+        if not name.startswith("_") and name != "undisturbed":
+            yield name, getattr(faults, name)
+
+
+def main() -> int:
+    """Do the faults and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50, help="how often SIGKILL comes at random")
+    parser.add_argument("--seed", type=int, default=None, help="of the moments; by default others each time")
+    parser.add_argument("--only", nargs="+", default=None)
+    arguments = parser.parse_args()
+    os.environ["MIXGAN_CACHE"] = tempfile.mkdtemp()
+    seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
+    print(f"moments drawn with --seed {seed}\n\n| fault | times | lost | seconds |\n|---|---|---|---|", flush=True)
+    lost = 0
+    with tempfile.TemporaryDirectory() as root:
+        faults = Faults(Path(root), arguments.kills, random.Random(seed))
+        faults.undisturbed(0)
+        for name, do in all_of(faults):
+            if arguments.only and name not in arguments.only:
+                continue
+            began = time.monotonic()
+            try:
+                times, what = do(), "nothing"
+            except Lost as error:
+                times, what, lost = 0, f"**{error}**", lost + 1
+            print(
+                f"| {(do.__doc__ or name).rstrip('.')} | {times} | {what} | {time.monotonic() - began:.0f} |",
+                flush=True,
+            )
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
