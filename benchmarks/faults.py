@@ -39,6 +39,7 @@ RUN = (
 """Saves its state after every iteration, so that most of its time is saving."""
 TIMES = ("seconds", "img_per_second", "evaluating")
 RARELY = ("training.checkpoint_nimg=40",)
+SHORT = ("training.nimg=240", "training.evaluate_nimg=80")
 LIMITS = (9_000, 30_000)
 """Bytes a file may have: the log, or the log and pictures but no state."""
 
@@ -194,11 +195,11 @@ class Faults:
 
                     setattr(place, name, counted)
 
-                if wait(begin(folder, 0, prepare=kill_there)) != -signal.SIGKILL:
+                if wait(begin(folder, 0, *SHORT, prepare=kill_there)) != -signal.SIGKILL:
                     raise Lost(f"{name} was not called {call} times: nothing was tried")
                 hits += 1
-                finish(folder, 0)
-                compare(folder, self.undisturbed(0))
+                finish(folder, 0, *SHORT)
+                compare(folder, self.undisturbed(0, *SHORT))
         return hits
 
     def disk_full(self) -> int:

@@ -323,7 +323,7 @@ class EvaluateCommand(Strict):
     """`mixgan evaluate`: which images, against which."""
 
     run: str | None
-    checkpoint: Literal["last", "best"]
+    checkpoint: Annotated[str, Field(pattern=r"^(last|best|\d+)$")]
     images: str | None
     reference: str | None
     data: Part | None = None  # Hydra leaves a group out whose choice is null

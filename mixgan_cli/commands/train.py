@@ -231,6 +231,7 @@ def _results(settings: Run, state: State, folder: RunFolder, result: Result) -> 
             "evaluation_share": round(progress.evaluating / (progress.evaluating + progress.seconds), 4),
             "parameters": parameter_counts(state.networks),
             "best": copy.copy(vars(progress.best)) if progress.best else None,
+            **({"ended_by": list(progress.alarms)} if progress.ended else {}),
         },
         "protocol": {**result.protocol, "nimg": progress.nimg},
         "metrics": result.metrics,

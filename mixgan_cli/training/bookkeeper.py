@@ -151,7 +151,7 @@ class Bookkeeper:
             if not values.isfinite().all()
         ]
         if told.longest <= self.training.max_skipped and not broken:
-            log.warning("warning: %d steps were left out, whose loss or gradient is not finite", told.skipped)
+            log.warning("warning: left out, as loss or gradient is not finite: %d steps", told.skipped)
             return
         kept, last = self.folder.checkpoint("diverged"), self.folder.checkpoint("last")
         if ranks.main():

@@ -1,0 +1,243 @@
+"""Runs that are told to end, that go wrong for a while, or for good. `make faults` does so at random, and in number."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mixgan_cli.commands import train as command
+from mixgan_cli.errors import TrainingStopped
+from mixgan_cli.evaluation.evaluate import Evaluator
+from mixgan_cli.interrupt import Interrupted, Interruptions
+from mixgan_cli.training import loop
+from mixgan_cli.training.checkpoint import State, read_state
+from tests.commands.test_train import lines, same, weights
+from tests.conftest import TINY
+
+LONG = [*TINY, "training.nimg=2000", "training.checkpoint_nimg=2000", "evaluation=none"]
+
+
+def without_times(records):
+    return [{k: v for k, v in record.items() if k not in ("seconds", "img_per_second")} for record in records]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_is_told_to_end_saves_itself_and_goes_on_exactly(mixgan, tmp_path, number, code):
+    """A real process, and a real signal to it; nothing was saved before."""
+    whole = mixgan("train", *LONG, "paths.run=whole")
+    assert whole.code == 0, whole.err
+    here = tmp_path / "here"
+    arguments = [sys.executable, "-m", "mixgan_cli", "train", *LONG, f"paths.run={here}"]
+    process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not ((here / "metrics.jsonl").is_file() and (here / "metrics.jsonl").read_text().count("\n") > 5):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code and out == "" and "Traceback" not in err
+    assert f"interrupted by {signal.Signals(number).name}; the same command goes on from here" in err
+    saved = read_state(here / "checkpoints" / "last.pt")["progress"]
+    assert 0 < saved["nimg"] < 2000 and not (here / "FAILED").exists() and not (here / "DONE").exists()
+    resumed = mixgan("train", *LONG, f"paths.run={here}")
+    assert resumed.code == 0 and f"going on from {saved['nimg']:,} images" in resumed.err
+    assert same(weights("whole"), weights(here))
+    assert without_times(lines("whole")) == without_times(lines(here))
+
+
+def test_a_run_that_is_interrupted_while_it_measures_itself_measures_itself_again(mixgan, monkeypatch):
+    settings = [*TINY, "training.evaluate_nimg=40"]
+    assert mixgan("train", *settings, "paths.run=whole").code == 0
+    real, calls = Evaluator.of, []
+
+    def interrupted(self, *arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)  # the handler runs before this is over
+        return real(self, *arguments)
+
+    monkeypatch.setattr(Evaluator, "of", interrupted)
+    outcome = mixgan("train", *settings, "paths.run=here")
+    assert outcome.code == 143 and len(calls) == 2
+    resumed = mixgan("train", *settings, "paths.run=here")
+    assert resumed.code == 0 and "going on from 80 images" in resumed.err
+    assert without_times(lines("whole")) == without_times(lines("here"))
+    for which in ("last", "best"):
+        one, other = (read_state(Path(run, "checkpoints", f"{which}.pt"))["progress"] for run in ("whole", "here"))
+        assert one["best"] == other["best"] and one["since_best"] == other["since_best"]
+
+
+def test_a_sweep_that_is_told_to_end_ends(mixgan, monkeypatch):
+    """The jobs that follow are not begun."""
+    real = loop.iterate
+
+    def told_to_end(state, seed):
+        os.kill(os.getpid(), signal.SIGTERM)
+        real(state, seed)
+
+    monkeypatch.setattr(loop, "iterate", told_to_end)
+    outcome = mixgan("train", "-m", *TINY, "model.k=2,4")
+    assert outcome.code == 143
+    (folder,) = Path("outputs").glob("digits-*")
+    assert read_state(folder / "checkpoints" / "last.pt")["progress"]["nimg"] == 40
+
+
+def test_signals_are_held_and_then_told():
+    with Interruptions() as interruptions:
+        with interruptions.held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+        assert interruptions.received == signal.SIGTERM
+        with pytest.raises(Interrupted, match="SIGTERM") as raised:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        assert raised.value.exit_code == 143
+        with pytest.raises(Interrupted, match="SIGINT"), interruptions.held():
+            os.kill(os.getpid(), signal.SIGINT)  # whoever presses Ctrl+C again will not wait
+            time.sleep(1)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_the_last_states_are_kept(mixgan):
+    outcome = mixgan("train", *TINY, "training.keep=2", "training.checkpoint_nimg=40")
+    assert outcome.code == 0, outcome.err
+    run_dir = Path(outcome.json["run_dir"])
+    names = sorted(path.name for path in (run_dir / "checkpoints").glob("*.pt"))
+    assert names == ["000000080.pt", "000000120.pt", "best.pt", "last.pt"]
+    assert read_state(run_dir / "checkpoints" / "000000080.pt")["progress"]["nimg"] == 80
+    measured = mixgan(
+        "evaluate", f"run={run_dir}", "checkpoint=000000080", "evaluation.metrics=[mixture]", "hardware=cpu"
+    )
+    assert measured.code == 0 and measured.json["protocol"]["nimg"] == 80, measured.err
+
+
+def test_steps_that_are_not_finite_are_left_out(mixgan, monkeypatch):
+    """Some, and the run ends well, with finite weights; and it is told."""
+    from mixgan_cli.objectives.adversarial import Wasserstein
+
+    real, calls = Wasserstein.generator, []
+
+    def sometimes(self, score_N):
+        calls.append(1)
+        return real(self, score_N) * (float("nan") if len(calls) in (2, 3) else 1.0)
+
+    monkeypatch.setattr(Wasserstein, "generator", sometimes)
+    settings = [*TINY, "objective.d_steps=1", "training.max_skipped=2", "evaluation=none"]
+    outcome = mixgan("train", *settings, "paths.run=here")
+    assert outcome.code == 0 and outcome.err.count("left out, as loss or gradient is not finite: 1 steps") == 2
+    assert [record.get("skipped", 0) for record in lines("here")] == [1, 1, 0, 0, 0, 0]
+    assert all(value.isfinite().all() for value in weights("here").values())
+    calls.clear()
+    outcome = mixgan("train", *settings, "training.max_skipped=1", "paths.run=there")
+    assert outcome.code == 1 and "not finite in 2 steps in a row (training.max_skipped=1)" in outcome.err
+
+
+def test_statistics_that_are_not_finite_stop_the_run(mixgan, monkeypatch):
+    """A left-out step does not mend the running statistics of batch norm that its forward pass has spoilt."""
+    real = loop.iterate
+
+    def spoilt(state, seed):
+        if state.progress.step == 1:
+            for name, value in state.networks.generator.named_buffers():
+                if name.endswith("running_var"):
+                    value.fill_(float("nan"))
+            state.means.add({"loss/x": torch.tensor(0.0), "skipped": torch.tensor(1.0)})
+        real(state, seed)
+
+    monkeypatch.setattr(loop, "iterate", spoilt)
+    outcome = mixgan("train", *TINY, "model=mggan", "model.k=2", "training.fakes=8")
+    assert outcome.code == 1 and "No longer finite: generator." in outcome.err and "running_var" in outcome.err
+
+
+ALARMING = [*TINY, "evaluation=none", "alarms.active=1"]
+
+
+def test_alarms_are_told_everywhere_and_once(mixgan):
+    outcome = mixgan("train", *ALARMING, "model=mggan", "model.k=2", "training.fakes=8", "paths.run=here")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count("of the generator's ReLUs are active") == 1
+    assert "warning active=at" in outcome.err  # the progress bar
+    (alarm,) = [record for record in lines("here") if "alarm" in record]
+    assert alarm["alarm"] == "active" and "ReLUs" in alarm["told"]
+
+
+def test_an_alarm_can_end_the_training(mixgan):
+    """At once, with an evaluation of what there is; and the same command says that it is done."""
+    settings = [*ALARMING, "model=mggan", "model.k=2", "training.fakes=8", "alarms.stop=true", "evaluation=quick"]
+    settings += ["evaluation.n_fake=16", "evaluation.n_real=16", "evaluation.metrics=[ms_ssim]", "paths.run=here"]
+    outcome = mixgan("train", *settings)
+    assert outcome.code == 0 and "ms_ssim" in outcome.json["metrics"], outcome.err
+    assert read_state(Path("here/checkpoints/last.pt"))["progress"]["ended"]
+    assert json.loads(Path("here/results.json").read_text())["run"]["nimg"] < 96
+    assert json.loads(Path("here/results.json").read_text())["run"]["ended_by"] == ["active"]
+    assert "this run is finished" in mixgan("train", *settings).err
+
+
+def test_a_state_that_cannot_be_written_is_told_and_the_run_goes_on(mixgan, monkeypatch):
+    real, tries = State.save, []
+
+    def full(self, path):
+        tries.append(path.name)
+        if len(tries) == 1:
+            raise OSError(28, "No space left on device")
+        real(self, path)
+
+    monkeypatch.setattr(State, "save", full)
+    outcome = mixgan("train", *TINY, "evaluation=none")
+    assert outcome.code == 0 and "could not be written (No space left on device); the run goes on" in outcome.err
+
+
+def test_results_that_cannot_be_written_end_the_run_cleanly(mixgan, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "write_json", full)
+        patched.setattr(command, "write_environment", lambda *arguments: None)
+        outcome = mixgan("train", *TINY, "paths.run=here")
+    assert outcome.code == 1 and "Traceback" not in outcome.err
+    assert "trained, but the results cannot be written (No space left on device)" in outcome.err
+    assert TrainingStopped.__name__ in Path("here/FAILED").read_text()
+    again = mixgan("train", *TINY, "paths.run=here")
+    assert again.code == 0 and "going on from 120 images" in again.err and not Path("here/FAILED").exists()
+
+
+@pytest.mark.integ
+def test_memory_stays_flat_over_twenty_thousand_steps(tmp_path):
+    """On the ring, with logging, pictures, evaluations and states as they come by default; in a process of its own."""
+    script = f"""
+import re, sys
+from pathlib import Path
+from mixgan_cli import cli
+from mixgan_cli.training import loop
+import torch
+
+def memory():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+real = loop.iterate
+def iterate(state, seed):
+    real(state, seed)
+    if state.progress.step % 1000 == 0:
+        device = torch.cuda.memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
+        print("MEMORY", state.progress.step, memory(), device, flush=True)
+loop.iterate = iterate
+sys.exit(cli.main(["train", "data=ring", "model=mog", "model.k=4", "objective.d_steps=1", "training.batch=32",
+    "training.nimg=640_000", "training.checkpoint_nimg=20_000", "training.evaluate_nimg=100_000",
+    "training.sample_nimg=100_000", "evaluation.n_fake=500", "evaluation.n_real=500", "paths.outputs={tmp_path}"]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("MEMORY")]
+    measured = {int(step): (float(host), float(device)) for step, host, device in told}
+    early = [max(measured[step][place] for step in range(4_000, 8_001, 1_000)) for place in (0, 1)]
+    late = [max(measured[step][place] for step in range(16_000, 20_001, 1_000)) for place in (0, 1)]
+    print(f"host: {early[0]:.1f} MB by step 8,000, {late[0]:.1f} by 20,000; device: {early[1]:.1f}, {late[1]:.1f}")
+    assert late[0] - early[0] < 20 and late[1] - early[1] < 1  # a tensor of a step left behind would be more
