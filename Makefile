@@ -40,6 +40,12 @@ bench: setup ## time and memory on the CPU: the mixture layer, K whole networks,
 bench-evaluation: setup ## time and memory of FID and of the 5-NN test at 50,000 images: half an hour
 	$(BIN)/python benchmarks/evaluation_memory.py
 
+bench-safety: setup ## what reports, states and checks cost on Fashion-MNIST: three minutes
+	$(BIN)/python benchmarks/safety_cost.py
+
+faults: setup ## kill, interrupt and starve real runs, and see that nothing is lost (docs/reliability.md): ten minutes
+	$(BIN)/python benchmarks/faults.py
+
 calibrate: setup ## what real images score against real ones (docs/evaluation.md): an hour; needs the data and the weights
 	$(BIN)/python benchmarks/calibrate.py
 
@@ -49,4 +55,4 @@ results: setup ## Fashion-MNIST as in docs/results.md: about an hour of CPU
 clean: ## what was built; runs in outputs/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
-.PHONY: help setup quickstart train test integ lint bench bench-evaluation calibrate results clean
+.PHONY: help setup quickstart train test integ lint bench bench-evaluation bench-safety faults calibrate results clean

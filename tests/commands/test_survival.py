@@ -231,7 +231,8 @@ def iterate(state, seed):
 loop.iterate = iterate
 sys.exit(cli.main(["train", "data=ring", "model=mog", "model.k=4", "objective.d_steps=1", "training.batch=32",
     "training.nimg=640_000", "training.checkpoint_nimg=20_000", "training.evaluate_nimg=100_000",
-    "training.sample_nimg=100_000", "evaluation.n_fake=500", "evaluation.n_real=500", "paths.outputs={tmp_path}"]))
+    "training.sample_nimg=100_000", "evaluation.n_fake=500", "evaluation.n_real=500", "hardware.threads=1",
+    "paths.outputs={tmp_path}"]))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
