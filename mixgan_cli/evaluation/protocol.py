@@ -11,7 +11,7 @@ from mixgan_cli.errors import RunError
 if TYPE_CHECKING:
     from mixgan_cli.evaluation.comparison import Comparison
 
-TOLD = {"name", "splits", "neighbours", "neighbour_features", "ms_ssim_pairing", "feature_layer", "seed"}
+TOLD = {"name", "batch", "splits", "neighbours", "neighbour_features", "ms_ssim_pairing", "feature_layer", "seed"}
 NOT_PROTOCOL = frozenset({"nimg", "checkpoint", "sample_seeds", "fakes"})
 """What tells one generator's samples from another's."""
 

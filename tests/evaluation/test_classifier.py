@@ -98,7 +98,9 @@ def test_figures_are_torch_fidelitys_and_their_definitions(digits, path, monkeyp
     evaluation = composed(
         "evaluation.extractors=[classifier]", "evaluation.metrics=[fid,inception_score,kid]", "evaluation.n_real=1000"
     ).evaluation
-    metrics = Evaluator(evaluation, Reals(real, {}, labelled=digits), CPU).measure(fake, {}).metrics
+    result = Evaluator(evaluation, Reals(real, {}, labelled=digits), CPU).measure(fake, {})
+    metrics, extractor = result.metrics, result.protocol["extractors"]["classifier"]
+    assert 0.93 < extractor["accuracy"] == accuracy_of(path) and len(extractor["weights"]) == 16
     theirs = torch_fidelity.calculate_metrics(
         input1=Images(grey(fake)), input2=Images(grey(real)), isc=True, fid=True, kid=True, kid_subset_size=200,
         feature_extractor="classifier", feature_extractor_weights_path=str(path), cuda=False, cache=False,

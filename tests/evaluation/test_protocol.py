@@ -31,6 +31,7 @@ def test_the_same_protocol_for_other_samples():
         (("evaluation.n_fake=30",), {}, "n_fake: 60 and 30"),
         (("evaluation.extractors=[pixels,inception-v3-compat]", "evaluation.feature_layer=64"), {}, "feature_layer"),
         (("evaluation.ms_ssim_pairing=all",), {}, "ms_ssim_pairing: disjoint and all"),
+        (("evaluation.batch=7",), {}, "batch: 50 and 7"),
         ((), {"ema": False}, "ema: absent and False"),
     ],
 )
@@ -42,6 +43,18 @@ def test_other_protocols_are_refused_unless_forced(overrides, about, key):
         require_comparable(first, second)
     assert key in str(refusal.value)
     require_comparable(first, second, force=True)
+
+
+def test_it_says_all_that_decides_a_number(mixgan):
+    """Of a run on a data set, by an extractor."""
+    told = mixgan("evaluate", f"run={mixgan('train', *TINY).json['run_dir']}", *SETTINGS, "hardware=cpu").json[
+        "protocol"
+    ]
+    expected = {"name": "quick", "n_fake": 500, "n_real": 297, "batch": 50, "precision": "float32", "ema": True}
+    assert {key: told[key] for key in expected} == expected and told["seed"] == 2020 == told["sample_seeds"][0]
+    assert told["extractors"]["pixels"] == {"name": "pixels", "resize": "none", "weights": None}
+    assert told["reals"]["split"] == "held_out"
+    assert told["reals"]["held_out"]["preprocessing"] == "scikit-learn digits, 8 px"
 
 
 def test_each_named_protocol_says_its_name():
