@@ -49,7 +49,9 @@ def require_comparable(first: Mapping[str, Any], second: Mapping[str, Any], forc
     """
     different = differences(first, second)
     if different and not force:
-        raise RunError("these numbers are not comparable:\n  " + "\n  ".join(different))
+        raise RunError(
+            "these numbers are not comparable (force=true compares them all the same):\n  " + "\n  ".join(different)
+        )
 
 
 def _flat(protocol: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
