@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -296,6 +297,30 @@ def test_fid_and_kid_equal_the_fidelity_command(incomplete_weights, tmp_path, da
     theirs = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert ours["fid_768"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-3)
     assert ours["kid_768"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-3)
+
+
+MEASURED = """
+import re, torch
+from pathlib import Path
+from mixgan_cli.evaluation.fidelity import memory_of_precision_recall, precision_recall
+
+def megabytes(field):
+    return int(re.search(rf"{field}:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+precision_recall(torch.randn(50, 64), torch.randn(50, 64))
+features = torch.randn(8000, 64), torch.randn(7000, 64)
+before = megabytes("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")
+precision_recall(*features)
+print(megabytes("VmHWM") - before, memory_of_precision_recall(8000, 64) / 2**20)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read as Linux tells it")
+def test_the_memory_of_precision_and_recall_is_not_estimated_too_low():
+    told = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True).stdout
+    took, estimated = map(float, told.split())
+    assert 4 * 2000 * 8000 / 2**20 < took < estimated
 
 
 def test_precision_and_recall_say_before_they_begin_that_memory_is_short(known, monkeypatch):
