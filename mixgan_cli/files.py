@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mixgan_cli.errors import RunError
+
+log = logging.getLogger("mixgan")
 
 
 @contextmanager
@@ -33,6 +37,18 @@ def refusing(key: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(f"{key}: cannot be written ({error.strerror})") from error
+
+
+@contextmanager
+def alone(lock: Path, name: str) -> Iterator[None]:
+    """Hold the lock, after whoever holds it now; `name` is what it is for. Raises OSError."""
+    with lock.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("%s: another process is preparing it; waiting", name)
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -145,9 +145,9 @@ class CelebA(KnownPhotos):
         "celeba.zip",
         "archive.zip",  # Kaggle's
     )
-    remote = tuple(
+    remote = tuple(  # the list first: a copy is one as soon as it has the images
         Remote(number, f"celeba/{file}", md5, on_drive=True)
-        for number, md5, file in datasets.CelebA.file_list
+        for number, md5, file in reversed(datasets.CelebA.file_list)
         if file in ("img_align_celeba.zip", "list_attr_celeba.txt")
     )
     way_out = (
@@ -235,9 +235,9 @@ class Flowers102(KnownPhotos):
 
     title, expected = "Flowers-102", 8_189
     usual = ("flowers-102", "flowers102", "102flowers", "102flowers.tgz", "flowers-102/102flowers.tgz")
-    remote = tuple(
+    remote = tuple(  # the labels first: a copy is one as soon as it has the images
         Remote(f"{datasets.Flowers102._download_url_prefix}{file}", f"flowers-102/{file}", md5)
-        for file, md5 in (datasets.Flowers102._file_dict["image"], datasets.Flowers102._file_dict["label"])
+        for file, md5 in (datasets.Flowers102._file_dict["label"], datasets.Flowers102._file_dict["image"])
     )
     way_out = "mixgan fetch data=flowers102 downloads it; or give data.root=FOLDER, with jpg/*.jpg or 102flowers.tgz"
 
