@@ -15,12 +15,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from mixgan_cli.commands import fetch
 from mixgan_cli.data import download, flat
 from mixgan_cli.data.download import Remote, fetch_into_cache
 from mixgan_cli.data.photos import CelebA, Flowers102
 from mixgan_cli.data.prepared import cache_dir
 from mixgan_cli.data.sources import IDX, MNIST
 from mixgan_cli.errors import DataError
+from mixgan_cli.evaluation import weights
 from tests.data.test_flat import EACH, as_pickles, in_a_folder
 from tests.data.test_sources import gzipped, write_idx
 
@@ -216,6 +218,45 @@ def test_the_weights(mixgan, monkeypatch, tmp_path):
     outcome = mixgan("fetch", "weights")
     assert outcome.code == 0 and outcome.json["weights"]["path"] == str(tmp_path / "inception.pth")
     assert outcome.json["weights"]["checksum"] == hashlib.sha256(b"weights").hexdigest()[:16]
+
+
+@pytest.fixture
+def no_weights_yet(monkeypatch, tmp_path):
+    """Where the weights would be kept, empty."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+    def forget():
+        for function in (weights.find_weights, weights.checksum, weights._download):
+            function.cache_clear()
+
+    forget()
+    yield tmp_path / "torch" / "hub" / "checkpoints"
+    forget()
+
+
+def test_the_weights_are_downloaded_and_checked(mixgan, server, no_weights_yet, monkeypatch):
+    folder, address = server
+    (folder / weights.FILE).write_bytes(b"weights")
+    monkeypatch.setattr(weights, "URL_INCEPTION_V3", f"{address}/{weights.FILE}")
+    outcome = mixgan("fetch", "weights")
+    assert outcome.code == 2 and "the download failed" in outcome.err and "invalid hash" in outcome.err
+    assert not [path for path in no_weights_yet.rglob("*") if path.is_file()]
+
+    weights._download.cache_clear()
+    begins = hashlib.sha256(b"weights").hexdigest()[:8]
+    monkeypatch.setattr(weights, "HASH_PREFIX", begins)
+    monkeypatch.setattr(fetch, "HASH_PREFIX", begins)
+    outcome = mixgan("fetch", "weights")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["weights"]["path"] == str(no_weights_yet / weights.FILE)
+    assert (no_weights_yet / weights.FILE).read_bytes() == b"weights"
+
+
+def test_damaged_weights_are_told(mixgan, no_weights_yet):
+    no_weights_yet.mkdir(parents=True)
+    (no_weights_yet / weights.FILE).write_bytes(b"half")
+    outcome = mixgan("fetch", "weights")
+    assert outcome.code == 2 and "damaged" in outcome.err and weights.FILE in outcome.err
 
 
 def test_nothing_to_fetch(mixgan):
