@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+import torch
 from pydantic import PositiveInt
 from torchvision import datasets
 
@@ -17,6 +19,7 @@ from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.dataset import ImageDataset, split_off
 from mixgan_cli.data.download import Remote, fetch_unless_here
 from mixgan_cli.data.images import EXTENSIONS, Crop, ImageFiles, Treatment, folder_labels, image_blocks
+from mixgan_cli.data.packed import checksum
 from mixgan_cli.data.places import local_copy
 from mixgan_cli.data.prepared import Part, prepared
 from mixgan_cli.errors import DataError
@@ -72,7 +75,8 @@ class Photos:
             "files": archive.fingerprint(),
             "treatment": str(self.treatment),
             "channels": self.treatment.channels,
-            "labels": labels is not None,
+            "labels": labels is not None
+            and checksum(torch.tensor(labels)),  # they may come from a file beside the images
             "skip_corrupt": self.skip_corrupt,
         }
         blocks = partial(image_blocks, archive, names, self.treatment, labels, self.skip_corrupt)
@@ -132,6 +136,10 @@ class KnownPhotos(Photos):
         return [name for name in archive.names if Path(name).suffix.lower() in EXTENSIONS] or None
 
 
+FACE = re.compile(r"\d{6}\.jpg", re.IGNORECASE)
+"""000001.jpg: an archive.zip of Kaggle's may be any set."""
+
+
 class CelebA(KnownPhotos):
     """202,599 faces of 178×218, aligned (Liu et al. 2015). A label is the attribute `attribute`, 0 or 1."""
 
@@ -173,18 +181,22 @@ class CelebA(KnownPhotos):
     def recognise(self, archive: Archive) -> list[str] | None:
         """Return the names of the aligned faces, or None."""
         names = super().recognise(archive) or []
-        return [name for name in names if Path(name).suffix.lower() == ".jpg"] or None
+        return [name for name in names if FACE.fullmatch(Path(name).name)] or None
 
     def labels_of(self, archive: Archive, names: Sequence[str]) -> list[int]:
         """Return whether each face has the attribute, 0 or 1, from list_attr_celeba.txt (or Kaggle's .csv).
 
         Raises:
-            DataError: there is no such file, or no such attribute.
+            DataError: there is no such file, no such attribute, or a face is not in it.
         """
         known = _attributes(self._list(archive))
         if self.attribute not in known:
             raise DataError(f"data.attribute={self.attribute}: there is {', '.join(sorted(known))}")
         has = known[self.attribute]
+        if missing := [name for name in names if Path(name).name not in has]:
+            raise DataError(
+                f"data.labels=true: {missing[0]} and {len(missing) - 1} more are not in the list; take false"
+            )
         return [has[Path(name).name] for name in names]
 
     def _list(self, archive: Archive) -> str:
