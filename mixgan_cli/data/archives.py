@@ -117,6 +117,34 @@ class Archive:
             ) from error
 
 
+class Together(Archive):
+    """Several archives as one, for a set that comes in parts: the names of each begin with its own."""
+
+    def __init__(self, archives: Sequence[Archive]) -> None:
+        self.root, self.key = archives[0].root.parent, archives[0].key
+        self._archives = {archive.root.name: archive for archive in archives}
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The files' paths, sorted."""
+        return sorted(f"{part}/{name}" for part, archive in self._archives.items() for name in archive.names)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """Give one file to read from. Raises DataError where an archive is damaged."""
+        part, _, inside = name.partition("/")
+        with self._archives[part].open(inside) as file:
+            yield file
+
+    def each(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """Return (name, bytes) of these files, in this order. Raises DataError where an archive is damaged."""
+        return ((name, self.read(name)) for name in names)
+
+    def fingerprint(self) -> dict[str, list[int]]:
+        """Return size and time of change of each archive."""
+        return {name: told for archive in self._archives.values() for name, told in archive.fingerprint().items()}
+
+
 def _told(path: Path) -> list[int]:
     told = path.stat()
     return [told.st_size, told.st_mtime_ns]

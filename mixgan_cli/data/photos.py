@@ -75,8 +75,7 @@ class Photos:
             "files": archive.fingerprint(),
             "treatment": str(self.treatment),
             "channels": self.treatment.channels,
-            "labels": labels is not None
-            and checksum(torch.tensor(labels)),  # they may come from a file beside the images
+            "labels": labels is not None and checksum(torch.tensor(labels)),  # perhaps of a file beside
             "skip_corrupt": self.skip_corrupt,
         }
         blocks = partial(image_blocks, archive, names, self.treatment, labels, self.skip_corrupt)
