@@ -94,10 +94,20 @@ class Archive:
     def _every(self) -> list[str]:
         with self._whole():
             if self._tar is not None:
-                return [member.name for member in self._tar if member.isfile()]
+                names = [member.name for member in self._tar if member.isfile()]
+                if self.root.suffix.lower() == ".tar" and not self._ends():  # of a gzipped one gzip tells
+                    raise EOFError("its end is missing")
+                return names
             if self._zip is not None:
                 return [name for name in self._zip.namelist() if not name.endswith("/")]
         return [path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file()]
+
+    def _ends(self) -> bool:
+        """Whether after the last file there is the block of zeros that ends a tar: cut before it, it looks whole."""
+        assert self._tar is not None
+        with self.root.open("rb") as file:
+            file.seek(self._tar.offset)
+            return file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
 
     @cached_property
     def _zip(self) -> zipfile.ZipFile | None:

@@ -32,7 +32,8 @@ def two_sample_test(fake_ND: Tensor, real_MD: Tensor, k: int = 5, block: int = 2
         fake_ND: features of the generated samples.
         real_MD: features of the real samples.
         k: neighbours.
-        block: rows and columns of the distance matrix at a time: the memory is block² numbers beside the features.
+        block: rows and columns of the distance matrix at a time: the memory is that of some block² numbers, beside the
+            features and a copy of them.
     """
     n, total = len(fake_ND), len(fake_ND) + len(real_MD)
     if k > total - 1:

@@ -160,6 +160,32 @@ def test_an_unknown_extractor_is_named():
             evaluator(colours(20), "evaluation.extractors=[inception-v3]", f"evaluation.metrics=[{metrics}]")
 
 
+@pytest.mark.parametrize("soft", [False, True])
+def test_fid_and_ms_ssim_by_expert(known, soft):
+    """Three experts in random order: the first makes the reals themselves, the second one image, the third noise."""
+    real = colours(200)
+    made = [real, torch.full((100, 3, 16, 16), 99, dtype=torch.uint8), colours(300, shift=60)]
+    order = torch.randperm(600)
+    expert = torch.repeat_interleave(torch.arange(3), torch.tensor([200, 100, 300]))[order]
+    weights = torch.eye(3)[expert] * (0.4 if soft else 1) + (0.2 if soft else 0)
+    metrics = (
+        evaluator(real, *known, "evaluation.metrics=[fid,experts]").measure(torch.cat(made)[order], {}, weights).metrics
+    )
+    alone = [
+        evaluator(real, *known, "evaluation.metrics=[fid]").measure(part, {}).metrics["fid_known"] for part in made
+    ]
+    assert metrics["fid_by_expert_known"] == pytest.approx(alone, abs=1e-6) and abs(alone[0]) < 1e-6 < alone[1]
+    diverse, constant, noise = metrics["ms_ssim_by_expert"]
+    assert constant == pytest.approx(1) and max(diverse, noise) < 0.5
+
+
+def test_an_expert_without_samples_is_told(known):
+    weights = torch.eye(3)[torch.arange(60) % 2]
+    result = evaluator(colours(60), *known, "evaluation.metrics=[fid,experts]").measure(colours(60), {}, weights)
+    assert set(result.unavailable) == {"fid_by_expert_known", "ms_ssim_by_expert"}
+    assert "fewer than two samples of expert 2" in result.unavailable["ms_ssim_by_expert"]
+
+
 def test_without_weights_the_reason_and_the_way_out(monkeypatch, tmp_path):
     monkeypatch.delenv("MIXGAN_WEIGHTS", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -287,6 +313,8 @@ def test_fid_and_kid_equal_the_fidelity_command(incomplete_weights, tmp_path, da
         fake, real = images[:64], images[64:]
     settings = f"evaluation.weights={incomplete_weights}", "evaluation.feature_layer=768"
     ours = evaluator(real, *settings, "evaluation.metrics=[fid,kid]").measure(fake, {}).metrics
+    itself = evaluator(real, *settings, "evaluation.metrics=[fid]").measure(real, {}).metrics
+    assert abs(itself["fid_768"]) < 1e-3
     command = [
         sys.executable, "-c", "from torch_fidelity.fidelity import main; main()", "--fid", "--cpu", "--json",
         "--silent", "--no-cache", "--save-cpu-ram", "--feature-layer-fid", "768", "--feature-layer-kid", "768",
