@@ -41,7 +41,7 @@ bench-evaluation: setup ## time and memory of FID and of the 5-NN test at 50,000
 	$(BIN)/python benchmarks/evaluation_memory.py
 
 calibrate: setup ## what real images score against real ones (docs/evaluation.md): an hour; needs the data and the weights
-	$(BIN)/python benchmarks/calibrate.py
+	$(BIN)/python benchmarks/calibrate.py $(ARGS)
 
 results: setup ## Fashion-MNIST as in docs/results.md: about an hour of CPU
 	$(BIN)/mixgan train experiment=fashion_mnist_cpu
