@@ -130,10 +130,14 @@ def _train_and_evaluate(
         keep_best(state, _best(ranked, progress.nimg), folder)
         state.save(folder.checkpoint("last"))
         save_generator(folder.generator, chosen, settings.model.model_dump(mode="json"), source.shape)
-        write_json(folder.results, _results(settings, state, folder, result))
+        results = _results(settings, state, folder, result)
+        write_json(folder.results, results)
         draw_figures(folder, sampler, evaluator, settings.seed)
         folder.mark_done()
         tracker.finish(result.metrics)
+        if progress.evaluating:
+            share = 100 * results["run"]["evaluation_share"]
+            log.info("  evaluations on the way took %.1f %% of the time (training.evaluate_nimg)", share)
         for name, reason in result.unavailable.items():
             log.info("  %s is unavailable: %s", name, reason)
     except BaseException:

@@ -32,6 +32,8 @@ def local_copy(
     """
     usual = tuple(usual)
     places = _places(root)
+    if root and not Path(root).exists():
+        raise DataError(f"data.root={root}: there is no such folder or archive")
     for path in _candidates(places, usual, itself=root is not None):
         archive = Archive(path, "data.root")
         layout = recognise(archive)

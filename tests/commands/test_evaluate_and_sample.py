@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,8 @@ def test_images_against_a_data_set_and_against_images(mixgan, run):
     folder = mixgan("sample", f"run={run}", "n=20", "format=png", "hardware=cpu").json["to"]
     settings = ("data=digits", "data.size=8", *SHORT)
     by_array, by_files = (mixgan("evaluate", f"images={path}", *settings).json for path in (npz, folder))
+    zipped = shutil.make_archive("pictures", "zip", folder)
+    assert mixgan("evaluate", f"images={zipped}", *settings).json["metrics"] == by_files["metrics"]
     assert by_array["metrics"] == by_files["metrics"] and by_array["metrics"]["knn_fake"] > 0.5
     against = mixgan("evaluate", f"images={npz}", f"reference={folder}", *SHORT)
     assert against.code == 0 and against.json["protocol"]["reals"]["reference"]["n"] == 20

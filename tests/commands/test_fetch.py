@@ -3,6 +3,8 @@
 import functools
 import hashlib
 import http.server
+import multiprocessing
+import resource
 import subprocess
 import sys
 import tarfile
@@ -143,6 +145,29 @@ def test_a_process_killed_in_the_middle_of_a_download(server):
     Handler.go_on.set()
     fetch_into_cache("a set", [Remote(url, "file.bin", md5)])
     assert (cache_dir() / "file.bin").read_bytes() == content and left(cache_dir()) == ["file.bin"]
+
+
+def with_little_room(remote, queue):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # a file cannot grow beyond it, as on a full disk
+    try:
+        fetch_into_cache("a set", [remote])
+    except DataError as error:
+        queue.put(str(error))
+
+
+def test_a_download_to_a_full_disk(server):
+    folder, address = server
+    (folder / "file.bin").write_bytes(b"content" * 1000)
+    remote = Remote(f"{address}/file.bin", "file.bin", hashlib.md5(b"content" * 1000).hexdigest())
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    process = context.Process(target=with_little_room, args=(remote, queue))
+    process.start()
+    assert "the download of" in queue.get(timeout=60)
+    process.join()
+    assert left(cache_dir()) == []
+    fetch_into_cache("a set", [remote])
+    assert left(cache_dir()) == ["file.bin"]
 
 
 def test_of_two_that_want_the_same_file_one_downloads_it(server):
