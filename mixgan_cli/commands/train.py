@@ -130,14 +130,10 @@ def _train_and_evaluate(
         keep_best(state, _best(ranked, progress.nimg), folder)
         state.save(folder.checkpoint("last"))
         save_generator(folder.generator, chosen, settings.model.model_dump(mode="json"), source.shape)
-        results = _results(settings, state, folder, result)
-        write_json(folder.results, results)
+        write_json(folder.results, _results(settings, state, folder, result))
         draw_figures(folder, sampler, evaluator, settings.seed)
         folder.mark_done()
         tracker.finish(result.metrics)
-        if progress.evaluating:
-            share = 100 * results["run"]["evaluation_share"]
-            log.info("  evaluations on the way took %.1f %% of the time (training.evaluate_nimg)", share)
         for name, reason in result.unavailable.items():
             log.info("  %s is unavailable: %s", name, reason)
     except BaseException:
@@ -172,6 +168,9 @@ def draw_figures(folder: RunFolder, sampler: Sampler, evaluator: Evaluator, seed
 
 def _results(settings: Run, state: State, folder: RunFolder, result: Result) -> dict[str, Any]:
     progress = state.progress
+    share = round(progress.evaluating / (progress.evaluating + progress.seconds), 4)
+    if progress.evaluating:
+        log.info("  evaluations on the way took %.1f %% of the time (training.evaluate_nimg)", 100 * share)
     return {
         "run": {
             "name": folder.path.name,
@@ -181,7 +180,7 @@ def _results(settings: Run, state: State, folder: RunFolder, result: Result) -> 
             "steps": progress.step,
             "seconds": round(progress.seconds, 3),
             "img_per_second": round(progress.nimg / progress.seconds, 1),
-            "evaluation_share": round(progress.evaluating / (progress.evaluating + progress.seconds), 4),
+            "evaluation_share": share,
             "parameters": parameter_counts(state.networks),
             "best": copy.copy(vars(progress.best)) if progress.best else None,
         },
