@@ -5,6 +5,7 @@ Hydra composes, pydantic checks: every wrong key, type, choice or combination is
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -324,8 +325,8 @@ class EvaluateCommand(Strict):
 
     @property
     def state(self) -> str | None:
-        """The file of a state, where one is given instead of a run's last or best."""
-        return None if self.checkpoint in ("last", "best") else self.checkpoint
+        """The file of a state, where one is given and not the name of one of a run's."""
+        return None if re.fullmatch(r"last|best|\d+", self.checkpoint) else self.checkpoint
 
 
 class SampleCommand(Strict):
