@@ -47,7 +47,7 @@ faults: setup ## kill, interrupt and starve real runs, and see that nothing is l
 	$(BIN)/python benchmarks/faults.py
 
 calibrate: setup ## what real images score against real ones (docs/evaluation.md): an hour; needs the data and the weights
-	$(BIN)/python benchmarks/calibrate.py
+	$(BIN)/python benchmarks/calibrate.py $(ARGS)
 
 results: setup ## Fashion-MNIST as in docs/results.md: about an hour of CPU
 	$(BIN)/mixgan train experiment=fashion_mnist_cpu

@@ -1,6 +1,6 @@
 """Time and memory of the evaluation at the field's size, on random features: FID's moments, and the 5-NN test.
 
-python benchmarks/evaluation_memory.py [--n 50000] [--features 2048] [--skip-neighbours]
+python benchmarks/evaluation_memory.py [--n 50000] [--features 2048] [--only fid|neighbours]
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=50_000)
     parser.add_argument("--features", type=int, default=2_048)
-    parser.add_argument("--skip-neighbours", action="store_true")
+    parser.add_argument("--only", choices=("fid", "neighbours"))
     arguments = parser.parse_args()
     n, size = arguments.n, arguments.features
     print(f"{n:,} fakes and {n:,} reals, {size:,} features, {torch.get_num_threads()} threads")
@@ -36,8 +36,9 @@ def main() -> None:
                 part.add(torch.randn(BATCH, size))
         return frechet(*moments)
 
-    _measured("FID, features streamed in batches of 50", fid)
-    if not arguments.skip_neighbours:
+    if arguments.only != "neighbours":
+        _measured("FID, features streamed in batches of 50", fid)
+    if arguments.only != "fid":
         fake, real = torch.randn(n, size), torch.randn(n, size)
         held = 2 * n * size * 4 / 2**20
         shares = _measured("5-NN test, beside the features it is given", lambda: two_sample_test(fake, real))

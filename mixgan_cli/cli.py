@@ -19,7 +19,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from mixgan_cli import __version__
-from mixgan_cli.composition import CompositionError, explain, groups
+from mixgan_cli.composition import CompositionError, choices_of, explain, groups
 from mixgan_cli.config import conf_dir
 from mixgan_cli.console import log_to_stderr
 from mixgan_cli.errors import TrainingStopped, UserError, nearest
@@ -154,11 +154,13 @@ def command_help(name: str) -> str:
 
 
 def protocols() -> str:
-    """Return the named protocols, each with its keys."""
-    lines = ["Protocols (evaluation=NAME); each key can be set, and is stored with the numbers:"]
-    for choice in groups()["evaluation"]:
-        source = (conf_dir() / "evaluation" / f"{choice}.yaml").read_text(encoding="utf-8")
-        about, _, keys = source.partition("\n")
-        lines += ["", f"{choice}: {about.removeprefix('#').strip()}"]
-        lines += [f"  {line}" for line in keys.splitlines() if line and not line.startswith(("defaults", "  - "))]
+    """Return the named protocols: one with all its keys, the others with those in which they differ from it."""
+    lines = ["Protocols (evaluation=NAME); each key can be set, and what decides a number is stored with it:"]
+    usual = choices_of("evaluate", "evaluation")
+    for choice in sorted(usual, key=lambda name: name != "quick"):
+        about, _, keys = (conf_dir() / "evaluation" / f"{choice}.yaml").read_text(encoding="utf-8").partition("\n")
+        same = choice == "quick"
+        lines += ["", f"{choice}: {about.removeprefix('#').strip()}{'' if same else '; as quick, but'}"]
+        other = [f"{key}: {json.dumps(value)}" for key, value in usual[choice].items() if value != usual["quick"][key]]
+        lines += [f"  {line}" for line in (keys.splitlines() if same else other)]
     return "\n".join(lines)

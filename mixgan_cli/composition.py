@@ -50,6 +50,14 @@ def groups() -> dict[str, list[str]]:
     return found
 
 
+def choices_of(config_name: str, group: str) -> dict[str, dict[str, Any]]:
+    """Return each choice of a group as it is composed, with all that it inherits."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        composed = {choice: compose(config_name, [f"{group}={choice}"])[group] for choice in groups()[group]}
+    return {choice: OmegaConf.to_container(config) for choice, config in composed.items()}  # type: ignore[misc]
+
+
 def known_keys(config_name: str) -> list[str]:
     """Return every key and group that an override of `config_name` may name, at its default choices."""
     GlobalHydra.instance().clear()

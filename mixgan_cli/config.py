@@ -5,6 +5,7 @@ Hydra composes, pydantic checks: every wrong key, type, choice or combination is
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -323,23 +324,30 @@ class EvaluateCommand(Strict):
     """`mixgan evaluate`: which images, against which."""
 
     run: str | None
-    checkpoint: Annotated[str, Field(pattern=r"^(last|best|\d+)$")]
+    checkpoint: str
     images: str | None
     reference: str | None
     data: Part | None = None  # Hydra leaves a group out whose choice is null
     seed: NonNegativeInt | None
     to: str | None
+    compare: str | None
+    force: bool
     trusted: tuple[str, ...]
     evaluation: Evaluation
     hardware: Hardware
 
     @model_validator(mode="after")
     def _one_set_of_images(self) -> EvaluateCommand:
-        if (self.run is None) == (self.images is None):
-            raise ValueError("give either run=DIR or images=PATH")
+        if [self.run is None, self.images is None, self.state is None].count(False) != 1:
+            raise ValueError("give either run=DIR (with checkpoint=last or best), checkpoint=FILE or images=PATH")
         if self.images is not None and self.reference is None and self.data is None:
             raise ValueError("images=PATH needs reference=PATH or data=NAME to be compared with")
         return self
+
+    @property
+    def state(self) -> str | None:
+        """The file of a state, where one is given and not the name of one of a run's."""
+        return None if re.fullmatch(r"last|best|\d+", self.checkpoint) else self.checkpoint
 
 
 class SampleCommand(Strict):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mixgan_cli.errors import RunError
+
+log = logging.getLogger("mixgan")
 
 
 @contextmanager
@@ -49,6 +53,18 @@ def refusing(key: str) -> Iterator[None]:
 def reason(error: BaseException) -> str:
     """Return in words why a file could not be written."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
+
+
+@contextmanager
+def alone(lock: Path, name: str) -> Iterator[None]:
+    """Hold the lock, after whoever holds it now; `name` is what it is for. Raises OSError."""
+    with lock.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("%s: another process is preparing it; waiting", name)
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,7 +1,12 @@
-"""`mixgan evaluate`: metrics of a run, or of a folder, zip or array of images, against a data set or other images."""
+"""`mixgan evaluate`: metrics of a run, or of a folder, zip or array of images, against a data set or other images.
+
+Beside those of another result, if wanted; numbers of different protocols are not set beside each other unless forced.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +19,9 @@ from mixgan_cli.data.dataset import Source
 from mixgan_cli.data.images import ImageFiles, Treatment, read_images
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.data.sources import as_images, in_channels, read_array
+from mixgan_cli.errors import RunError
 from mixgan_cli.evaluation.evaluate import Evaluator, Reals, Result
+from mixgan_cli.evaluation.protocol import differences, require_comparable
 from mixgan_cli.evaluation.reals import reals_of
 from mixgan_cli.files import refusing, write_json
 from mixgan_cli.hardware import Compute
@@ -33,26 +40,51 @@ def run(config: DictConfig) -> dict[str, Any]:
         OmegaConf.masked_copy(config, [str(key) for key in config if key not in about_training]), EvaluateCommand
     )
     compute = hardware.resolve(settings.hardware)
-    result = _of_run(settings, compute) if settings.run else _of_images(settings, compute)
+    other = read_result(settings.compare) if settings.compare else None
+    result = _of_images(settings, compute) if settings.images else _of_run(settings, compute)
     told = {
-        **({"run_dir": settings.run} if settings.run else {"images": settings.images}),
+        **({"run_dir": settings.run} if settings.run else {"images": settings.images} if settings.images else {}),
         "metrics": result.metrics,
         "unavailable": dict(result.unavailable),
         "protocol": dict(result.protocol),
     }
     if settings.to:
         with refusing(f"to={settings.to}"):
-            write_json(Path(settings.to), told)
+            write_json(Path(settings.to), told)  # before anything is refused: it may have taken hours
+    if other is not None:
+        require_comparable(result.protocol, other["protocol"], settings.force)
+        told["compared"] = {
+            "with": settings.compare,
+            "metrics": other["metrics"],
+            "differences": differences(result.protocol, other["protocol"]),
+        }
     return told
 
 
+def read_result(path: str) -> Mapping[str, Any]:
+    """Return metrics and protocol from a run's folder, its results.json, or a file that `to=` wrote.
+
+    Raises:
+        RunError: there are none.
+    """
+    file = RunFolder(Path(path)).results if Path(path).is_dir() else Path(path)
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return {"metrics": found["metrics"], "protocol": found["protocol"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"compare={path}: no metrics with their protocol in {file}") from error
+
+
 def _of_run(settings: EvaluateCommand, compute: Compute) -> Result:
-    assert settings.run is not None
-    folder = RunFolder(Path(settings.run))
-    stored = folder.read_config()
+    if settings.run is None:
+        state = read_state(Path(settings.checkpoint))
+        stored = state["config"]
+    else:
+        folder = RunFolder(Path(settings.run))
+        stored = folder.read_config()
+        state = read_state(folder.checkpoint(settings.checkpoint))
     trust(stored, settings.trusted)
     trained: Run = parse(stored, Run)
-    state = read_state(folder.checkpoint(settings.checkpoint))
     source: Source = build(trained.data if settings.data is None else settings.data)
     generator, discriminator = _networks(trained, build(trained.data), state, settings.evaluation.ema, compute)
     reals = _reference(settings, channels=source.shape[0]) or reals_of(source, source.load(), settings.evaluation)

@@ -14,7 +14,7 @@ from mixgan_cli.config import FetchCommand, parse
 from mixgan_cli.data.dataset import Source
 from mixgan_cli.errors import DataError
 from mixgan_cli.evaluation.unavailable import Unavailable
-from mixgan_cli.evaluation.weights import checksum, find_weights
+from mixgan_cli.evaluation.weights import FILE, HASH_PREFIX, checksum, find_weights
 from mixgan_cli.parts import build
 
 log = logging.getLogger("mixgan")
@@ -42,5 +42,7 @@ def _weights() -> dict[str, str]:
         path = find_weights(None, True)
     except Unavailable as error:
         raise DataError(str(error)) from error
+    if path.name == FILE and not checksum(path).startswith(HASH_PREFIX):  # its name says how its checksum begins
+        raise DataError(f"{path}: damaged (its checksum is {checksum(path)}…). Delete it and fetch it again")
     log.info("Inception weights: %s", path)
     return {"path": str(path), "checksum": checksum(path)}

@@ -219,6 +219,9 @@ def draw_figures(folder: RunFolder, sampler: Sampler, evaluator: Evaluator, seed
 
 def _results(settings: Run, state: State, folder: RunFolder, result: Result) -> dict[str, Any]:
     progress = state.progress
+    share = round(progress.evaluating / (progress.evaluating + progress.seconds), 4)
+    if progress.evaluating:
+        log.info("  evaluations on the way took %.1f %% of the time (training.evaluate_nimg)", 100 * share)
     return {
         "run": {
             "name": folder.path.name,
@@ -228,7 +231,7 @@ def _results(settings: Run, state: State, folder: RunFolder, result: Result) -> 
             "steps": progress.step,
             "seconds": round(progress.seconds, 3),
             "img_per_second": round(progress.nimg / progress.seconds, 1),
-            "evaluation_share": round(progress.evaluating / (progress.evaluating + progress.seconds), 4),
+            "evaluation_share": share,
             "parameters": parameter_counts(state.networks),
             "best": copy.copy(vars(progress.best)) if progress.best else None,
             **({"ended_by": list(progress.alarms)} if progress.ended else {}),

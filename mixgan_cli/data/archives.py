@@ -94,10 +94,20 @@ class Archive:
     def _every(self) -> list[str]:
         with self._whole():
             if self._tar is not None:
-                return [member.name for member in self._tar if member.isfile()]
+                names = [member.name for member in self._tar if member.isfile()]
+                if self.root.suffix.lower() == ".tar" and not self._ends():  # of a gzipped one gzip tells
+                    raise EOFError("its end is missing")
+                return names
             if self._zip is not None:
                 return [name for name in self._zip.namelist() if not name.endswith("/")]
         return [path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file()]
+
+    def _ends(self) -> bool:
+        """Whether after the last file there is the block of zeros that ends a tar: cut before it, it looks whole."""
+        assert self._tar is not None
+        with self.root.open("rb") as file:
+            file.seek(self._tar.offset)
+            return file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
 
     @cached_property
     def _zip(self) -> zipfile.ZipFile | None:
@@ -115,6 +125,34 @@ class Archive:
             raise DataError(
                 f"{self.root}: truncated or damaged ({type(error).__name__}: {error}). Delete it and fetch it again"
             ) from error
+
+
+class Together(Archive):
+    """Several archives as one, for a set that comes in parts: the names of each begin with its own."""
+
+    def __init__(self, archives: Sequence[Archive]) -> None:
+        self.root, self.key = archives[0].root.parent, archives[0].key
+        self._archives = {archive.root.name: archive for archive in archives}
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The files' paths, sorted."""
+        return sorted(f"{part}/{name}" for part, archive in self._archives.items() for name in archive.names)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """Give one file to read from. Raises DataError where an archive is damaged."""
+        part, _, inside = name.partition("/")
+        with self._archives[part].open(inside) as file:
+            yield file
+
+    def each(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """Return (name, bytes) of these files, in this order. Raises DataError where an archive is damaged."""
+        return ((name, self.read(name)) for name in names)
+
+    def fingerprint(self) -> dict[str, list[int]]:
+        """Return size and time of change of each archive."""
+        return {name: told for archive in self._archives.values() for name, told in archive.fingerprint().items()}
 
 
 def _told(path: Path) -> list[int]:

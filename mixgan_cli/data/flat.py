@@ -13,11 +13,11 @@ import torch
 from torchvision import datasets
 
 from mixgan_cli.data import pickles
-from mixgan_cli.data.archives import Archive
+from mixgan_cli.data.archives import Archive, Together
 from mixgan_cli.data.dataset import ImageDataset
 from mixgan_cli.data.download import Remote, fetch_unless_here
-from mixgan_cli.data.images import EXTENSIONS, Treatment, folder_labels, image_blocks
-from mixgan_cli.data.places import local_copy
+from mixgan_cli.data.images import EXTENSIONS, Treatment, image_blocks
+from mixgan_cli.data.places import local_copy, looked_through
 from mixgan_cli.data.prepared import Block, Part, prepared
 from mixgan_cli.data.resize import resized, told
 from mixgan_cli.errors import DataError
@@ -96,13 +96,16 @@ class FlatBatches:
     def _blocks(self, archive: Archive, layout: Layout, part: str) -> Iterator[Block]:
         names = layout.files[part]
         if layout.read is None:
-            yield from image_blocks(archive, names, Treatment(self.size, "center", 3), folder_labels(names), False)
+            kinds = {Path(name).parent.name for files in layout.files.values() for name in files}
+            numbers = {kind: number for number, kind in enumerate(sorted(kinds))}  # the same in both parts
+            labels = [numbers[Path(name).parent.name] for name in names]
+            yield from image_blocks(archive, names, Treatment(self.size, "center", 3), labels, False)
             return
         for name, content in archive.each(names):
             try:
-                rows, labels = layout.read(content)
+                rows, classes = layout.read(content)
                 images = torch.from_numpy(np.ascontiguousarray(rows)).view(-1, 3, SIDE, SIDE)
-                known = torch.from_numpy(np.asarray(labels, dtype=np.int64)) - self.first_label
+                known = torch.from_numpy(np.asarray(classes, dtype=np.int64)) - self.first_label
                 if images.dtype != torch.uint8 or len(images) != len(known) or not len(images):
                     raise ValueError(f"{len(images)} images of {images.dtype}, {len(known)} labels")
             except Exception as error:  # whatever a reader stumbles over, it is the file that is wrong
@@ -170,7 +173,20 @@ class ImageNet32(FlatBatches):
     usual = ("imagenet32", "Imagenet32", "Imagenet32_train_npz", "imagenet")
     way_out = (
         "It needs a licence: log in at image-net.org, take the downsampled images of 32×32 (Imagenet32_train.zip and "
-        "Imagenet32_val.zip, Python or npz), unpack both into one folder and give data.root=FOLDER; a folder with "
-        "train/CLASS/*.JPEG and val/CLASS/*.JPEG serves too"
+        "Imagenet32_val.zip, Python or npz), put both, or what is in them, into one folder and give data.root=FOLDER; "
+        "a folder with train/CLASS/*.JPEG and val/CLASS/*.JPEG serves too"
     )
     first_label = 1
+
+    def _copy(self) -> tuple[Archive, Layout]:
+        """As any copy; or the official two archives, in data.root or where else a copy is looked for."""
+        for folder in looked_through(self.root, self.usual):
+            for ending in ("", "_npz"):
+                pair = [folder / f"Imagenet32_{part}{ending}.zip" for part in ("train", "val")]
+                if all(path.is_file() for path in pair):
+                    both = Together([Archive(path, "data.root") for path in pair])
+                    layout = self._recognise(both)
+                    if layout is None:
+                        raise DataError(f"{pair[0]}: truncated or damaged, no batches in it. Fetch it again")
+                    return both, layout
+        return super()._copy()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+import torch
 from pydantic import PositiveInt
 from torchvision import datasets
 
@@ -17,6 +19,7 @@ from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.dataset import ImageDataset, split_off
 from mixgan_cli.data.download import Remote, fetch_unless_here
 from mixgan_cli.data.images import EXTENSIONS, Crop, ImageFiles, Treatment, folder_labels, image_blocks
+from mixgan_cli.data.packed import checksum
 from mixgan_cli.data.places import local_copy
 from mixgan_cli.data.prepared import Part, prepared
 from mixgan_cli.errors import DataError
@@ -72,7 +75,7 @@ class Photos:
             "files": archive.fingerprint(),
             "treatment": str(self.treatment),
             "channels": self.treatment.channels,
-            "labels": labels is not None,
+            "labels": labels is not None and checksum(torch.tensor(labels)),  # perhaps of a file beside
             "skip_corrupt": self.skip_corrupt,
         }
         blocks = partial(image_blocks, archive, names, self.treatment, labels, self.skip_corrupt)
@@ -132,6 +135,10 @@ class KnownPhotos(Photos):
         return [name for name in archive.names if Path(name).suffix.lower() in EXTENSIONS] or None
 
 
+FACE = re.compile(r"\d{6}\.jpg", re.IGNORECASE)
+"""000001.jpg: an archive.zip of Kaggle's may be any set."""
+
+
 class CelebA(KnownPhotos):
     """202,599 faces of 178×218, aligned (Liu et al. 2015). A label is the attribute `attribute`, 0 or 1."""
 
@@ -145,9 +152,9 @@ class CelebA(KnownPhotos):
         "celeba.zip",
         "archive.zip",  # Kaggle's
     )
-    remote = tuple(
+    remote = tuple(  # the list first: a copy is one as soon as it has the images
         Remote(number, f"celeba/{file}", md5, on_drive=True)
-        for number, md5, file in datasets.CelebA.file_list
+        for number, md5, file in reversed(datasets.CelebA.file_list)
         if file in ("img_align_celeba.zip", "list_attr_celeba.txt")
     )
     way_out = (
@@ -173,18 +180,22 @@ class CelebA(KnownPhotos):
     def recognise(self, archive: Archive) -> list[str] | None:
         """Return the names of the aligned faces, or None."""
         names = super().recognise(archive) or []
-        return [name for name in names if Path(name).suffix.lower() == ".jpg"] or None
+        return [name for name in names if FACE.fullmatch(Path(name).name)] or None
 
     def labels_of(self, archive: Archive, names: Sequence[str]) -> list[int]:
         """Return whether each face has the attribute, 0 or 1, from list_attr_celeba.txt (or Kaggle's .csv).
 
         Raises:
-            DataError: there is no such file, or no such attribute.
+            DataError: there is no such file, no such attribute, or a face is not in it.
         """
         known = _attributes(self._list(archive))
         if self.attribute not in known:
             raise DataError(f"data.attribute={self.attribute}: there is {', '.join(sorted(known))}")
         has = known[self.attribute]
+        if missing := [name for name in names if Path(name).name not in has]:
+            raise DataError(
+                f"data.labels=true: {missing[0]} and {len(missing) - 1} more are not in the list; take false"
+            )
         return [has[Path(name).name] for name in names]
 
     def _list(self, archive: Archive) -> str:
@@ -235,9 +246,9 @@ class Flowers102(KnownPhotos):
 
     title, expected = "Flowers-102", 8_189
     usual = ("flowers-102", "flowers102", "102flowers", "102flowers.tgz", "flowers-102/102flowers.tgz")
-    remote = tuple(
+    remote = tuple(  # the labels first: a copy is one as soon as it has the images
         Remote(f"{datasets.Flowers102._download_url_prefix}{file}", f"flowers-102/{file}", md5)
-        for file, md5 in (datasets.Flowers102._file_dict["image"], datasets.Flowers102._file_dict["label"])
+        for file, md5 in (datasets.Flowers102._file_dict["label"], datasets.Flowers102._file_dict["image"])
     )
     way_out = "mixgan fetch data=flowers102 downloads it; or give data.root=FOLDER, with jpg/*.jpg or 102flowers.tgz"
 

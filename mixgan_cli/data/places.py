@@ -31,7 +31,9 @@ def local_copy(
         DataError: there is none.
     """
     usual = tuple(usual)
-    places = [Path(root)] if root else [Path(p) for p in (os.environ.get(VARIABLE), cache_dir()) if p]
+    places = _places(root)
+    if root and not Path(root).exists():
+        raise DataError(f"data.root={root}: there is no such folder or archive")
     for path in _candidates(places, usual, itself=root is not None):
         archive = Archive(path, "data.root")
         layout = recognise(archive)
@@ -41,6 +43,16 @@ def local_copy(
         f"data.root={root}: no {title} there" if root else f"{title}: no local copy in {', '.join(map(str, places))}"
     )
     raise DataError(f"{named} (looked for {', '.join(usual)}). {way_out}")
+
+
+def looked_through(root: str | None, usual: Iterable[str]) -> list[Path]:
+    """Return the folders in which a copy is looked for, for a set that comes in several files."""
+    folders = (folder for place in _places(root) for folder in (place, *(place / name for name in usual)))
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def _places(root: str | None) -> list[Path]:
+    return [Path(root)] if root else [Path(p) for p in (os.environ.get(VARIABLE), cache_dir()) if p]
 
 
 def _candidates(places: Iterable[Path], usual: tuple[str, ...], itself: bool) -> Iterator[Path]:

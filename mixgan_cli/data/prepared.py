@@ -6,10 +6,8 @@ keeps two processes from preparing the same set; the second waits and reads.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -25,9 +23,7 @@ from tqdm import tqdm
 
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.errors import DataError
-from mixgan_cli.files import write_json
-
-log = logging.getLogger("mixgan")
+from mixgan_cli.files import alone, write_json
 
 
 def cache_dir() -> Path:
@@ -67,10 +63,11 @@ def prepared(name: str, recipe: Mapping[str, Any], parts: Mapping[str, Part]) ->
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
     folder = cache_dir() / "prepared" / f"{name}-{key}"
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(folder.with_name(f"{folder.name}.lock"), name):
-            if not _whole(folder):
-                _prepare(folder, name, recipe, parts)
+        if not _whole(folder):  # what is there is read without a lock: the cache may be another's
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with alone(folder.with_name(f"{folder.name}.lock"), name):
+                if not _whole(folder):  # nor while we waited
+                    _prepare(folder, name, recipe, parts)
     except OSError as error:
         raise DataError(
             f"{folder}: the prepared set cannot be written ({error.strerror}). Make room, or give $MIXGAN_CACHE a "
@@ -139,18 +136,6 @@ def _whole(folder: Path) -> bool:
         )
     except (OSError, ValueError, KeyError):
         return False
-
-
-@contextmanager
-def _alone(lock: Path, name: str) -> Iterator[None]:
-    """Hold the lock, after whoever holds it now."""
-    with lock.open("w") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("%s: another process is preparing it; waiting", name)
-            fcntl.flock(held, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

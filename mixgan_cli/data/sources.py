@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import urllib.error
+import gzip
+import struct
+import zlib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision import datasets
-from torchvision.datasets.mnist import read_image_file, read_label_file
 
+from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.dataset import ImageDataset, split_off
+from mixgan_cli.data.download import Remote, fetch_unless_here
 from mixgan_cli.data.packed import Packed
-from mixgan_cli.data.prepared import cache_dir
+from mixgan_cli.data.places import local_copy
 from mixgan_cli.data.resize import resized, told
 from mixgan_cli.errors import DataError
 
@@ -40,77 +43,89 @@ class Digits:
         return ImageDataset(packed.take(order[:1500]), packed.take(order[1500:]))
 
 
-class MNIST:
-    """The 70,000 digits of MNIST, 28×28. The official test set is held out."""
+IDX = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+"""The files of MNIST, and of sets made to look like it."""
 
-    archive = datasets.MNIST
+
+def _remote(source: type[datasets.MNIST]) -> tuple[Remote, ...]:
+    """Return where torchvision says the gzipped files are, with their checksums."""
+    mirror, folder = source.mirrors[0], f"{source.__name__}/raw"
+    return tuple(Remote(f"{mirror}{file}", f"{folder}/{file}", md5) for file, md5 in source.resources)
+
+
+class MNIST:
+    """The 70,000 digits of MNIST, 28×28. The official test set is held out.
+
+    Accepted are the four idx files, as they are or gzipped, in a folder, zip or tar.
+    """
+
+    name: ClassVar[str] = "MNIST"
+    remote: ClassVar[Sequence[Remote]] = _remote(datasets.MNIST)
 
     def __init__(self, root: str | None, size: int, labels: bool) -> None:
         self.root, self.size, self.labels = root, size, labels
         self.shape = (1, size, size)
 
     def load(self) -> ImageDataset:
-        """Return the official split, resized.
+        """Return the official split, resized; download the set where there is no copy.
 
         Raises:
             DataError: no local copy and no download, or a damaged file (named).
         """
-        folder = self._raw_folder()
-        return ImageDataset(self._read(folder, "train"), self._read(folder, "t10k"))
+        self.fetch()
+        archive, paths = self._copy()
+        return ImageDataset(self._read(archive, paths, "train"), self._read(archive, paths, "t10k"))
 
     def fetch(self) -> None:
         """Download the set, unless there is a copy. Raises DataError where that fails."""
-        self._raw_folder()
+        fetch_unless_here(self.name, self.root, self.remote, self._copy)
 
-    def _raw_folder(self) -> Path:
-        """Look for a local copy, as torchvision lays it out or the raw files alone; else download one."""
-        name = self.archive.__name__
-        places = (
-            [Path(self.root)] if self.root else [Path(p) for p in (os.environ.get("MIXGAN_DATA"), cache_dir()) if p]
-        )
-        folders = [place / name / "raw" for place in places]
-        if self.root:  # a folder that was named for this set may hold the files without the set's name
-            folders += [Path(self.root) / "raw", Path(self.root)]
-        for folder in folders:
-            if (folder / "train-images-idx3-ubyte").is_file():
-                return folder
-        if self.root:
-            raise DataError(
-                f"data.root={self.root}: no {name} there. Expected {Path(self.root) / name / 'raw'}/*-ubyte"
-            )
-        try:
-            self.archive(str(cache_dir()), download=True)
-        except (RuntimeError, OSError, urllib.error.URLError) as error:
-            raise DataError(
-                f"{name}: no local copy in {', '.join(map(str, places))}, and the download failed ({error}). "
-                f"Put the four *-ubyte files into FOLDER/{name}/raw and give data.root=FOLDER"
-            ) from error
-        return cache_dir() / name / "raw"
+    def _copy(self) -> tuple[Archive, dict[str, str]]:
+        """Return where the files are, and each one's path there."""
+        usual = (f"{self.name}/raw", self.name, f"{self.name}.zip")  # torchvision's folder first
+        way_out = f"Put the four *-ubyte files, gzipped or not, into FOLDER/{self.name}/raw and give data.root=FOLDER"
+        return local_copy(self.name, self.root, usual, self._recognise, way_out)
 
-    def _read(self, folder: Path, part: Literal["train", "t10k"]) -> Packed:
-        images_path, labels_path = folder / f"{part}-images-idx3-ubyte", folder / f"{part}-labels-idx1-ubyte"
-        images = _whole(read_image_file, images_path).unsqueeze(1)
-        words = f"{self.archive.__name__} {part}, {told(images.shape[-1], self.size)}"
-        labels = _whole(read_label_file, labels_path)
+    def _recognise(self, archive: Archive) -> dict[str, str] | None:
+        """Find the files at the top or in folders of this set's name: another set's files have the same names."""
+        there = set(archive.names)
+        for folder in ("", "raw/", f"{self.name}/", f"{self.name}/raw/"):
+            found = {file: folder + name for file in IDX for name in (file, f"{file}.gz") if folder + name in there}
+            if found and len(found) < len(IDX):
+                missing = ", ".join(file for file in IDX if file not in found)
+                raise DataError(f"{archive.root}: {missing}: there is no such file beside the others")
+            if found:
+                return found
+        return None
+
+    def _read(self, archive: Archive, paths: dict[str, str], part: Literal["train", "t10k"]) -> Packed:
+        images, labels = (_idx(archive, paths[f"{part}-{kind}-ubyte"]) for kind in ("images-idx3", "labels-idx1"))
         if len(labels) != len(images):
-            raise DataError(f"{labels_path}: {len(labels)} labels for {len(images)} images")
-        return Packed(resized(images, self.size), labels if self.labels else None, words)
+            raise DataError(f"{archive.root}: {part}: {len(labels)} labels for {len(images)} images")
+        words = f"{self.name} {part}, {told(images.shape[-1], self.size)}"
+        return Packed(resized(images.unsqueeze(1), self.size), labels.long() if self.labels else None, words)
 
 
 class FashionMNIST(MNIST):
     """The 70,000 pictures of clothes of Fashion-MNIST, 28×28. The official test set is held out."""
 
-    archive = datasets.FashionMNIST
+    name = "FashionMNIST"
+    remote = _remote(datasets.FashionMNIST)
 
 
-def _whole(read, path: Path) -> Tensor:
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
+def _idx(archive: Archive, path: str) -> Tensor:
+    """Return the bytes of an idx file: 0, 0, 8 for uint8, the number of axes, their lengths, the values."""
+    content = archive.read(path)
     try:
-        return read(str(path))
-    except Exception as error:  # whatever a reader stumbles over, it is the file that is wrong
+        content = gzip.decompress(content) if path.endswith(".gz") else content
+        if content[:3] != b"\0\0\x08":
+            raise ValueError("no idx file of bytes")
+        shape = struct.unpack_from(f">{content[3]}I", content, 4)
+        return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape).copy())
+    except (ValueError, IndexError, struct.error, EOFError, OSError, zlib.error) as error:
         raise DataError(
-            f"{path}: truncated or damaged ({type(error).__name__}). Delete it and fetch it again"
+            f"{archive.root}: {path}: truncated or damaged ({type(error).__name__}: {error}). "
+            "Delete it and fetch it again"
         ) from error
 
 

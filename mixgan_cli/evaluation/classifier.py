@@ -106,7 +106,7 @@ def weights_for(labelled: Labelled | None, device: torch.device) -> Path:
     """Return the file of a classifier for this set: from the cache, or trained now.
 
     Raises:
-        Unavailable: the set has no labels.
+        Unavailable: the set has no labels, or the file cannot be written.
     """
     if labelled is None or labelled.train.labels_N is None or labelled.held_out.labels_N is None:
         raise Unavailable("a classifier needs a set with labels for all images (data.labels=true, where it has them)")
@@ -120,8 +120,13 @@ def weights_for(labelled: Labelled | None, device: torch.device) -> Path:
         network, accuracy = train(labelled, device)
         log.info("classifier: %.2f %% of the held-out images right", 100 * accuracy)
         sizes = {"channels": network.channels, "size": network.size, "classes": network.head[-1].out_features}
-        with replacing(path) as temporary:
-            save_file(network.state_dict(), temporary, {"sizes": json.dumps(sizes), "accuracy": f"{accuracy:.4f}"})
+        try:
+            with replacing(path) as temporary:
+                save_file(network.state_dict(), temporary, {"sizes": json.dumps(sizes), "accuracy": f"{accuracy:.4f}"})
+        except (OSError, SafetensorError) as failed:  # torch-fidelity takes it from the file
+            raise Unavailable(
+                f"{path}: the classifier cannot be kept ({failed}). Make room, or set $MIXGAN_CACHE"
+            ) from failed
     return path
 
 

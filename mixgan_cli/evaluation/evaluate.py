@@ -17,7 +17,7 @@ from mixgan_cli.errors import DataError, UserError
 from mixgan_cli.evaluation.classifier import Labelled
 from mixgan_cli.evaluation.comparison import Comparison, Metrics
 from mixgan_cli.evaluation.extractors import Extractor, Features, check_extractor, finder, gives, layer_for
-from mixgan_cli.evaluation.metrics import METRICS
+from mixgan_cli.evaluation.metrics import FIGURES, METRICS
 from mixgan_cli.evaluation.protocol import protocol_of
 from mixgan_cli.evaluation.reference import of_reals
 from mixgan_cli.evaluation.unavailable import Unavailable
@@ -192,7 +192,9 @@ def _computed(
     except UserError:
         raise
     except Exception as error:  # too few samples, say: one metric must not cost the others, or the run
-        return {}, {name: f"cannot be computed ({type(error).__name__}: {error})"}
+        suffix = "" if extractor is None else comparison.suffix(extractor)
+        names = [f"{figure}{suffix}" for figure in FIGURES.get(name, (name,))]
+        return {}, dict.fromkeys(names, f"cannot be computed ({type(error).__name__}: {error})")
     finite = {key: value for key, value in computed.items() if np.isfinite(value).all()}
     return finite, dict.fromkeys(computed.keys() - finite.keys(), "its value is not finite")
 

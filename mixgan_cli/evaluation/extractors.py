@@ -21,13 +21,20 @@ from tqdm import tqdm
 
 from mixgan_cli.config import Evaluation
 from mixgan_cli.errors import ConfigError, nearest
-from mixgan_cli.evaluation import classifier, hmog2019, pixels  # noqa: F401 (they register themselves)
+from mixgan_cli.evaluation import classifier, hmog2019, pixels
 from mixgan_cli.evaluation.moments import Moments
 from mixgan_cli.evaluation.unavailable import Unavailable
 from mixgan_cli.evaluation.weights import checksum, find_weights
 
 INCEPTION = "inception-v3-compat"
 STANDARD_LAYER = "2048"
+RESIZES = {
+    INCEPTION: "bilinear to 299 px, as TensorFlow 1",
+    hmog2019.NAME: "bilinear to 299 px",
+    classifier.NAME: "bilinear with antialiasing to the set's own side",
+    pixels.NAME: "none",
+}
+"""What an extractor does to images of another size than its own."""
 
 
 class Features(NamedTuple):
@@ -78,13 +85,23 @@ class Extractor:
         """The wanted layers that can be computed."""
         return tuple(name for name in self.wanted if name not in self.missing)
 
-    def describe(self) -> dict[str, str | None]:
-        """Say what a protocol says of the extractor: its name, and the checksum of its weights."""
+    def describe(self) -> dict[str, str | float | None]:
+        """Say what a protocol says of the extractor: its name, how it resizes, the checksum of its weights.
+
+        Of a classifier also which share of the set's held-out images it tells right.
+        """
         try:
             found = self.weights
         except Unavailable:
             found = None
-        return {"name": self.name, "weights": checksum(found) if found else None}
+        told: dict[str, str | float | None] = {
+            "name": self.name,
+            "resize": RESIZES.get(self.name, "torch-fidelity's own"),
+            "weights": checksum(found) if found else None,
+        }
+        if found and self.name == classifier.NAME:
+            told["accuracy"] = classifier.accuracy_of(found)
+        return told
 
     def __call__(
         self, images_NCHW: Tensor, description: str, averaged: Collection[str], kept: Collection[str]

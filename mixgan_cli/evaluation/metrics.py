@@ -199,3 +199,5 @@ METRICS: Mapping[str, tuple[Metric, ...]] = {
     "modes": (Metric(_modes),),
     "plane": (Metric(_symmetric_kl), Metric(_wasserstein)),
 }
+FIGURES = {"prc": ("precision", "recall"), "knn": NEIGHBOURS}
+"""What a metric is called in the results, where that is not its own name."""

@@ -32,7 +32,8 @@ def two_sample_test(fake_ND: Tensor, real_MD: Tensor, k: int = 5, block: int = 2
         fake_ND: features of the generated samples.
         real_MD: features of the real samples.
         k: neighbours.
-        block: rows and columns of the distance matrix at a time: the memory is block² numbers beside the features.
+        block: rows and columns of the distance matrix at a time: the memory is that of some block² numbers, beside the
+            features and a copy of them.
     """
     n, total = len(fake_ND), len(fake_ND) + len(real_MD)
     if k > total - 1:
@@ -40,7 +41,7 @@ def two_sample_test(fake_ND: Tensor, real_MD: Tensor, k: int = 5, block: int = 2
     pool = torch.cat((fake_ND, real_MD))
     pool = pool if pool.dtype == torch.float64 else pool.float()
     pool -= pool.mean(dim=0)  # distances stay, rounding shrinks
-    squares = pool.square().sum(dim=1)
+    squares = torch.cat([part.square().sum(dim=1) for part in pool.split(block)])  # not all squares at once
     own = torch.empty(total, dtype=torch.float64, device=pool.device)
     for first in range(0, total, block):
         rows = torch.arange(first, min(first + block, total), device=pool.device)

@@ -11,7 +11,7 @@ from mixgan_cli.errors import RunError
 if TYPE_CHECKING:
     from mixgan_cli.evaluation.comparison import Comparison
 
-TOLD = {"name", "splits", "neighbours", "neighbour_features", "ms_ssim_pairing", "feature_layer", "seed"}
+TOLD = {"name", "batch", "splits", "neighbours", "neighbour_features", "ms_ssim_pairing", "feature_layer", "seed"}
 NOT_PROTOCOL = frozenset({"nimg", "checkpoint", "sample_seeds", "fakes"})
 """What tells one generator's samples from another's."""
 
@@ -49,7 +49,9 @@ def require_comparable(first: Mapping[str, Any], second: Mapping[str, Any], forc
     """
     different = differences(first, second)
     if different and not force:
-        raise RunError("these numbers are not comparable:\n  " + "\n  ".join(different))
+        raise RunError(
+            "these numbers are not comparable (force=true compares them all the same):\n  " + "\n  ".join(different)
+        )
 
 
 def _flat(protocol: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

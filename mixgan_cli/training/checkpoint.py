@@ -139,11 +139,14 @@ def read_state(path: Path) -> dict[str, Any]:
     """Return what `State.save` wrote, on the CPU.
 
     Raises:
-        RunError: there is no such file, or it is damaged.
+        RunError: there is no such file, it is damaged, or not a run's.
     """
     if not path.is_file():
         raise RunError(f"{path}: there is no such checkpoint")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever torch stumbles over, it is the file that is wrong
         raise RunError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {error})") from error
+    if not isinstance(content, dict) or not {"config", "progress", "generator"} <= content.keys():
+        raise RunError(f"{path}: not the state of a run")
+    return content

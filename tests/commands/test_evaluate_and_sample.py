@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,45 @@ def test_evaluating_a_run_again_gives_its_results(mixgan, run):
     assert other.json["protocol"]["sample_seeds"] == [5]
 
 
+def test_a_state_by_its_file(mixgan, run):
+    by_name = mixgan("evaluate", f"run={run}", "checkpoint=best", *SHORT).json
+    by_file = mixgan("evaluate", f"checkpoint={run}/checkpoints/best.pt", *SHORT).json
+    assert by_file["metrics"] == by_name["metrics"] and by_file["protocol"]["nimg"] == by_name["protocol"]["nimg"]
+    outcome = mixgan("evaluate", "checkpoint=nowhere.pt", *SHORT)
+    assert outcome.code == 2 and "nowhere.pt: there is no such checkpoint" in outcome.err
+    torch.save({"weight": torch.zeros(1)}, "foreign.pt")
+    outcome = mixgan("evaluate", "checkpoint=foreign.pt", *SHORT)
+    assert outcome.code == 2 and "foreign.pt: not the state of a run" in outcome.err
+    outcome = mixgan("evaluate", f"run={run}", "checkpoint=best.pt", *SHORT)
+    assert outcome.code == 2 and "give either run=DIR" in outcome.err
+
+
+def test_beside_another_result(mixgan, run):
+    """Other latents are the same protocol; fewer images are another one, and are not compared unless forced."""
+    results = json.loads((run / "results.json").read_text())
+    same = mixgan("evaluate", f"run={run}", *SHORT, "seed=5", f"compare={run}")
+    assert same.code == 0, same.err
+    assert same.json["compared"] == {"with": str(run), "metrics": results["metrics"], "differences": []}
+    assert same.json["metrics"]["ms_ssim"] != results["metrics"]["ms_ssim"]
+    fewer = ("evaluate", f"run={run}", *SHORT, "evaluation.n_fake=10", f"compare={run}/results.json", "to=fewer.json")
+    refused = mixgan(*fewer)
+    assert refused.code == 2 and "n_fake: 10 and 16" in refused.err and "force=true" in refused.err
+    assert json.loads(Path("fewer.json").read_text())["protocol"]["n_fake"] == 10  # what was measured is kept
+    forced = mixgan(*fewer, "force=true")
+    assert forced.code == 0 and "n_fake: 10 and 16" in forced.json["compared"]["differences"]
+    against_itself = mixgan(*fewer[:-2], "compare=fewer.json")
+    assert against_itself.json["compared"]["metrics"] == against_itself.json["metrics"]
+
+
+@pytest.mark.parametrize("content", [None, "[]", "{}", "not JSON"])
+def test_nothing_to_compare_with_is_told_before_measuring(mixgan, run, content):
+    if content is not None:
+        Path("other.json").write_text(content)
+    outcome = mixgan("evaluate", f"run={run}", *SHORT, "compare=other.json", "to=answer.json")
+    assert outcome.code == 2 and "compare=other.json: no metrics with their protocol" in outcome.err
+    assert not Path("answer.json").exists()
+
+
 def test_raw_weights_or_the_moving_average(mixgan):
     run = mixgan("train", *TINY, "training.ema_ramp_up=null").json["run_dir"]
     ema, raw = (mixgan("evaluate", f"run={run}", *SHORT, f"evaluation.ema={ema}").json for ema in ("true", "false"))
@@ -45,6 +85,8 @@ def test_images_against_a_data_set_and_against_images(mixgan, run):
     folder = mixgan("sample", f"run={run}", "n=20", "format=png", "hardware=cpu").json["to"]
     settings = ("data=digits", "data.size=8", *SHORT)
     by_array, by_files = (mixgan("evaluate", f"images={path}", *settings).json for path in (npz, folder))
+    zipped = shutil.make_archive("pictures", "zip", folder)
+    assert mixgan("evaluate", f"images={zipped}", *settings).json["metrics"] == by_files["metrics"]
     assert by_array["metrics"] == by_files["metrics"] and by_array["metrics"]["knn_fake"] > 0.5
     against = mixgan("evaluate", f"images={npz}", f"reference={folder}", *SHORT)
     assert against.code == 0 and against.json["protocol"]["reals"]["reference"]["n"] == 20
@@ -52,7 +94,7 @@ def test_images_against_a_data_set_and_against_images(mixgan, run):
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
-    [([], "give either run=DIR or images=PATH"), (["images=x.npz"], "needs reference=PATH or data=NAME"),
+    [([], "give either run=DIR"), (["images=x.npz"], "needs reference=PATH or data=NAME"),
      (["run=nowhere"], "not a run's folder"), (["images=nowhere", "data=digits"], "no such folder"),
      (["images=points.npy", "data=ring"], "uint8")],
 )  # fmt: skip

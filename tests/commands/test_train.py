@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from mixgan_cli.composition import groups
+from mixgan_cli.data.sources import IDX
 from mixgan_cli.training.checkpoint import read_state
 from tests.conftest import TINY
 
@@ -276,7 +277,8 @@ def test_bad_data(mixgan, tmp_path, arguments, told):
     (tmp_path / "broken" / "bad.png").write_bytes(b"\x89PNG nothing")
     raw = tmp_path / "mnist" / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    (raw / "train-images-idx3-ubyte").write_bytes(b"\x00\x00\x08\x03\x00\x00\xea\x60")
+    for file in IDX:
+        (raw / file).write_bytes(b"\x00\x00\x08\x03\x00\x00\xea\x60")
     size = [] if "arrays" in arguments[0] else ["data.size=8"]
     settings = [setting for setting in TINY if setting != "data.size=8"]
     outcome = mixgan("train", *settings, *arguments, *size)

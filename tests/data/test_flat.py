@@ -151,21 +151,43 @@ def test_pickled_arrays_of_every_protocol(protocol):
 IMAGENET = [*(f"train_data_batch_{number}" for number in range(1, 11)), "val_data"]
 
 
+def in_two_zips(folder, to, ending):
+    """As image-net.org gives them."""
+    to.mkdir()
+    for part, names in (("train", IMAGENET[:10]), ("val", IMAGENET[10:])):
+        with zipfile.ZipFile(to / f"Imagenet32_{part}{'_npz' if ending else ''}.zip", "w") as archive:
+            for name in names:
+                archive.write(folder / f"{name}{ending}", f"{name}{ending}")
+    return to
+
+
+@pytest.mark.parametrize("place", ["unpacked", "zips"])
 @pytest.mark.parametrize("ending", ["", ".npz"])
-def test_imagenet_in_its_official_files(ending, tmp_path):
+def test_imagenet_in_its_official_files(ending, place, tmp_path, monkeypatch):
     """Labels there are 1 to 1000."""
     generator = np.random.default_rng(1)
     images = [generator.integers(0, 256, (3, 3072), dtype=np.uint8) for _ in IMAGENET]
+    root = tmp_path / "unpacked"
+    root.mkdir()
     for name, data in zip(IMAGENET, images, strict=True):
         batch = {"data": data, "labels": [1, 500, 1000], "mean": data.mean(axis=0)}
         if ending:
-            np.savez(tmp_path / f"{name}.npz", **{**batch, "labels": np.array(batch["labels"])})
+            np.savez(root / f"{name}.npz", **{**batch, "labels": np.array(batch["labels"])})
         else:
-            (tmp_path / name).write_bytes(pickle.dumps(batch))
-    dataset = ImageNet32(str(tmp_path), 32, labels=True).load()
+            (root / name).write_bytes(pickle.dumps(batch))
+    if place == "zips":
+        root = in_two_zips(root, tmp_path / "zips", ending)
+    dataset = ImageNet32(str(root), 32, labels=True).load()
     np.testing.assert_array_equal(dataset.train.images_NCHW.flatten(1), np.concatenate(images[:10]))
     np.testing.assert_array_equal(dataset.held_out.images_NCHW.flatten(1), images[10])
     assert dataset.held_out.labels_N.tolist() == [0, 499, 999]
+    if place == "zips":
+        monkeypatch.setenv("MIXGAN_DATA", str(root))
+        assert ImageNet32(None, 32, labels=True).load().train.checksum == dataset.train.checksum
+        damaged = sorted(root.iterdir())[0]
+        damaged.write_bytes(damaged.read_bytes()[:-3000])
+        with pytest.raises(DataError, match="truncated"):
+            ImageNet32(str(root), 32, labels=True).load()
 
 
 def test_imagenet_from_its_folders(tmp_path):
@@ -178,6 +200,16 @@ def test_imagenet_from_its_folders(tmp_path):
     assert dataset.train.images_NCHW.shape == (6, 3, 32, 32) and len(dataset.held_out) == 2
     assert dataset.train.labels_N.tolist() == [0, 0, 0, 1, 1, 1]
     assert "centre crop" in dataset.train.preprocessing
+    assert dataset.held_out.labels_N.tolist() == [0, 1]
+
+
+def test_a_class_has_the_same_label_in_both_parts(tmp_path):
+    """Also where the held-out part lacks a class."""
+    for name in ("train/n0/a.png", "train/n1/b.png", "train/n2/c.png", "val/n2/d.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / name)
+    dataset = ImageNet32(str(tmp_path), 32, labels=True).load()
+    assert dataset.train.labels_N.tolist() == [0, 1, 2] and dataset.held_out.labels_N.tolist() == [2]
 
 
 def test_the_real_cifar10():

@@ -101,6 +101,23 @@ def test_a_corrupt_image_is_named(pictures):
     assert "rgb.png" not in str(caught.value) and "skip_corrupt" in str(caught.value)
 
 
+def test_two_corrupt_images_among_thousands(tmp_path):
+    """More than are decoded at a time: both are named, and without them each image keeps its own label."""
+    for number in range(3000):
+        kind = tmp_path / str(number % 3)
+        kind.mkdir(exist_ok=True)
+        Image.new("L", (2, 2), number % 3 * 80).save(kind / f"{number:04d}.ppm")
+    bad = [tmp_path / "0" / "0300.ppm", tmp_path / "2" / "2999.ppm"]
+    for path in bad:
+        path.write_bytes(path.read_bytes()[:8])
+    with pytest.raises(DataError, match=r"0/0300\.ppm.*2/2999\.ppm"):
+        folder(tmp_path, size=2, channels=1).load()
+    dataset = folder(tmp_path, size=2, channels=1, labels=True, skip_corrupt=True).load()
+    assert len(dataset.train) + len(dataset.held_out) == 2998
+    for part in (dataset.train, dataset.held_out):
+        assert part.images_NCHW[:, 0, 0, 0].tolist() == [80 * label for label in part.labels_N.tolist()]
+
+
 def test_a_corrupt_image_may_be_left_out(pictures, caplog):
     (pictures / "a" / "empty.jpg").write_bytes(b"")
     dataset = folder(pictures, skip_corrupt=True).load()

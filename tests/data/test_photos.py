@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
+from torchvision.transforms import CenterCrop, Resize
+from torchvision.transforms.functional import pil_to_tensor
 
 from mixgan_cli.data.photos import CelebA, Flowers102, UTZap50K
 from mixgan_cli.data.stl10 import STL10
@@ -121,10 +123,43 @@ def test_celeba_zips(celeba, tmp_path):
     assert everything(faces(official).load()) == everything(faces(kaggle).load()) == EXPECTED
 
 
+@pytest.mark.parametrize(("crop", "size"), [(148, 64), (160, 64), (148, 32)])
+def test_celeba_is_cropped_and_resized_as_the_papers_do(crop, size, tmp_path):
+    """A gradient in every direction, against torchvision's transforms of the decoded picture: to the pixel."""
+    across, down = np.meshgrid(np.arange(178), np.arange(218))
+    pixels = np.stack([across, down, (across + down) % 256], axis=2).astype(np.uint8)
+    for number in range(1, 5):
+        Image.fromarray(np.roll(pixels, number, axis=1)).save(tmp_path / f"{number:06d}.jpg", quality=95)
+    dataset = CelebA(str(tmp_path), size, crop, 1, 0, False, "Male", False).load()
+    expected = []
+    for number in range(1, 5):
+        with Image.open(tmp_path / f"{number:06d}.jpg") as image:
+            expected.append(pil_to_tensor(Resize(size)(CenterCrop(crop)(image))).tolist())
+    found = [*dataset.train.images_NCHW.tolist(), *dataset.held_out.images_NCHW.tolist()]
+    assert sorted(found) == sorted(expected)
+
+
+def test_another_archive_is_not_taken_for_celeba(tmp_path, monkeypatch):
+    """Whatever is downloaded from Kaggle is called archive.zip."""
+    picture(tmp_path / "flower.jpg", 178, 218, 9)
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.write(tmp_path / "flower.jpg", "flowers/flower.jpg")
+    monkeypatch.setenv("MIXGAN_DATA", str(tmp_path))
+    with pytest.raises(DataError, match="no local copy"):
+        CelebA(None, crop=148, held_out=1, labels=False, attribute="Male", **COMMON).load()
+
+
 def test_celebas_attributes(celeba):
+    """One after the other: what was prepared with one attribute is not taken for another."""
+    assert everything(faces(celeba, attribute="Male").load()) == EXPECTED
     assert set(everything(faces(celeba, attribute="Young").load()).values()) == {1}
+    assert set(everything(faces(celeba, attribute="Bald").load()).values()) == {0}
     with pytest.raises(DataError, match=r"data\.attribute=Old: there is Bald, Male, Young"):
         faces(celeba, attribute="Old").load()
+    whole = (celeba / "list_attr_celeba.txt").read_text()
+    (celeba / "list_attr_celeba.txt").write_text(whole[: whole.index("000011.jpg")])
+    with pytest.raises(DataError, match=r"000011\.jpg and 1 more are not in the list"):
+        faces(celeba).load()
     (celeba / "list_attr_celeba.txt").unlink()
     with pytest.raises(DataError, match=r"no list_attr_celeba\.txt"):
         faces(celeba).load()
@@ -184,6 +219,8 @@ def test_flowers102(layout, tmp_path):
             archive.add(tmp_path / "flowers-102" / "jpg", "jpg")
     source = Flowers102(str(root), crop="center", channels=3, held_out=2, labels=True, **COMMON)
     assert everything(source.load()) == {20 * number: kind - 1 for number, kind in enumerate(kinds, 1)}
+    savemat(tmp_path / "flowers-102" / "imagelabels.mat", {"labels": np.array([kinds[::-1]], np.uint8)})
+    assert everything(source.load()) == {20 * number: kind - 1 for number, kind in enumerate(kinds[::-1], 1)}
 
 
 def test_by_hand_where_it_must_be():

@@ -48,6 +48,18 @@ def test_it_is_what_was_read_and_read_once():
     assert len(calls) == 2 and len(left()) == 2
 
 
+def test_what_is_there_needs_neither_lock_nor_leave_to_write(monkeypatch):
+    prepare()
+
+    def refused(lock, name):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("mixgan_cli.data.prepared.alone", refused)
+    assert torch.equal(prepare().images_NCHW, IMAGES)
+    with pytest.raises(DataError, match="Permission denied"):
+        prepare(version=2)
+
+
 def test_rows_of_it_are_not_copied_until_they_are_asked_for():
     packed = prepare().take(torch.tensor([5, 3, 60]))
     assert packed.stored_MCHW.shape[0] == N and len(packed) == 3 and packed.nbytes == 3 * 48
@@ -86,13 +98,17 @@ def slowly(wait):
 def test_killed_half_way():
     """At several moments; what is left is never used, and the next one clears it away."""
     context = multiprocessing.get_context("fork")
-    for moment in (0.05, 0.15, 0.3):
+    for moment in (0.0, 0.15, 0.3):
         process = context.Process(target=slowly, args=(0.1,))
         process.start()
+        deadline = time.monotonic() + 60
+        while not list(cache_dir().glob(f"prepared/.set-*.{process.pid}/train.images")):  # it has begun to write
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         time.sleep(moment)
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-        assert not [name for name in left() if not name.startswith(".")]
+        assert [name.rpartition(".")[2] for name in left()] == [str(process.pid)]  # half a set, and not by its name
     assert torch.equal(prepare().images_NCHW, IMAGES)
     assert [name for name in left() if name.startswith(".")] == []
 

@@ -1,12 +1,13 @@
 import gzip
 import struct
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from mixgan_cli.data import sources
+from mixgan_cli.data.download import Remote
 from mixgan_cli.data.sources import MNIST, Arrays, Digits, FashionMNIST, in_channels
 from mixgan_cli.errors import DataError
 from tests.conftest import real_folder
@@ -19,14 +20,26 @@ def write_idx(path, array):
     path.write_bytes(header + array.tobytes())
 
 
+RANDOM = np.random.default_rng(0)
+CONTENT = {
+    part: (RANDOM.integers(0, 256, (n, 28, 28), dtype=np.uint8), RANDOM.integers(0, 10, (n,), dtype=np.uint8))
+    for part, n in (("train", 20), ("t10k", 5))
+}
+
+
 @pytest.fixture
 def small_mnist(tmp_path):
-    generator = np.random.default_rng(0)
-    for part, n in (("train", 20), ("t10k", 5)):
-        raw = tmp_path / "MNIST" / "raw"
-        write_idx(raw / f"{part}-images-idx3-ubyte", generator.integers(0, 256, (n, 28, 28), dtype=np.uint8))
-        write_idx(raw / f"{part}-labels-idx1-ubyte", generator.integers(0, 10, (n,), dtype=np.uint8))
+    for part, (images, labels) in CONTENT.items():
+        write_idx(tmp_path / "MNIST" / "raw" / f"{part}-images-idx3-ubyte", images)
+        write_idx(tmp_path / "MNIST" / "raw" / f"{part}-labels-idx1-ubyte", labels)
     return tmp_path
+
+
+def gzipped(folder):
+    """As the official archive comes: each file gzipped."""
+    for path in list(folder.iterdir()):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
 
 
 @pytest.mark.parametrize("size", [8, 16, 32])
@@ -48,13 +61,29 @@ def test_mnist_from_its_files(small_mnist):
     dataset = source.load()
     assert source.shape == (1, 32, 32)
     assert dataset.train.images_NCHW.shape == (20, 1, 32, 32) and len(dataset.held_out) == 5
-    assert dataset.train.labels_N.shape == (20,)
+    as_they_are = MNIST(str(small_mnist), 28, labels=True).load()
+    for packed, (images, labels) in zip((as_they_are.train, as_they_are.held_out), CONTENT.values(), strict=True):
+        np.testing.assert_array_equal(packed.images_NCHW[:, 0], images)
+        assert packed.labels_N.dtype == torch.int64 and packed.labels_N.tolist() == labels.tolist()
     assert MNIST(str(small_mnist), 32, labels=False).load().train.labels_N is None
 
 
 @pytest.mark.parametrize("inside", ["MNIST/raw", "MNIST", "."])
-def test_mnist_is_found_in_any_usual_layout(small_mnist, inside):
-    assert len(MNIST(str(small_mnist / inside), 28, False).load().train) == 20
+@pytest.mark.parametrize("packed", [False, True])
+def test_mnist_is_found_in_any_usual_layout(small_mnist, inside, packed):
+    if packed:
+        gzipped(small_mnist / "MNIST" / "raw")
+    dataset = MNIST(str(small_mnist / inside), 28, False).load()
+    np.testing.assert_array_equal(dataset.train.images_NCHW[:, 0], CONTENT["train"][0])
+
+
+def test_mnist_from_a_zip(small_mnist, tmp_path):
+    gzipped(small_mnist / "MNIST" / "raw")
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
+        for path in (small_mnist / "MNIST" / "raw").iterdir():
+            archive.write(path, path.name)
+    dataset = MNIST(str(tmp_path / "mine.zip"), 28, False).load()
+    np.testing.assert_array_equal(dataset.held_out.images_NCHW[:, 0], CONTENT["t10k"][0])
 
 
 def test_the_environment_says_where_data_are(small_mnist, monkeypatch):
@@ -63,10 +92,14 @@ def test_the_environment_says_where_data_are(small_mnist, monkeypatch):
 
 
 @pytest.mark.parametrize("part", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
-def test_a_truncated_file_is_named(small_mnist, part):
-    path = small_mnist / "MNIST" / "raw" / part
-    path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(DataError, match=f"{part}: truncated or damaged"):
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("kept", [-3, 2, 0])
+def test_a_truncated_file_is_named(small_mnist, part, ending, kept):
+    if ending:
+        gzipped(small_mnist / "MNIST" / "raw")
+    path = small_mnist / "MNIST" / "raw" / f"{part}{ending}"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(DataError, match=f"{part}{ending}: truncated or damaged"):
         MNIST(str(small_mnist), 28, False).load()
 
 
@@ -80,10 +113,7 @@ def test_without_files_or_network_the_way_out_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("MIXGAN_CACHE", str(tmp_path))
     monkeypatch.delenv("MIXGAN_DATA", raising=False)
 
-    def offline(*args, **kwargs):
-        raise RuntimeError("no network")
-
-    monkeypatch.setattr(sources.MNIST, "archive", type("MNIST", (), {"__new__": offline}))
+    monkeypatch.setattr(MNIST, "remote", (Remote("http://127.0.0.1:9/nothing", "MNIST/raw/nothing", None),))
     with pytest.raises(DataError, match=r"give data\.root=FOLDER"):
         MNIST(None, 28, False).load()
 
@@ -143,6 +173,7 @@ def test_arrays_that_cannot_be_used(tmp_path, content, message):
 def test_the_environment_does_not_pass_one_set_for_another(small_mnist, monkeypatch, tmp_path):
     monkeypatch.setenv("MIXGAN_DATA", str(small_mnist / "MNIST"))
     monkeypatch.setenv("MIXGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(FashionMNIST, "remote", ())
     with pytest.raises(DataError, match="no local copy"):
         FashionMNIST(None, 28, False).load()
 
@@ -186,7 +217,6 @@ def test_reals_are_a_repeatable_choice():
     assert len(dataset.reals(10_000, 1)) == 297
 
 
-def test_gzipped_files_alone_are_not_mistaken_for_the_set(tmp_path):
-    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(b""))
-    with pytest.raises(DataError, match="no MNIST there"):
-        MNIST(str(tmp_path), 28, False).load()
+def test_a_folder_of_several_sets_gives_the_one_that_is_wanted(small_mnist):
+    with pytest.raises(DataError, match="no FashionMNIST there"):
+        FashionMNIST(str(small_mnist), 28, False).load()

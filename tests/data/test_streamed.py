@@ -44,6 +44,16 @@ def test_the_place_is_a_choice(place, kind):
         assert batches.packed is PACKED  # nothing is read before its time
 
 
+@pytest.mark.parametrize(("nbytes", "place"), [(50, "device"), (51, "host"), (400, "host"), (401, "disk")])
+def test_the_first_place_it_fits_into(nbytes, place, monkeypatch):
+    """Half of 100 bytes free on a GPU, half of the machine's 800."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))
+    monkeypatch.setattr(streamed.hardware, "memory", lambda: 800)
+    assert streamed._fitting(nbytes, torch.device("cuda")) == place
+    on_cpu = "device" if nbytes <= 400 else "disk"  # there the device's memory is the machine's
+    assert streamed._fitting(nbytes, CPU) == on_cpu
+
+
 @pytest.mark.parametrize(("share", "kind"), [(0.5, PackedBatches), (1e-12, StreamedBatches)])
 def test_or_it_is_found_out(share, kind, monkeypatch, caplog):
     monkeypatch.setattr(streamed, "SHARE", share)

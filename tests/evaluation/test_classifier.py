@@ -65,6 +65,21 @@ def test_without_labels(digits):
             weights_for(labelled, CPU)
 
 
+def test_where_it_cannot_be_kept_it_is_trained_once_and_the_reason_told(digits, monkeypatch):
+    """A full or forbidden disk: the figures are unavailable, and not for each of them it is trained again."""
+    monkeypatch.setenv("MIXGAN_CACHE", "/proc/nowhere")
+    monkeypatch.setattr(classifier, "EPOCHS", 1)
+    trained, train = [], classifier.train
+    monkeypatch.setattr(classifier, "train", lambda *arguments: trained.append(1) or train(*arguments))
+    settings = "evaluation.extractors=[classifier]", "evaluation.metrics=[fid,inception_score,kid]"
+    evaluation = composed(*settings).evaluation
+    images = digits.held_out.images_NCHW
+    result = Evaluator(evaluation, Reals(images, {}, labelled=digits), CPU).measure(images, {})
+    assert set(result.unavailable) == {"fid_classifier", "classifier_score", "kid_classifier"}
+    assert all("cannot be kept" in reason for reason in result.unavailable.values())
+    assert len(trained) == 1
+
+
 def grey(images):
     return images.expand(-1, 3, -1, -1)
 
@@ -98,7 +113,9 @@ def test_figures_are_torch_fidelitys_and_their_definitions(digits, path, monkeyp
     evaluation = composed(
         "evaluation.extractors=[classifier]", "evaluation.metrics=[fid,inception_score,kid]", "evaluation.n_real=1000"
     ).evaluation
-    metrics = Evaluator(evaluation, Reals(real, {}, labelled=digits), CPU).measure(fake, {}).metrics
+    result = Evaluator(evaluation, Reals(real, {}, labelled=digits), CPU).measure(fake, {})
+    metrics, extractor = result.metrics, result.protocol["extractors"]["classifier"]
+    assert 0.93 < extractor["accuracy"] == accuracy_of(path) and len(extractor["weights"]) == 16
     theirs = torch_fidelity.calculate_metrics(
         input1=Images(grey(fake)), input2=Images(grey(real)), isc=True, fid=True, kid=True, kid_subset_size=200,
         feature_extractor="classifier", feature_extractor_weights_path=str(path), cuda=False, cache=False,

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -159,6 +160,32 @@ def test_an_unknown_extractor_is_named():
             evaluator(colours(20), "evaluation.extractors=[inception-v3]", f"evaluation.metrics=[{metrics}]")
 
 
+@pytest.mark.parametrize("soft", [False, True])
+def test_fid_and_ms_ssim_by_expert(known, soft):
+    """Three experts in random order: the first makes the reals themselves, the second one image, the third noise."""
+    real = colours(200)
+    made = [real, torch.full((100, 3, 16, 16), 99, dtype=torch.uint8), colours(300, shift=60)]
+    order = torch.randperm(600)
+    expert = torch.repeat_interleave(torch.arange(3), torch.tensor([200, 100, 300]))[order]
+    weights = torch.eye(3)[expert] * (0.4 if soft else 1) + (0.2 if soft else 0)
+    metrics = (
+        evaluator(real, *known, "evaluation.metrics=[fid,experts]").measure(torch.cat(made)[order], {}, weights).metrics
+    )
+    alone = [
+        evaluator(real, *known, "evaluation.metrics=[fid]").measure(part, {}).metrics["fid_known"] for part in made
+    ]
+    assert metrics["fid_by_expert_known"] == pytest.approx(alone, abs=1e-6) and abs(alone[0]) < 1e-6 < alone[1]
+    diverse, constant, noise = metrics["ms_ssim_by_expert"]
+    assert constant == pytest.approx(1) and max(diverse, noise) < 0.5
+
+
+def test_an_expert_without_samples_is_told(known):
+    weights = torch.eye(3)[torch.arange(60) % 2]
+    result = evaluator(colours(60), *known, "evaluation.metrics=[fid,experts]").measure(colours(60), {}, weights)
+    assert set(result.unavailable) == {"fid_by_expert_known", "ms_ssim_by_expert"}
+    assert "fewer than two samples of expert 2" in result.unavailable["ms_ssim_by_expert"]
+
+
 def test_without_weights_the_reason_and_the_way_out(monkeypatch, tmp_path):
     monkeypatch.delenv("MIXGAN_WEIGHTS", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -240,7 +267,8 @@ def test_neighbours_of_sets_of_unequal_size(known):
 def test_too_few_images_for_a_metric_never_end_the_run(known, n):
     settings = (*known, "evaluation.metrics=[fid,inception_score,kid,prc,ms_ssim,knn]")
     result = evaluator(colours(n), *settings).measure(colours(n), {})
-    assert result.unavailable
+    assert {"precision_known", "recall_known", "inception_score_known"} <= result.unavailable.keys()
+    assert not result.unavailable.keys() & result.metrics.keys()
     assert all(np.isfinite(value) for value in result.metrics.values())
 
 
@@ -285,6 +313,8 @@ def test_fid_and_kid_equal_the_fidelity_command(incomplete_weights, tmp_path, da
         fake, real = images[:64], images[64:]
     settings = f"evaluation.weights={incomplete_weights}", "evaluation.feature_layer=768"
     ours = evaluator(real, *settings, "evaluation.metrics=[fid,kid]").measure(fake, {}).metrics
+    itself = evaluator(real, *settings, "evaluation.metrics=[fid]").measure(real, {}).metrics
+    assert abs(itself["fid_768"]) < 1e-3
     command = [
         sys.executable, "-c", "from torch_fidelity.fidelity import main; main()", "--fid", "--cpu", "--json",
         "--silent", "--no-cache", "--save-cpu-ram", "--feature-layer-fid", "768", "--feature-layer-kid", "768",
@@ -297,7 +327,33 @@ def test_fid_and_kid_equal_the_fidelity_command(incomplete_weights, tmp_path, da
     assert ours["kid_768"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-3)
 
 
+MEASURED = """
+import re, torch
+from pathlib import Path
+from mixgan_cli.evaluation.fidelity import memory_of_precision_recall, precision_recall
+
+def megabytes(field):
+    return int(re.search(rf"{field}:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+precision_recall(torch.randn(50, 64), torch.randn(50, 64))
+features = torch.randn(8000, 64), torch.randn(7000, 64)
+before = megabytes("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")
+precision_recall(*features)
+print(megabytes("VmHWM") - before, memory_of_precision_recall(8000, 64) / 2**20)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read as Linux tells it")
+def test_the_memory_of_precision_and_recall_is_not_estimated_too_low():
+    told = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True).stdout
+    took, estimated = map(float, told.split())
+    assert 4 * 2000 * 8000 / 2**20 < took < estimated
+
+
 def test_precision_and_recall_say_before_they_begin_that_memory_is_short(known, monkeypatch):
     monkeypatch.setattr("mixgan_cli.hardware.memory", lambda: 2**20)
     result = evaluator(colours(50), *known, "evaluation.metrics=[prc,ms_ssim]").measure(colours(50), {})
-    assert "GiB" in result.unavailable["prc"] and set(result.metrics) == {"ms_ssim", "ms_ssim_real"}
+    assert set(result.unavailable) == {"precision_known", "recall_known"}
+    assert "50 samples would take" in result.unavailable["recall_known"] and "GiB" in result.unavailable["recall_known"]
+    assert set(result.metrics) == {"ms_ssim", "ms_ssim_real"}

@@ -1,12 +1,15 @@
 """Protocols: what they say, and that numbers of different ones are not compared."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from mixgan_cli.composition import groups
+from mixgan_cli.config import Evaluation
 from mixgan_cli.errors import RunError
+from mixgan_cli.evaluation.evaluate import Evaluator
 from mixgan_cli.evaluation.protocol import differences, require_comparable
 from tests.conftest import TINY, composed
 from tests.evaluation.test_fidelity import colours, evaluator
@@ -31,6 +34,7 @@ def test_the_same_protocol_for_other_samples():
         (("evaluation.n_fake=30",), {}, "n_fake: 60 and 30"),
         (("evaluation.extractors=[pixels,inception-v3-compat]", "evaluation.feature_layer=64"), {}, "feature_layer"),
         (("evaluation.ms_ssim_pairing=all",), {}, "ms_ssim_pairing: disjoint and all"),
+        (("evaluation.batch=7",), {}, "batch: 50 and 7"),
         ((), {"ema": False}, "ema: absent and False"),
     ],
 )
@@ -44,6 +48,18 @@ def test_other_protocols_are_refused_unless_forced(overrides, about, key):
     require_comparable(first, second, force=True)
 
 
+def test_it_says_all_that_decides_a_number(mixgan):
+    """Of a run on a data set, by an extractor."""
+    told = mixgan("evaluate", f"run={mixgan('train', *TINY).json['run_dir']}", *SETTINGS, "hardware=cpu").json[
+        "protocol"
+    ]
+    expected = {"name": "quick", "n_fake": 500, "n_real": 297, "batch": 50, "precision": "float32", "ema": True}
+    assert {key: told[key] for key in expected} == expected and told["seed"] == 2020 == told["sample_seeds"][0]
+    assert told["extractors"]["pixels"] == {"name": "pixels", "resize": "none", "weights": None}
+    assert told["reals"]["split"] == "held_out"
+    assert told["reals"]["held_out"]["preprocessing"] == "scikit-learn digits, 8 px"
+
+
 def test_each_named_protocol_says_its_name():
     for choice in groups()["evaluation"]:
         assert composed(f"evaluation={choice}").evaluation.name == choice
@@ -52,9 +68,34 @@ def test_each_named_protocol_says_its_name():
 def test_they_can_be_listed(mixgan):
     outcome = mixgan("evaluate", "--protocol")
     assert outcome.code == 0
-    for choice in groups()["evaluation"]:
-        assert f"\n{choice}: " in outcome.out
-    assert "n_fake: 50_000" in outcome.out
+    told = {part.partition(":")[0]: part.splitlines() for part in outcome.out.split("\n\n")[1:]}
+    assert told.keys() == set(groups()["evaluation"])
+    assert "as quick, but" in told["fid50k"][0]
+    inherited = ['  metrics: ["fid", "inception_score", "kid", "mixture"]', "  n_fake: 50000", '  split: "train"']
+    assert set(inherited) <= set(told["fid50k"])  # the first comes from fid10k
+    assert len([line for line in told["quick"] if line[2:].partition(":")[0] in Evaluation.model_fields]) == len(
+        Evaluation.model_fields
+    )
+
+
+def test_the_share_of_evaluations_is_that_of_the_clock(mixgan, monkeypatch):
+    """Of the evaluations on the way and the training between them; the final one is not on the way."""
+    took, measure = [], Evaluator.of
+
+    def timed(*arguments):
+        began = time.monotonic()
+        time.sleep(0.3)
+        result = measure(*arguments)
+        took.append(time.monotonic() - began)
+        return result
+
+    monkeypatch.setattr(Evaluator, "of", timed)
+    outcome = mixgan("train", *TINY, "training.evaluate_nimg=40", "evaluation.metrics=[ms_ssim]")
+    run = json.loads((Path(outcome.json["run_dir"]) / "results.json").read_text())["run"]
+    assert len(took) == 3
+    share = sum(took[:2]) / (sum(took[:2]) + run["seconds"])
+    assert run["evaluation_share"] == pytest.approx(share, abs=0.02) and 0.05 < share < 0.95
+    assert f"evaluations on the way took {100 * run['evaluation_share']:.1f} % of the time" in outcome.err
 
 
 def test_the_best_state_is_chosen_by_one_protocol(mixgan):
