@@ -26,6 +26,7 @@ NOT_IDENTITY = frozenset(
     {
         "force",
         "published",
+        "sweep",
         "logger",
         "paths",
         "hardware.device",
@@ -48,6 +49,11 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what makes this run this run: every resolved key and value but those of NOT_IDENTITY, flat."""
     flat = dict(_flat(config))
     return {key: value for key, value in flat.items() if not _excluded(key)}
+
+
+def tells(key: str) -> bool:
+    """Whether a key, or a group's name, belongs to a run's identity."""
+    return not _excluded(key)
 
 
 def hash_of(run: Run) -> str:
@@ -126,7 +132,8 @@ class RunFolder:
         write_text(self.path / "DONE", time.strftime("%Y-%m-%dT%H:%M:%S%z\n"))
 
     def mark_failed(self, error: BaseException) -> None:
-        """Keep the error, where anything can still be written."""
+        """Keep the error, where anything can still be written, and in the error which run it ended."""
+        error.run_dir = str(self.path)  # type: ignore[attr-defined]
         with suppress(OSError):
             write_text(self.path / "FAILED", f"{type(error).__name__}: {error}\n")
 
