@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -23,7 +24,10 @@ from mixgan_cli.composition import CompositionError, choices_of, explain, groups
 from mixgan_cli.config import conf_dir
 from mixgan_cli.console import log_to_stderr
 from mixgan_cli.errors import TrainingStopped, UserError, nearest
+from mixgan_cli.files import refusing
 from mixgan_cli.interrupt import Interrupted
+from mixgan_cli.sweeps.plan import as_word, plan
+from mixgan_cli.sweeps.sweep import Outcome, Sweep
 
 log = logging.getLogger("mixgan")
 
@@ -74,38 +78,88 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
     """Compose the command's configuration with Hydra, run it, and return its exit code."""
     command = COMMANDS[name]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so the message is ours
-    sys.argv = [f"mixgan {name}", *sorted(overrides, key=lambda word: word not in ("-m", "--multirun"))]  # flags first
+    flags_first = sorted(overrides, key=lambda word: word not in ("-m", "--multirun"))
+    sys.argv = [f"mixgan {name}", *flags_first]
     exit_codes = [0]
+    printed: set[str | None] = set()
+    sweep: Sweep | None = None
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command.config)
-    def job(config: DictConfig) -> None:
-        try:
-            result = importlib.import_module(f"mixgan_cli.commands.{name}").run(config)
-            if result is not None:  # of several processes, one speaks
-                print(json.dumps(result), flush=True)
-        except Exception as error:  # reported here, so that the other jobs of a sweep go on
-            exit_codes.append(report(error, name))
+    def job(config: DictConfig) -> float | None:  # in a sweep perhaps in another process, or on another machine
+        work = partial(run_job, name, config, sweep)
+        outcome = sweep.run(config, work) if sweep else work()
+        if (
+            outcome is None or outcome.result is None
+        ):  # stopped, failed, or of several processes not the one that speaks
+            exit_codes.append(outcome.code if outcome else 0)
+            return None
+        if sweep is None or sweep.pid == os.getpid():
+            print(json.dumps(outcome.result), flush=True)
+            printed.add(outcome.result.get("run_dir"))
+        return sweep.optimized(outcome.result["metrics"]) if sweep else None
 
     try:
+        if name == "train" and (sweep := plan(command.config, flags_first)):
+            sys.argv.append(as_word(sweep))
+            sweep.begin()
         job()
     except Interrupted as error:
         log.error("mixgan %s: interrupted by %s; the same command goes on from here", name, error)
-        return error.exit_code
+        exit_codes.append(error.exit_code)
     except KeyboardInterrupt:
         log.error("mixgan %s: interrupted", name)
-        return 130
+        exit_codes.append(130)
     except CompositionError as error:
-        return report(error, name)
+        exit_codes.append(report(error, name).code)
     except OSError as error:  # Hydra makes the folder of a sweep
         log.error("mixgan %s: %s: %s", name, error.filename, error.strerror)
-        return 2
+        exit_codes.append(2)
     except Exception as error:
-        return report(error, name)
+        if str(error) != "No trials are completed yet.":  # Optuna's end where every job failed, which is told below
+            exit_codes.append(report(error, name).code)
+    if sweep:
+        try:
+            exit_codes.append(sum_up(sweep, printed))
+        except Exception as error:
+            exit_codes.append(report(error, name).code)
     return max(exit_codes)
 
 
-def report(error: Exception, name: str) -> int:
-    """Tell the user what went wrong, in one message where it is theirs to mend, and return the exit code."""
+def run_job(name: str, config: DictConfig, sweep: Sweep | None) -> Outcome:
+    """Run one command, in whatever process it is."""
+    log_to_stderr()
+    try:
+        result = importlib.import_module(f"mixgan_cli.commands.{name}").run(config)
+        if sweep and result:
+            sweep.optimized(result["metrics"])
+    except Exception as error:  # reported here, so that the other jobs of a sweep go on
+        return report(error, name)
+    return Outcome(0, result)
+
+
+def sum_up(sweep: Sweep, printed: set[str | None]) -> int:
+    """Tell what became of a sweep's jobs, write its tables, and return the highest of its jobs' exit codes."""
+    from mixgan_cli.evaluation.protocol import differences
+    from mixgan_cli.reporting.sweep import Table
+
+    jobs = sweep.jobs()
+    if all(job.status == "planned" for job in jobs):
+        return 0  # what went wrong has been told
+    for job in jobs:
+        if job.state == "done" and job.run_dir not in printed:  # it ran elsewhere
+            results = job.results()
+            print(json.dumps({"run_dir": job.run_dir, **{key: results[key] for key in ("metrics", "unavailable")}}))
+    table = Table(jobs, differences)
+    with refusing(f"hydra.sweep.dir: {sweep.folder}"):
+        path = table.write(sweep.folder)
+    log.info("\n%s\n\n%s", table.text(), path)
+    print(json.dumps({"sweep_dir": str(sweep.folder), "jobs": table.counts, "table": str(path)}), flush=True)
+    return max(job.exit_code or 0 for job in jobs)
+
+
+def report(error: Exception, name: str) -> Outcome:
+    """Tell the user what went wrong, in one message where it is theirs to mend, and return how the command ended."""
+    run_dir = getattr(error, "run_dir", None)
     if isinstance(error, UserError):
         message, code = str(error), 2
     elif isinstance(error, CompositionError):
@@ -113,10 +167,11 @@ def report(error: Exception, name: str) -> int:
     elif isinstance(error, TrainingStopped):
         message, code = str(error), 1
     else:
-        traceback.print_exception(error)
-        return 1
+        message = "".join(traceback.format_exception(error))
+        sys.stderr.write(message)
+        return Outcome(1, error=message, run_dir=run_dir)
     log.error("mixgan %s: %s", name, message)
-    return code
+    return Outcome(code, error=message, run_dir=run_dir)
 
 
 def overview() -> str:

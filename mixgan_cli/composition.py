@@ -20,6 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 from mixgan_cli.config import conf_dir
 from mixgan_cli.errors import nearest
 
+EXTRAS = ("joblib", "submitit", "optuna")
+"""Choices that come with an extra of the same name."""
 CompositionError = (HydraException, OmegaConfBaseException)
 
 
@@ -39,7 +41,8 @@ def explain(error: Exception, config_name: str) -> str:
         return f"{key}: {cause}"
     if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
         return f"{text.splitlines()[0]}: {str(error.__cause__).splitlines()[0]}"
-    return text.splitlines()[0]
+    first, _, rest = text.partition("\n")
+    return f"{first} {rest.splitlines()[0]}" if first.endswith(":") and rest else first
 
 
 def groups() -> dict[str, list[str]]:
@@ -79,6 +82,9 @@ def _unknown_choice(error: MissingConfigException) -> str:
     missing = (error.missing_cfg_file or "").removesuffix(".yaml")
     group, _, choice = missing.rpartition("/")
     choices = error.options or groups().get(group, [])
+    extra = choice.partition("_")[0]
+    if group.startswith("hydra/") and extra in EXTRAS:
+        return f"{group}={choice} is not installed: pip install 'mixgan[{extra}]'"
     if not choices:
         return str(error).splitlines()[0]
     return f"{group}={choice}: there is no such choice.{nearest(choice, choices)} Known: {', '.join(choices)}"

@@ -234,6 +234,22 @@ class Paths(Strict):
     run: str | None
 
 
+class Sweep(Strict):
+    """How many runs are made of one command."""
+
+    name: str | None
+    jobs: PositiveInt
+    fail_fast: bool
+    optimize: str | None
+    direction: Literal["minimize", "maximize"]
+
+
+class Sweeping(Strict):
+    """What a sweep as a whole takes from the configuration."""
+
+    sweep: Sweep
+
+
 class Published(Strict):
     """What a paper or thesis reports for such a run, to be set beside ours; never used while training."""
 
@@ -258,6 +274,7 @@ class Run(Strict):
     evaluation: Evaluation
     logger: Logger
     paths: Paths
+    sweep: Sweep | None = None  # of no matter to the run; older runs have none
 
     @model_validator(mode="after")
     def _beta_has_a_classifier(self) -> Run:

@@ -9,11 +9,12 @@ log = logging.getLogger("mixgan")
 
 
 def log_to_stderr() -> None:
-    """Write mixgan's own messages to stderr, bare, and Hydra's nowhere: what it would log, the message says already."""
+    """Write mixgan's own messages to stderr, bare, and Hydra's nowhere: what it would log, ours say already."""
     if not log.handlers:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
-    logging.getLogger("hydra").setLevel(logging.CRITICAL)
+    for talkative in ("hydra", "hydra_plugins"):
+        logging.getLogger(talkative).setLevel(logging.CRITICAL)

@@ -15,8 +15,11 @@ class Interrupted(BaseException):
     """The process was told to end. Not an Exception: what goes on after an error must not go on after this."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
+        super().__init__(number)  # so that it can come from another process
         self.number = number
+
+    def __str__(self) -> str:
+        return signal.Signals(self.number).name
 
     @property
     def exit_code(self) -> int:

@@ -26,6 +26,7 @@ NOT_IDENTITY = frozenset(
     {
         "force",
         "published",
+        "sweep",
         "logger",
         "paths",
         "hardware.device",
@@ -55,6 +56,11 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     if not flat.get("alarms.stop"):  # alarms that only warn
         flat = {key: value for key, value in flat.items() if not key.startswith("alarms.")}
     return {key: value for key, value in flat.items() if not _excluded(key)}
+
+
+def tells(key: str) -> bool:
+    """Whether a key, or a group's name, belongs to a run's identity."""
+    return not _excluded(key)
 
 
 def hash_of(run: Run) -> str:
@@ -137,7 +143,11 @@ class RunFolder:
         write_text(self.path / "DONE", time.strftime("%Y-%m-%dT%H:%M:%S%z\n"))
 
     def mark_failed(self, error: BaseException) -> None:
-        """Keep the error, where anything can still be written. The first one stays: others may follow from it."""
+        """Keep the error, where anything can still be written, and in the error which run it ended.
+
+        The first error stays: others may follow from it.
+        """
+        error.run_dir = str(self.path)  # type: ignore[attr-defined]
         if (self.path / "FAILED").exists():
             return
         with suppress(OSError):

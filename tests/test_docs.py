@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from mixgan_cli.models.build import build_networks
 from mixgan_cli.parts import build
+from mixgan_cli.sweeps.plan import first_of
 from mixgan_cli.training.rules import check_game
 from tests.conftest import TINY, composed
 
@@ -27,11 +29,16 @@ COMMANDS = sorted(
 )
 
 
+def first_job(words):
+    """The overrides of a command's first run, be it a sweep or not."""
+    return [first_of(override) for override in OverridesParser.create().parse_overrides(words)]
+
+
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("mixgan ")])
 def test_commands_compose(mixgan, command):
     arguments = shlex.split(command)[1:]
-    if "-m" in arguments:  # a sweep: its first job
-        arguments = [re.sub(r"=([^\[,]*),.*", r"=\1", argument) for argument in arguments if argument != "-m"]
+    if "-m" in arguments:
+        arguments = [arguments[0], *first_job(argument for argument in arguments[1:] if argument != "-m")]
     outcome = mixgan(*arguments, *([] if "--help" in arguments else ["--cfg", "job"]))
     assert outcome.code == 0 and outcome.out, outcome.err
 
@@ -39,8 +46,7 @@ def test_commands_compose(mixgan, command):
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("mixgan train ")])
 def test_what_is_to_train_can_be_played(command):
     """Its networks are built, and nothing refuses them; data are not needed for that."""
-    words = [re.sub(r"=([^\[{,]*),.*", r"=\1", word) for word in shlex.split(command)[2:] if "=" in word]
-    run = composed(*words)
+    run = composed(*first_job(word for word in shlex.split(command)[2:] if "=" in word))
     shape = build(run.data).shape
     with torch.device("meta"):
         networks = build_networks(run.model, shape)

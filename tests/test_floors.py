@@ -11,7 +11,7 @@ FLOORS = [  # from the top; rooms on one floor may know each other, but not in a
     {"commands"},
     {"training", "evaluation"},
     {"models", "reporting"},
-    {"objectives", "data", "tracking", "runs", "config", "hardware", "composition"},
+    {"objectives", "data", "tracking", "sweeps", "runs", "config", "hardware", "composition"},
     {"parts", "files", "randomness", "ranks", "schedules", "errors", "interrupt", "console"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

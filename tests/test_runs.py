@@ -12,7 +12,8 @@ def name(*overrides):
 @pytest.mark.parametrize(
     "override",
     ["hardware=cpu", "logger=wandb", "paths.outputs=elsewhere", "force=true", "evaluation.weights=x",
-     "training.report_nimg=77", "training.sample_nimg=77", "training.checkpoint_nimg=77", "hardware.threads=1"],
+     "training.report_nimg=77", "training.sample_nimg=77", "training.checkpoint_nimg=77", "hardware.threads=1",
+     "sweep.jobs=3"],
 )  # fmt: skip
 def test_keys_that_do_not_change_the_result_do_not_change_the_name(override):
     assert name(override) == name()

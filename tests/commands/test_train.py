@@ -314,14 +314,6 @@ def test_points_train_without_pictures(mixgan):
     assert not Path(outcome.json["run_dir"], "figures", "snapshots.png").exists()
 
 
-def test_a_sweep_makes_a_run_a_job_and_goes_on_after_a_bad_one(mixgan):
-    outcome = mixgan("train", "-m", *TINY, "model.k=2,3,4")
-    assert outcome.code == 2 and "model.k=3" in outcome.err and "Traceback" not in outcome.err
-    told = [json.loads(line) for line in outcome.out.splitlines() if line.startswith("{")]
-    assert len(told) == 2 == len({entry["run_dir"] for entry in told})
-    assert all(Path(entry["run_dir"], "DONE").is_file() for entry in told)
-
-
 def test_every_job_of_a_sweep_is_its_own_wandb_run(mixgan, monkeypatch, tmp_path):
     """For real, offline; the flag in the middle, where people put it."""
     for variable in ("WANDB_API_KEY", "WANDB_MODE"):
@@ -329,7 +321,7 @@ def test_every_job_of_a_sweep_is_its_own_wandb_run(mixgan, monkeypatch, tmp_path
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     outcome = mixgan("train", *TINY, "logger=wandb", "-m", "model.k=2,4")
     assert outcome.code == 0, outcome.err
-    folders = [Path(json.loads(line)["run_dir"]) for line in outcome.out.splitlines() if line.startswith("{")]
+    folders = [Path(json.loads(line)["run_dir"]) for line in outcome.out.splitlines()[:-1]]  # the last is the sweep's
     ids = {(folder / "wandb_id").read_text() for folder in folders}
     assert len(folders) == len(ids) == 2
     assert all(list(folder.glob("wandb/offline-run-*/*.wandb")) for folder in folders)

@@ -1,0 +1,175 @@
+"""The table of a sweep: one row a configuration apart from the seed, mean ± standard deviation over its seeds.
+
+Numbers of different protocols are never averaged together: each protocol has a number, and rows of its own.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from mixgan_cli.files import write_text
+from mixgan_cli.sweeps.sweep import Job
+
+Row = dict[str, Any]
+Differences = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
+BESIDE = ("_std", "_sd", "_real", "_majority")
+"""Endings of metrics that accompany another; table.csv has them, the terminal has not."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A job, and what was measured of it by which protocol; nothing where it is not done."""
+
+    job: Job
+    protocol: int | None
+    metrics: Mapping[str, float]
+
+
+class Table:
+    """What the jobs of a sweep gave.
+
+    Args:
+        jobs: all of them, done or not.
+        differences: returns a line for each point in which two protocols differ.
+    """
+
+    def __init__(self, jobs: Sequence[Job], differences: Differences) -> None:
+        keys = dict.fromkeys(key for job in jobs for key in job.values)
+        self.keys = [key for key in keys if len({job.values.get(key) for job in jobs}) > 1]
+        """What varies from job to job."""
+        self.protocols: list[Mapping[str, Any]] = []
+        self.differences = differences
+        self.entries = [self._entry(job) for job in jobs]
+        self.metrics = list(dict.fromkeys(name for entry in self.entries for name in entry.metrics))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many jobs are done, how many failed, and how many are not that far."""
+        return _counts([entry.job for entry in self.entries])
+
+    def write(self, folder: Path) -> Path:
+        """Write jobs.csv and table.csv, and return the latter."""
+        write_text(folder / "jobs.csv", _csv(self.by_job()))
+        write_text(folder / "table.csv", _csv(self.by_configuration()))
+        return folder / "table.csv"
+
+    def by_job(self) -> list[Row]:
+        """Return a row a job: what varies, what became of it, and its metrics."""
+        return [
+            {
+                **{key: entry.job.values.get(key) for key in self.keys},
+                "status": entry.job.state,
+                "exit_code": entry.job.exit_code,
+                "error": entry.job.error_line,
+                "run_dir": entry.job.run_dir,
+                "protocol": entry.protocol,
+                **{name: entry.metrics.get(name) for name in self.metrics},
+            }
+            for entry in self.entries
+        ]
+
+    def by_configuration(self) -> list[Row]:
+        """Return a row a configuration and protocol.
+
+        METRIC is the mean over seeds, METRIC_sd their deviation as a sample (n - 1; of one seed there is none), and
+        METRIC_n how many seeds have this metric.
+        """
+        groups: dict[tuple[str | None, ...], list[Entry]] = {}
+        keys = [key for key in self.keys if key != "seed"]
+        for entry in self.entries:
+            groups.setdefault(tuple(entry.job.values.get(key) for key in keys), []).append(entry)
+        rows = []
+        for values, group in groups.items():
+            rest = [entry.job for entry in group if entry.protocol is None]  # told once, in the group's first row
+            for protocol in sorted({entry.protocol for entry in group if entry.protocol}) or (None,):
+                measured = [entry for entry in group if protocol and entry.protocol == protocol]
+                counts = _counts([*(entry.job for entry in measured), *rest])
+                row = {**dict(zip(keys, values, strict=True)), **counts, "protocol": protocol}
+                rows.append({**row, **self._over_seeds(measured)})
+                rest = []
+        return rows
+
+    def text(self) -> str:
+        """Return the table as people read it; below, what failed and in what protocols differ."""
+        rows = []
+        for row in self.by_configuration():
+            shown = {key: value for key, value in row.items() if key in self.keys or key in self.counts}
+            if len(self.protocols) > 1:
+                shown["protocol"] = row["protocol"]
+            shown |= {name: _mean_and_sd(row, name) for name in self.metrics if not name.endswith(BESIDE)}
+            rows.append(shown)
+        lines = _aligned(rows, shutil.get_terminal_size((120, 24)).columns)
+        for entry in self.entries:
+            if entry.job.state == "failed":
+                values = [f"{key}={entry.job.values.get(key)}" for key in self.keys]
+                lines.append(f"{' '.join(values)} failed: {entry.job.error_line}")
+        for number, protocol in enumerate(self.protocols[1:], start=2):
+            different = "; ".join(self.differences(self.protocols[0], protocol))
+            lines.append(f"protocols 1 and {number} are not comparable: {different}")
+        return "\n".join(lines)
+
+    def _entry(self, job: Job) -> Entry:
+        if job.state != "done":
+            return Entry(job, None, {})
+        results = job.results()
+        scalars = {name: value for name, value in results["metrics"].items() if isinstance(value, (int, float))}
+        for number, known in enumerate(self.protocols, start=1):
+            if not self.differences(known, results["protocol"]):
+                return Entry(job, number, scalars)
+        self.protocols.append(results["protocol"])
+        return Entry(job, len(self.protocols), scalars)
+
+    def _over_seeds(self, entries: Sequence[Entry]) -> Row:
+        row: Row = {}
+        for name in self.metrics:
+            values = [entry.metrics[name] for entry in entries if name in entry.metrics]
+            row[name] = fmean(values) if values else None
+            row[f"{name}_sd"] = stdev(values) if len(values) > 1 else None
+            row[f"{name}_n"] = len(values)
+        return row
+
+
+def _counts(jobs: Sequence[Job]) -> dict[str, int]:
+    counts = Counter(job.state for job in jobs)
+    return {state: counts[state] for state in ("done", "failed", "missing")}
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _mean_and_sd(row: Row, name: str) -> str:
+    mean, sd, n = row[name], row[f"{name}_sd"], row[f"{name}_n"]
+    if mean is None:
+        return "–"
+    if sd:  # two of its digits, and as many of the mean's
+        decimals = max(0, 1 - math.floor(math.log10(sd)))
+        told = f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
+    else:
+        told = f"{mean:.4g}" + (" ± 0" if sd == 0 else "")
+    return told if n == row["done"] else f"{told} (n={n})"
+
+
+def _aligned(rows: Sequence[Row], width: int) -> list[str]:
+    """The rows in columns; of those that do not fit into `width` only how many they are."""
+    columns = [[name, *("" if row[name] is None else str(row[name]) for row in rows)] for name in rows[0]]
+    padded = [[cell.ljust(max(map(len, column))) for cell in column] for column in columns]
+    fitting, used = 0, 0
+    for column in padded:
+        used += len(column[0]) + 2
+        fitting += used <= width
+    lines = ["  ".join(cells).rstrip() for cells in zip(*padded[:fitting], strict=True)]
+    return lines if fitting == len(padded) else [*lines, f"({len(padded) - fitting} more columns in table.csv)"]

@@ -1,0 +1,198 @@
+"""Sweeps whose jobs run in other processes: each launcher for real, and SLURM with commands that stand in for it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.commands.test_train import same, weights
+from tests.conftest import TINY
+
+SPY = """
+import os, sys
+class Spy:  # tells what a process knew when it began to import torch
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            sys.meta_path.remove(self)
+            known = [os.environ.get(key, "-") for key in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")]
+            open(os.path.join(os.path.dirname(__file__), f"{os.getpid()}.known"), "w").write(" ".join(known))
+sys.meta_path.insert(0, Spy())
+"""
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """That of a machine of two GPUs, where each process tells what it knew when torch was imported."""
+    spies = tmp_path / "spies"
+    spies.mkdir()
+    (spies / "sitecustomize.py").write_text(SPY)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "MKL_", "MIXGAN_WEIGHTS"))}
+    path = os.pathsep.join([str(spies), str(Path(__file__).parents[2]), *sys.path[1:]])
+    return {**kept, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "5,7"}
+
+
+def known(tmp_path):
+    """(GPU, threads) of each process that imported torch."""
+    return sorted(path.read_text().split() for path in (tmp_path / "spies").glob("*.known"))
+
+
+def sweep(tmp_path, environment, *words):
+    command = [sys.executable, "-m", "mixgan_cli", "train", "-m", *TINY, *words]
+    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def told(finished):
+    return [json.loads(line) for line in finished.stdout.splitlines()]
+
+
+def records(tmp_path):
+    return [json.loads(path.read_text()) for path in (tmp_path / "outputs").glob("sweeps/*/jobs/*.json")]
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit"])
+def test_several_jobs_at_once(tmp_path, environment, launcher):
+    """Three jobs, one of them bad, two at once: what is told, what is left, what each process gets of the machine."""
+    finished = sweep(tmp_path, environment, f"sweep={launcher}", "sweep.jobs=2", "model.k=2,3,4")
+    assert finished.returncode == 2, finished.stderr
+    *jobs, summary = told(finished)
+    assert [list(job) for job in jobs] == [["run_dir", "metrics", "unavailable"]] * 2
+    assert all((tmp_path / job["run_dir"] / "DONE").is_file() for job in jobs)
+    assert summary["jobs"] == {"done": 2, "failed": 1, "missing": 0}
+    assert "model.k=3 failed: model.k=3: a complete binary tree" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+    by_status = {status: [job for job in records(tmp_path) if job["status"] == status] for status in ("done", "failed")}
+    assert [len(jobs) for jobs in by_status.values()] == [2, 1]
+    assert by_status["failed"][0]["exit_code"] == 2 and "model.k=3" in by_status["failed"][0]["error"]
+    assert {tuple(job["gpus"]) for job in records(tmp_path)} <= {("5",), ("7",)}
+    threads = str(max(1, os.cpu_count() // 2))
+    assert known(tmp_path) and all(gpu in "57" and count == threads for gpu, count in known(tmp_path))
+
+
+SLURM = {  # as far as submitit needs it: an array's jobs run one after the other, again when requeued
+    "sbatch": """
+import os, re, subprocess, sys
+script = sys.argv[1]
+text = open(script).read()
+here = os.environ["FAKE_SLURM"]
+open(os.path.join(here, "script"), "w").write(text)
+print("Submitted batch job 77", flush=True)
+array = re.search("--array=0-([0-9]+)", text)
+jobs = [f"77_{task}" for task in range(int(array[1]) + 1)] if array else ["77"]
+if os.fork() == 0:
+    os.setsid()
+    for stream in (0, 1, 2):
+        os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+    for job in jobs:
+        task = {"SLURM_ARRAY_JOB_ID": "77", "SLURM_ARRAY_TASK_ID": job[3:]} if array else {}
+        while True:
+            subprocess.run(["bash", script], env={**os.environ, "SLURM_JOB_ID": "77", "SLURM_PROCID": "0", **task})
+            if not os.path.exists(os.path.join(here, "requeue " + job)):
+                break
+            os.rename(os.path.join(here, "requeue " + job), os.path.join(here, "requeued " + job))
+        open(os.path.join(here, "ended " + job), "w")
+""",
+    "srun": """
+import os, sys
+words = sys.argv[1:]
+while words[0].startswith("--"):
+    option = words.pop(0)
+    if option in ("--output", "--error"):
+        names = {"%j": "77", "%A": "77", "%a": os.environ.get("SLURM_ARRAY_TASK_ID", ""), "%t": "0"}
+        path = words.pop(0)
+        for name, value in names.items():
+            path = path.replace(name, value)
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(opened, 1 if option == "--output" else 2)
+open(os.path.join(os.environ["FAKE_SLURM"], "pid"), "w").write(str(os.getpid()))
+os.execvp(words[0], words)
+""",
+    "scontrol": """
+import os, sys
+assert sys.argv[1] == "requeue"
+open(os.path.join(os.environ["FAKE_SLURM"], "requeue " + sys.argv[2]), "w")
+""",
+    "sacct": """
+import os
+ended = [name.split()[1] for name in os.listdir(os.environ["FAKE_SLURM"]) if name.startswith("ended")]
+print("JobID|State|NodeList")
+for job in ("77", "77_0", "77_1"):
+    print(f"{job}|{'COMPLETED' if job in ended else 'RUNNING'}|here")
+""",
+}
+
+
+@pytest.fixture
+def cluster(tmp_path, environment):
+    """The environment of a machine with SLURM's commands; and the folder of what they did."""
+    commands, did = tmp_path / "bin", tmp_path / "slurm"
+    commands.mkdir()
+    did.mkdir()
+    for name, code in SLURM.items():
+        (commands / name).write_text(f"#!{sys.executable} -S\n{code}")
+        (commands / name).chmod(0o755)
+    return {**environment, "PATH": f"{commands}{os.pathsep}{environment['PATH']}", "FAKE_SLURM": str(did)}, did
+
+
+def test_slurm(tmp_path, cluster):
+    environment, did = cluster
+    finished = sweep(tmp_path, environment, "sweep=slurm", "model.k=2,4", "hydra.launcher.partition=gpu")
+    assert finished.returncode == 0, finished.stderr
+    assert told(finished)[-1]["jobs"] == {"done": 2, "failed": 0, "missing": 0}
+    flags = {line.removeprefix("#SBATCH --") for line in (did / "script").read_text().splitlines() if "SBATCH" in line}
+    assert flags >= {
+        "partition=gpu", "time=240", "gpus-per-node=1", "cpus-per-task=4", "mem=16GB", "array=0-1%2", "requeue",
+        "signal=USR2@120", "nodes=1", "ntasks-per-node=1", "open-mode=append",
+    }  # fmt: skip
+    assert {tuple(job["gpus"]) for job in records(tmp_path)} == {()}  # SLURM gives them
+    assert {gpu for gpu, _ in known(tmp_path)} == {"5,7"}
+
+
+LONG = ["training.nimg=1000", "training.checkpoint_nimg=80", "evaluation=none"]
+
+
+@pytest.mark.integ
+def test_a_pre_empted_job_is_requeued_and_goes_on(tmp_path, cluster, mixgan):
+    environment, did = cluster
+    command = [sys.executable, "-m", "mixgan_cli", "train", "-m", *TINY, *LONG, "sweep=slurm", "seed=0,1"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE) as process:
+        checkpoint = wait_for(lambda: next(tmp_path.glob("outputs/*-0/checkpoints/last.pt"), None), process)
+        os.kill(int((did / "pid").read_text()), signal.SIGUSR2)  # as SLURM does before the time is out
+        assert process.wait(timeout=120) == 0
+        assert json.loads(process.stdout.readlines()[-1])["jobs"] == {"done": 2, "failed": 0, "missing": 0}
+    assert {path.name for path in did.glob("requeued *")} == {"requeued 77_0"}
+    logs = "".join(path.read_text() for path in tmp_path.glob("outputs/sweeps/*/.submitit/*/*.err"))
+    assert logs.count("going on from") == 1 and logs.count(": begins") == 2
+    whole = mixgan("train", *TINY, *LONG, "seed=0", "paths.outputs=whole")
+    assert Path(whole.json["run_dir"]).name == checkpoint.parents[1].name
+    assert same(weights(whole.json["run_dir"]), weights(checkpoint.parents[1]))
+
+
+def wait_for(found, process):
+    """What `found` finds, while the process runs."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the sweep ended too soon"
+        if (what := found()) is not None:
+            return what
+        time.sleep(0.01)
+    raise TimeoutError
+
+
+@pytest.mark.integ
+def test_jobs_end_with_their_sweep(tmp_path, environment):
+    """Killed, a sweep leaves no process behind at work on a run; repeated, it does what is missing."""
+    words = [*TINY, *LONG, "sweep=joblib", "seed=0,1"]
+    command = [sys.executable, "-m", "mixgan_cli", "train", "-m", *words]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: next(tmp_path.glob("outputs/*/checkpoints/last.pt"), None), process)
+        process.kill()
+    repeated = sweep(tmp_path, environment, *words[len(TINY) :])
+    assert repeated.returncode == 0, repeated.stderr
+    assert told(repeated)[-1]["jobs"] == {"done": 2, "failed": 0, "missing": 0}
+    assert "going on from" in repeated.stderr

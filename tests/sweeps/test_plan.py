@@ -1,0 +1,118 @@
+"""What a command line with -m asks for."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mixgan_cli.errors import ConfigError
+from mixgan_cli.sweeps.plan import plan
+from mixgan_cli.sweeps.sweep import Job
+
+GRID = ("-m", "model=mggan", "model.beta=0,0.1", "model.k=2,4", "seed=0,1,2")
+
+
+def of(*words):
+    return plan("config", words)
+
+
+def test_all_combinations():
+    sweep = of(*GRID)
+    assert len(sweep.planned) == 12 == len({Job(overrides, 0).id for overrides in sweep.planned})
+    assert sweep.planned[0] == ("model=mggan", "model.beta=0", "model.k=2", "seed=0")
+
+
+@pytest.mark.parametrize("words", [(), ("seed=0,1",), ("-m", "seed=0,1", "--cfg", "job")])
+def test_what_is_no_sweep(words):
+    assert of(*words) is None
+
+
+def test_the_mode_may_be_a_key():
+    assert of("hydra.mode=MULTIRUN", "seed=0,1").planned == (("seed=0",), ("seed=1",))
+
+
+def test_the_folder_tells_what_is_swept_and_is_the_same_next_time():
+    sweep = of(*GRID)
+    assert sweep.folder.parent == Path("outputs/sweeps")
+    assert sweep.folder.name.startswith("mggan-beta-k-seed-") and sweep.folder == of(*GRID).folder
+    assert of(*reversed(GRID)).folder.name.rpartition("-")[2] == sweep.folder.name.rpartition("-")[2]
+
+
+@pytest.mark.parametrize(
+    "word", ["sweep=joblib", "sweep.jobs=3", "logger=wandb", "hydra.verbose=false", "hardware.device=cpu", "force=true"]
+)
+def test_what_does_not_change_results_changes_neither_folder_nor_jobs(word):
+    sweep, other = of(*GRID), of(*GRID, word)
+    assert other.folder == sweep.folder
+    ids = [[Job(overrides, 0).id for overrides in each.planned] for each in (sweep, other)]
+    assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize("word", ["training.nimg=1000", "data=mnist", "evaluation=full", "seed=0,1"])
+def test_what_changes_results_changes_the_folder(word):
+    words = [each for each in GRID if each.partition("=")[0] != word.partition("=")[0]]
+    assert of(*words, word).folder.name.rpartition("-")[2] != of(*GRID).folder.name.rpartition("-")[2]
+
+
+@pytest.mark.parametrize(
+    ("word", "folder"),
+    [("paths.outputs=elsewhere", "elsewhere/sweeps"), ("sweep.name=mine", "outputs/sweeps/mine"),
+     ("hydra.sweep.dir='a b, c'", "a b, c")],
+)  # fmt: skip
+def test_the_folder_can_be_chosen(word, folder):
+    sweep = of(*GRID, word)
+    assert folder in (str(sweep.folder), str(sweep.folder.parent))
+
+
+def test_names_are_names_of_folders():
+    name = of("-m", "data=folder", "+data.root=../a b", "experiment=mggan_ring", "model.head.form=general,pairwise")
+    assert name.folder.name.startswith("folder-mggan_ring-form-")
+    long = of("-m", *(f"+objective.{'x' * 20}{number}=1,2" for number in range(8)))
+    assert len(long.folder.name) < 80
+
+
+def test_a_configuration_may_say_what_is_swept(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    text = (
+        "# @package _global_\npaths: {outputs: there}\nhydra: {sweeper: {params: {model.k: '2,4', seed: 'range(3)'}}}"
+    )
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    sweep = of("-m", "--config-dir", str(tmp_path), "experiment=mine", "seed=7")
+    assert list(sweep.planned) == [
+        ("model.k=2", "seed=7", "experiment=mine"),
+        ("model.k=4", "seed=7", "experiment=mine"),
+    ]
+    assert sweep.folder.parent == Path("there/sweeps")
+
+
+def test_a_search_plans_nothing():
+    sweep = of("-m", "search=optuna", "model.beta=interval(0,1)", "sweep.optimize=kid", "sweep.direction=maximize")
+    assert sweep.planned is None and sweep.optimize == "kid"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(("sweep.jobs=0",), r"sweep\.jobs=0: Input should be greater than 0"),
+     (("sweep.direction=up",), r"sweep\.direction='up': Input should be 'minimize' or 'maximize'"),
+     (("model.beta=interval(0,1)",), r"model\.beta=interval\(0,1\): an interval is for a search"),
+     (("search=optuna", "sweep.optimize=null"), r"sweep\.optimize=null: which metric")],
+)  # fmt: skip
+def test_refused_before_anything_runs(words, told):
+    with pytest.raises(ConfigError, match=told):
+        of("-m", "seed=0,1", *words)
+
+
+@pytest.mark.parametrize(
+    ("word", "extra"), [("sweep=joblib", "joblib"), ("sweep=slurm", "submitit"), ("search=optuna", "optuna")]
+)
+def test_a_plugin_that_is_not_installed(word, extra, tmp_path):
+    hidden = "import sys; sys.modules['hydra_plugins'] = None; from mixgan_cli.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", hidden, "train", "-m", "seed=0,1", word]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert finished.returncode == 2 and finished.stderr.endswith(f"is not installed: pip install 'mixgan[{extra}]'\n")
+
+
+def test_a_launcher_and_a_search_that_do_not_go_together(mixgan):
+    outcome = mixgan("train", "-m", "search=optuna", "sweep=submitit", "model.k=2,4")
+    assert outcome.code == 2 and "Key 'max_batch_size' not in 'OptunaSweeperConf'" in outcome.err
