@@ -107,6 +107,7 @@ while words[0].startswith("--"):
         path = words.pop(0)
         for name, value in names.items():
             path = path.replace(name, value)
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # a real cluster is never so quick that submitit has not yet
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(opened, 1 if option == "--output" else 2)
 open(os.path.join(os.environ["FAKE_SLURM"], "pid"), "w").write(str(os.getpid()))
