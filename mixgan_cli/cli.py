@@ -25,7 +25,7 @@ from mixgan_cli.config import conf_dir
 from mixgan_cli.console import log_to_stderr
 from mixgan_cli.errors import TrainingStopped, UserError, nearest
 from mixgan_cli.files import refusing
-from mixgan_cli.interrupt import Interrupted
+from mixgan_cli.interrupt import Interrupted, Interruptions
 from mixgan_cli.sweeps.plan import as_word, plan
 from mixgan_cli.sweeps.sweep import Outcome, Sweep
 
@@ -102,7 +102,8 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
         if name == "train" and (sweep := plan(command.config, flags_first)):
             sys.argv.append(as_word(sweep))
             sweep.begin()
-        job()
+        with Interruptions():
+            job()
     except Interrupted as error:
         log.error("mixgan %s: interrupted by %s; the same command goes on from here", name, error)
         exit_codes.append(error.exit_code)

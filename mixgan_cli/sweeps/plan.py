@@ -29,8 +29,10 @@ def plan(config_name: str, words: Sequence[str]) -> Sweep | None:
         ConfigError, HydraException: it cannot be composed.
     """
     arguments = get_args_parser().parse_args(list(words))
-    if not (arguments.multirun or "hydra.mode=MULTIRUN" in arguments.overrides) or arguments.cfg or arguments.info:
+    if not (arguments.multirun or "hydra.mode=MULTIRUN" in arguments.overrides):
         return None
+    if arguments.cfg or arguments.info:
+        raise ConfigError("--cfg and --info print one run, and -m is for many: leave one of them out")
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())

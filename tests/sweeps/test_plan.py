@@ -116,3 +116,8 @@ def test_a_plugin_that_is_not_installed(word, extra, tmp_path):
 def test_a_launcher_and_a_search_that_do_not_go_together(mixgan):
     outcome = mixgan("train", "-m", "search=optuna", "sweep=submitit", "model.k=2,4")
     assert outcome.code == 2 and "Key 'max_batch_size' not in 'OptunaSweeperConf'" in outcome.err
+
+
+def test_what_is_printed_is_one_run(mixgan):
+    outcome = mixgan("train", "-m", "model.k=2,4", "--cfg", "job")
+    assert outcome.code == 2 and "leave one of them out" in outcome.err and "Traceback" not in outcome.err
