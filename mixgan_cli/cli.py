@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from mixgan_cli import __version__
+from mixgan_cli import __version__, secrecy
 from mixgan_cli.composition import CompositionError, explain, groups
 from mixgan_cli.config import conf_dir
 from mixgan_cli.errors import TrainingStopped, UserError, nearest
@@ -70,6 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_command(name: str, overrides: Sequence[str]) -> int:
     """Compose the command's configuration with Hydra, run it, and return its exit code."""
     command = COMMANDS[name]
+    try:
+        secrecy.refuse(overrides)
+    except UserError as error:
+        return report(error, name)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so the message is ours
     sys.argv = [f"mixgan {name}", *sorted(overrides, key=lambda word: word not in ("-m", "--multirun"))]  # flags first
     exit_codes = [0]
@@ -106,7 +110,7 @@ def report(error: Exception, name: str) -> int:
     elif isinstance(error, TrainingStopped):
         message, code = str(error), 1
     else:
-        traceback.print_exception(error)
+        sys.stderr.write(secrecy.masked("".join(traceback.format_exception(error))))
         return 1
     log.error("mixgan %s: %s", name, message)
     return code
@@ -161,7 +165,7 @@ def _log_to_stderr() -> None:
     """People read stderr; stdout is for scripts."""
     if not log.handlers:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(secrecy.Formatter("%(message)s"))
         log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False

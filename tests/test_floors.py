@@ -12,7 +12,7 @@ FLOORS = [  # from the top; rooms on one floor may know each other, but not in a
     {"training", "evaluation"},
     {"models", "reporting"},
     {"objectives", "data", "tracking", "runs", "config", "hardware", "composition"},
-    {"parts", "files", "randomness", "schedules", "errors"},
+    {"parts", "files", "randomness", "schedules", "secrecy", "errors"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 
