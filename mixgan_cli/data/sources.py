@@ -14,6 +14,8 @@ from torch import Tensor
 from torchvision import datasets
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
+from mixgan_cli import hardware
+from mixgan_cli.data.archives import MOST_BYTES, load_npy
 from mixgan_cli.data.dataset import ImageDataset, split_off
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.data.prepared import cache_dir
@@ -107,10 +109,12 @@ def _whole(read, path: Path) -> Tensor:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES:,} bytes")
         return read(str(path))
     except Exception as error:  # whatever a reader stumbles over, it is the file that is wrong
         raise DataError(
-            f"{path}: truncated or damaged ({type(error).__name__}). Delete it and fetch it again"
+            f"{path}: truncated or damaged ({type(error).__name__}: {error}). Delete it and fetch it again"
         ) from error
 
 
@@ -163,7 +167,7 @@ def read_array(path: Path, name: str) -> np.ndarray:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
     try:
-        loaded = np.load(path, allow_pickle=False)
+        loaded = load_npy(path, hardware.memory() // 2)
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded:
