@@ -19,7 +19,7 @@ from functools import partial
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from mixgan_cli import __version__
+from mixgan_cli import __version__, secrecy
 from mixgan_cli.composition import CompositionError, choices_of, explain, groups
 from mixgan_cli.config import conf_dir
 from mixgan_cli.console import log_to_stderr
@@ -77,6 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_command(name: str, overrides: Sequence[str]) -> int:
     """Compose the command's configuration with Hydra, run it, and return its exit code."""
     command = COMMANDS[name]
+    try:
+        secrecy.refuse(overrides)
+    except UserError as error:
+        return report(error, name).code
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so the message is ours
     flags_first = sorted(overrides, key=lambda word: word not in ("-m", "--multirun"))
     sys.argv = [f"mixgan {name}", *flags_first]
@@ -168,7 +172,7 @@ def report(error: Exception, name: str) -> Outcome:
     elif isinstance(error, TrainingStopped):
         message, code = str(error), 1
     else:
-        message = "".join(traceback.format_exception(error))
+        message = secrecy.masked("".join(traceback.format_exception(error)))
         sys.stderr.write(message)
         return Outcome(1, error=message, run_dir=run_dir)
     log.error("mixgan %s: %s", name, message)

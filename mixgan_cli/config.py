@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from mixgan_cli import parts
+from mixgan_cli import parts, secrecy
 from mixgan_cli.errors import ConfigError, nearest
 
 
@@ -78,6 +78,15 @@ class Model(Strict):
     experts: Part
     head: Part
     backbone: Part
+
+    @model_validator(mode="after")
+    def _name_is_of_a_folder(self) -> Model:
+        if not re.fullmatch(r"\w[\w.-]{0,63}", self.name):
+            raise ValueError(
+                f"name={self.name[:80]!r}: the run's folder is called by it. Take up to 64 letters, digits, '_', '-' "
+                "and '.', the first a letter, digit or '_'"
+            )
+        return self
 
 
 class Adam(Strict):
@@ -396,14 +405,19 @@ class FetchCommand(Strict):
 def parse(composed: DictConfig | dict[str, Any], schema: type[Strict]) -> Any:
     """Return the configuration as `schema`, a frozen and typed object.
 
+    What Hydra composed is resolved. A plain dict, from a file, is taken as it is: `${oc.env:HOME}` is so many letters.
+
     Raises:
         ConfigError: naming each key, its value, and what is allowed.
     """
-    try:
-        config: Any = OmegaConf.to_container(OmegaConf.create(composed), resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{error.full_key}: {reason}" if error.full_key else reason) from error
+    config: Any = composed
+    if isinstance(composed, DictConfig):
+        try:
+            config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        except OmegaConfBaseException as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"{error.full_key}: {reason}" if error.full_key else reason) from error
+        secrecy.refuse_key(str(config))
     try:
         return schema.model_validate(config)
     except ValidationError as error:

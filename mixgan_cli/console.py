@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 
+from mixgan_cli import secrecy
+
 log = logging.getLogger("mixgan")
 
 
@@ -12,7 +14,7 @@ def log_to_stderr() -> None:
     """Write mixgan's own messages to stderr, bare, and Hydra's nowhere: what it would log, ours say already."""
     if not log.handlers:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(secrecy.Formatter("%(message)s"))
         log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False

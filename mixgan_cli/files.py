@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written to a temporary name, then renamed."""
+"""Files that are whole or absent: written to a temporary name, then renamed. And files of others, read with care."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mixgan_cli.errors import RunError
 
 log = logging.getLogger("mixgan")
@@ -21,6 +23,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to; at the end, and only if all went well, it becomes `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # left over, or a link that someone put there
     try:
         yield temporary
         with temporary.open("rb") as written:
@@ -76,3 +79,53 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file, whole or not at all. Not-a-number is refused: a figure is there or it is not."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+LONGEST = 2**16
+"""Characters of a configuration; those of runs have some thousand."""
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return a mapping of plain values, taking the file for no more than that: whoever may have written it.
+
+    Nothing in it is resolved or called. Aliases are refused, for a few of them can stand for more than any memory.
+
+    Raises:
+        RunError: it is no such file.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LONGEST + 1)
+        if len(text) > LONGEST:
+            raise ValueError(f"longer than {LONGEST:,} characters")
+        content = yaml.load(text, _Plain)
+        if not isinstance(content, dict):
+            raise ValueError("no keys and values")
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "empty"
+        raise RunError(f"{path}: not a configuration that mixgan wrote ({type(error).__name__}: {reason})") from error
+    return content
+
+
+class _Plain(yaml.SafeLoader):
+    """YAML's plain values, each written where it stands."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias, which no configuration of mixgan has")
+        return super().compose_node(parent, index)
+
+
+def inside(path: Path, folder: Path) -> Path:
+    """Return a path below a folder, unless a link leads it out of there: the folder may come from anyone.
+
+    Raises:
+        RunError: it leads elsewhere.
+    """
+    try:
+        leads_to = path.resolve()
+    except (OSError, RuntimeError) as error:  # to itself
+        raise RunError(f"{path}: a link that leads nowhere") from error
+    if not leads_to.is_relative_to(folder.resolve()):
+        raise RunError(f"{path}: a link that leads out of the folder, to {leads_to}. Put a file or folder in its place")
+    return path

@@ -9,19 +9,24 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, get_type_hints
 
-from hydra.utils import get_object
+from hydra.utils import get_class
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from mixgan_cli.errors import ConfigError, nearest
 
 TARGET = "_target_"
+ROOMS = ("mixgan_cli.models", "mixgan_cli.objectives", "mixgan_cli.data", "mixgan_cli.tracking")
+"""Where mixgan's own parts are."""
+DEEPEST = 32
+"""Levels of a configuration from a file; mixgan's own have five."""
 
 
 def build(part: Mapping[str, Any], **given: Any) -> Any:
     """Make the object a part names. `given` are the arguments the configuration does not know (sizes, K, …)."""
-    target = _target(part[TARGET])
+    target = _target(str(part[TARGET]))
     signature = inspect.signature(target)
     arguments = {name: value for name, value in part.items() if name != TARGET}
     wanted = {name: value for name, value in given.items() if name in signature.parameters}
@@ -42,7 +47,7 @@ def check(part: Mapping[str, Any]) -> dict[str, Any]:
     """
     if TARGET not in part:
         raise ConfigError(f"{TARGET} is missing: which class is this?")
-    target = _target(part[TARGET])
+    target = _target(str(part[TARGET]))
     accepted = inspect.signature(target).parameters
     hints = _hints(target)
     checked = {TARGET: part[TARGET]}
@@ -64,25 +69,47 @@ def attribute(target: str, name: str) -> Any:
 
 
 def trust(config: Any, packages: Iterable[str] = ()) -> None:
-    """Refuse a configuration from a file that names anything but mixgan's own parts, or those of `packages`.
+    """Refuse a configuration from a file that names anything but a class of mixgan's parts, or of `packages`.
 
-    Whoever wrote the file could otherwise have any function called.
+    Whoever wrote the file could otherwise have any function called. A class is named where it is defined: what a module
+    only imports (`mixgan_cli.data.sources.os.system`) is not its own. Nothing else is imported to find that out.
 
     Raises:
-        ConfigError: naming the target, and how to allow it.
+        ConfigError: naming the target, and how to allow it; or the configuration is nested too deeply to be one.
     """
-    if isinstance(config, Mapping):
-        target = config.get(TARGET)
-        if target is not None and str(target).partition(".")[0] not in {"mixgan_cli", *packages}:
-            raise ConfigError(f"{TARGET}: {target} is not a part of mixgan. If you trust the file: trusted=[PACKAGE]")
-        for value in config.values():
-            trust(value, packages)
+    trusted = (*ROOMS, *packages)
+    left = [(config, 0)]
+    while left:  # not by recursion, whose depth the file would decide
+        node, depth = left.pop()
+        if depth > DEEPEST:
+            raise ConfigError(f"nested more than {DEEPEST} levels deep: no configuration of mixgan is")
+        if isinstance(node, Mapping):
+            if TARGET in node and not _defines(trusted, str(node[TARGET])):
+                raise ConfigError(
+                    f"{TARGET}: {str(node[TARGET])[:200]} is not a part of mixgan, nor a class that a trusted package "
+                    "defines there. If you trust the file: trusted=[PACKAGE]"
+                )
+            node = list(node.values())
+        if isinstance(node, list):
+            left += [(value, depth + 1) for value in node]
+
+
+def _defines(packages: Iterable[str], target: str) -> bool:
+    """Whether one of the packages defines a class at this very path; no other package is imported."""
+    module, _, name = target.rpartition(".")
+    if not any(f"{module}.".startswith(f"{package}.") for package in packages):
+        return False
+    try:
+        found = getattr(import_module(module), name, None)
+    except Exception:  # there is no such module, or it fails: then it defines nothing
+        return False
+    return inspect.isclass(found) and (found.__module__, found.__qualname__) == (module, name)
 
 
 @lru_cache
 def _target(path: str) -> Callable[..., Any]:
     try:
-        return get_object(path)
+        return get_class(path)
     except Exception as error:
         raise ConfigError(f"{TARGET}: {path} cannot be imported ({error})") from error
 

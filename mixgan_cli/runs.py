@@ -20,7 +20,8 @@ from omegaconf import OmegaConf
 from mixgan_cli import __version__
 from mixgan_cli.config import Run
 from mixgan_cli.errors import RunError
-from mixgan_cli.files import refusing, write_json, write_text
+from mixgan_cli.files import inside, read_yaml, refusing, write_json, write_text
+from mixgan_cli.secrecy import masked
 
 NOT_IDENTITY = frozenset(
     {
@@ -128,11 +129,11 @@ class RunFolder:
         """Return the resolved configuration.
 
         Raises:
-            RunError: this is not a run's folder.
+            RunError: this is not a run's folder, or its configuration is none.
         """
         if not self.config.is_file():
             raise RunError(f"{self.path}: not a run's folder (no config.yaml)")
-        return OmegaConf.to_container(OmegaConf.load(self.config))  # type: ignore[return-value]
+        return read_yaml(self.config)
 
     def read_results(self) -> dict[str, Any]:
         """Return results.json."""
@@ -151,7 +152,7 @@ class RunFolder:
         if (self.path / "FAILED").exists():
             return
         with suppress(OSError):
-            write_text(self.path / "FAILED", f"{type(error).__name__}: {error}\n")
+            write_text(self.path / "FAILED", masked(f"{type(error).__name__}: {error}\n"))
 
 
 @dataclass(frozen=True)
@@ -180,10 +181,12 @@ def open_run(run: Run) -> OpenRun:
     opened = RunFolder(folder)
     with refusing(f"paths.outputs: {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
+        for entry in folder.iterdir():  # it may be another's: what is written to it stays in it
+            inside(entry, folder)
         if opened.done:
             _refuse_other(opened, run)
             return OpenRun(opened, None)
-        lock = (folder / ".lock").open("w")
+        lock = (folder / ".lock").open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -218,7 +221,7 @@ def environment() -> dict[str, Any]:
         "torchvision": torchvision.__version__,
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         "platform": platform.platform(),
-        "command": sys.argv,
+        "command": [masked(word) for word in sys.argv],
         **_git(),
     }
 

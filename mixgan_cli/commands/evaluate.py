@@ -25,7 +25,7 @@ from mixgan_cli.evaluation.protocol import differences, require_comparable
 from mixgan_cli.evaluation.reals import reals_of
 from mixgan_cli.files import refusing, write_json
 from mixgan_cli.hardware import Compute
-from mixgan_cli.models.build import Networks, build_networks
+from mixgan_cli.models.load import belonging, restored
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.parts import build, trust
 from mixgan_cli.randomness import permutation
@@ -77,20 +77,29 @@ def read_result(path: str) -> Mapping[str, Any]:
 
 def _of_run(settings: EvaluateCommand, compute: Compute) -> Result:
     if settings.run is None:
-        state = read_state(Path(settings.checkpoint))
+        path = Path(settings.checkpoint)
+        state = read_state(path)
         stored = state["config"]
     else:
         folder = RunFolder(Path(settings.run))
         stored = folder.read_config()
-        state = read_state(folder.checkpoint(settings.checkpoint))
+        path = folder.checkpoint(settings.checkpoint)
+        state = read_state(path)
     trust(stored, settings.trusted)
     trained: Run = parse(stored, Run)
-    source: Source = build(trained.data if settings.data is None else settings.data)
-    generator, discriminator = _networks(trained, build(trained.data), state, settings.evaluation.ema, compute)
+    with belonging(path):
+        its_own: Source = build(trained.data)
+        shape, nimg = its_own.shape, state["progress"]["nimg"]
+        weights = {"generator": state["ema" if settings.evaluation.ema else "generator"]}
+        weights["discriminator"] = state["discriminator"]
+    networks = restored(path, trained.model, shape, weights, careful=not settings.trusted)
+    for network in networks:
+        compute.place(network.requires_grad_(False))
+    source: Source = its_own if settings.data is None else build(settings.data)
     reals = _reference(settings, channels=source.shape[0]) or reals_of(source, source.load(), settings.evaluation)
     evaluator = Evaluator(settings.evaluation, reals, compute.device)
-    result = evaluator.of(Sampler(generator), discriminator, settings.seed)
-    about = {"checkpoint": settings.checkpoint, "nimg": state["progress"]["nimg"]}
+    result = evaluator.of(Sampler(networks.generator), networks.discriminator, settings.seed)
+    about = {"checkpoint": settings.checkpoint, "nimg": nimg}
     return Result({**result.protocol, **about}, result.metrics, result.unavailable)
 
 
@@ -105,15 +114,6 @@ def _of_images(settings: EvaluateCommand, compute: Compute) -> Result:
     images = read_path(settings.images, "images", channels)
     shuffled = _shuffled(images, settings.evaluation.seed)
     return Evaluator(settings.evaluation, reals, compute.device).measure(shuffled, {"fakes": images.describe()})
-
-
-def _networks(trained: Run, source: Source, state: dict[str, Any], ema: bool, compute: Compute) -> Networks:
-    networks = build_networks(trained.model, source.shape)
-    networks.generator.load_state_dict(state["ema" if ema else "generator"])
-    networks.discriminator.load_state_dict(state["discriminator"])
-    for network in networks:
-        compute.place(network.requires_grad_(False))
-    return networks
 
 
 def _reference(settings: EvaluateCommand, channels: int) -> Reals | None:

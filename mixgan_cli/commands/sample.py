@@ -14,7 +14,7 @@ from torch import Tensor
 from mixgan_cli import hardware
 from mixgan_cli.config import SampleCommand, parse
 from mixgan_cli.errors import ConfigError, RunError
-from mixgan_cli.files import refusing, replacing
+from mixgan_cli.files import inside, refusing, replacing
 from mixgan_cli.models.load import load
 from mixgan_cli.reporting.pictures import write_grid, write_scatter
 
@@ -33,27 +33,26 @@ def run(config: DictConfig) -> dict[str, Any]:
 
 def _write(settings: SampleCommand, samples: Tensor, weights_BK: Tensor) -> Path:
     expert = "" if settings.expert is None else f"-expert{settings.expert}"
-    source = Path(settings.run)
     name = f"seed{settings.seed}{expert}-n{settings.n}"
-    beside = source / "samples" if source.is_dir() else source.parent
+    source, file_name = Path(settings.run), name + {"npz": ".npz", "png": "", "grid": ".png"}[settings.format]
+    if settings.to:
+        to = Path(settings.to)
+    else:
+        to = inside(source / "samples" / file_name, source) if source.is_dir() else source.with_name(file_name)
     if settings.format == "npz":
-        to = Path(settings.to or beside / f"{name}.npz")
         with replacing(to) as temporary, temporary.open("wb") as file:
             np.savez(file, images=_channels_last(samples))
     elif settings.format == "png":
-        to = Path(settings.to or beside / name)
         _need_images(samples, "png")
         if to.is_dir() and any(to.iterdir()):
             raise RunError(f"to={to}: there are files in it already; other samples among these would mislead")
         to.mkdir(parents=True, exist_ok=True)
         for number, image in enumerate(_channels_last(samples)):
             Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(to / f"{number:06d}.png")
+    elif samples.dim() == 2:
+        write_scatter(to, samples, None, weights_BK.argmax(dim=1), name)
     else:
-        to = Path(settings.to or beside / f"{name}.png")
-        if samples.dim() == 2:
-            write_scatter(to, samples, None, weights_BK.argmax(dim=1), name)
-        else:
-            write_grid(to, samples, columns=math.ceil(math.sqrt(len(samples))))
+        write_grid(to, samples, columns=math.ceil(math.sqrt(len(samples))))
     return to
 
 

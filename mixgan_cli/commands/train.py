@@ -28,7 +28,7 @@ from mixgan_cli.hardware import Compute
 from mixgan_cli.interrupt import Interrupted, Interruptions
 from mixgan_cli.models.build import Networks, build_networks, parameter_counts
 from mixgan_cli.models.generator import Generator
-from mixgan_cli.models.load import save_generator
+from mixgan_cli.models.load import belonging, save_generator
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.parts import build
 from mixgan_cli.randomness import seeded
@@ -89,7 +89,8 @@ def _run(settings: Run) -> dict[str, Any] | None:
             _enough(dataset, settings)
             state = _initial_state(settings, networks, dataset, compute)
             if ranks.from_main(folder.checkpoint("last").is_file()):
-                state.load(folder.checkpoint("last"))
+                with belonging(folder.checkpoint("last")):
+                    state.load(folder.checkpoint("last"))
                 log.info("%s: going on from %s images", folder.path, f"{state.progress.nimg:,}")
             else:
                 log.info("%s: begins", folder.path)

@@ -13,7 +13,7 @@ import torch
 from torchvision import datasets
 
 from mixgan_cli.data import pickles
-from mixgan_cli.data.archives import Archive, Together
+from mixgan_cli.data.archives import MOST_BYTES, Archive, Together, load_npy
 from mixgan_cli.data.dataset import ImageDataset
 from mixgan_cli.data.download import Remote, fetch_unless_here
 from mixgan_cli.data.images import EXTENSIONS, Treatment, image_blocks
@@ -121,7 +121,10 @@ PARTS = ("train", "held_out")
 
 def _pickled(content: bytes) -> tuple[np.ndarray, np.ndarray]:
     batch = {key.decode() if isinstance(key, bytes) else key: value for key, value in pickles.loads(content).items()}
-    return batch["data"], batch["labels"]
+    rows, labels = batch["data"], batch["labels"]
+    if not isinstance(rows, np.ndarray) or not all(isinstance(label, (int, np.integer)) for label in labels):
+        raise ValueError("no rows of numbers, or no list of labels")  # lists of lists may stand for any number of them
+    return rows, labels
 
 
 def _binary(content: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +133,7 @@ def _binary(content: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _arrays(content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+    with load_npy(io.BytesIO(content), MOST_BYTES) as arrays:
         images = arrays["data"] if "data" in arrays else arrays["images"]
         if images.ndim == 4 and images.shape[3] == 3:
             images = images.transpose(0, 3, 1, 2)

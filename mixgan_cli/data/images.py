@@ -5,18 +5,19 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from mixgan_cli.data.archives import AHEAD, Archive
+from mixgan_cli import hardware
+from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.data.prepared import Block
 from mixgan_cli.errors import DataError
@@ -24,6 +25,16 @@ from mixgan_cli.errors import DataError
 log = logging.getLogger("mixgan")
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""Pillow goes by what is in a file, and knows formats that it hands to other programs."""
+MOST_PIXELS = 2**28 // 3
+"""Of one image, a quarter of a GiB in colour: where Pillow begins to warn."""
+MOST_BYTES = 2**28
+"""Of one image's file."""
+LARGE = 2**22
+"""Pixels from which on one image is decoded at a time."""
+BLOCK = 2**24
+"""Bytes of images that are handed on at a time."""
 Crop = Literal["center", "none"] | int
 
 
@@ -79,31 +90,41 @@ def image_blocks(
         DataError: naming the images that cannot be decoded, or if their sizes differ.
     """
 
-    def decode(named: tuple[str, bytes]) -> np.ndarray | Exception:
+    def decode(content: bytes) -> np.ndarray | Exception:
         try:
-            with Image.open(io.BytesIO(named[1])) as image:
-                return _prepared(image, treatment)
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                pixels = image.width * image.height
+                if pixels > MOST_PIXELS:  # the header says so: they take no memory yet
+                    raise ValueError(f"{image.width}×{image.height}, more than {MOST_PIXELS:,} pixels")
+                with one_large if pixels > LARGE else nullcontext():
+                    return _prepared(image, treatment)
         except Exception as error:  # Pillow raises many kinds; each means this file cannot be used
             return error
 
+    one_large = Lock()
     corrupt: dict[str, Exception] = {}
     sizes: set[tuple[int, ...]] = set()
-    with ThreadPoolExecutor() as pool:
-        contents = files.each(names)
-        for first in range(0, len(names), AHEAD):
-            decoded = list(pool.map(decode, islice(contents, AHEAD)))
-            good = []
-            for number, result in enumerate(decoded, start=first):
-                if isinstance(result, Exception):
-                    corrupt[names[number]] = result
-                else:
-                    good.append((number, result))
-            sizes |= {array.shape for _, array in good}
-            if len(sizes) > 1:
-                raise DataError(f"{files.key}={files.root}: images of different sizes, {sorted(sizes)[:2]}")
-            if good:
-                images = torch.from_numpy(np.stack([array for _, array in good])).permute(0, 3, 1, 2).contiguous()
-                yield Block(images, None if labels is None else torch.tensor([labels[number] for number, _ in good]))
+    good: list[np.ndarray] = []
+    kept: list[int] = []
+
+    def block() -> Block:
+        images = torch.from_numpy(np.stack(good)).permute(0, 3, 1, 2).contiguous()
+        return Block(images, None if labels is None else torch.tensor([labels[number] for number in kept]))
+
+    for number, (name, result) in enumerate(files.each(names, decode, MOST_BYTES)):
+        if isinstance(result, Exception):
+            corrupt[name] = result
+            continue
+        good.append(result)
+        kept.append(number)
+        sizes.add(result.shape)
+        if len(sizes) > 1:
+            raise DataError(f"{files.key}={files.root}: images of different sizes, {sorted(sizes)}")
+        if len(good) * result.nbytes > BLOCK:
+            yield block()
+            good, kept = [], []
+    if good:
+        yield block()
     if corrupt:
         _report(files.root, corrupt, skip_corrupt)  # raises, unless they are to be left out
     if not sizes:
@@ -116,8 +137,13 @@ def read_images(files: ImageFiles, treatment: Treatment) -> Packed:
     Raises:
         DataError: naming the images that cannot be decoded.
     """
-    blocks = list(image_blocks(files, files.names, treatment, None, skip_corrupt=False))
-    return Packed(torch.cat([block.images_NCHW for block in blocks]), None, f"{files.root.name}, {treatment}")
+    images, needed = [], 0
+    for block in image_blocks(files, files.names, treatment, None, skip_corrupt=False):
+        images.append(block.images_NCHW)
+        needed += block.images_NCHW.nbytes
+        if needed > hardware.memory() / 4:  # they are copied once more
+            raise DataError(f"{files.key}={files.root}: {len(files.names):,} images take too much memory. Take fewer")
+    return Packed(torch.cat(images), None, f"{files.root.name}, {treatment}")
 
 
 def folder_labels(names: Sequence[str], above: int = 0) -> list[int]:

@@ -26,6 +26,9 @@ from mixgan_cli.errors import DataError
 
 log = logging.getLogger("mixgan")
 
+MOST_LIST = 2**26
+"""Bytes of a list of labels; CelebA's has 26 million."""
+
 
 class Photos:
     """Image files, decoded, cropped and resized once.
@@ -188,7 +191,10 @@ class CelebA(KnownPhotos):
         Raises:
             DataError: there is no such file, no such attribute, or a face is not in it.
         """
-        known = _attributes(self._list(archive))
+        try:
+            known = _attributes(self._list(archive))
+        except (ValueError, IndexError) as error:
+            raise DataError(f"{archive.root}: its list_attr_celeba cannot be read as such a list ({error})") from error
         if self.attribute not in known:
             raise DataError(f"data.attribute={self.attribute}: there is {', '.join(sorted(known))}")
         has = known[self.attribute]
@@ -202,10 +208,10 @@ class CelebA(KnownPhotos):
         for file in ("list_attr_celeba.txt", "list_attr_celeba.csv"):
             inside = archive.find(file)
             if inside is not None:
-                return archive.read(inside).decode()
+                return archive.read(inside, MOST_LIST).decode()
             for folder in (archive.root.parent, archive.root.parent.parent):
                 if (folder / file).is_file():
-                    return (folder / file).read_text()
+                    return Archive(folder, "data.root").read(file, MOST_LIST).decode()
         raise DataError(f"data.labels=true: no list_attr_celeba.txt in {archive.root} or beside it; take false")
 
 
@@ -264,6 +270,9 @@ class Flowers102(KnownPhotos):
         beside = archive.root.parent / "imagelabels.mat"
         if inside is None and not beside.is_file():
             raise DataError(f"data.labels=true: no imagelabels.mat in {archive.root} or beside it; take false")
-        content = beside.read_bytes() if inside is None else archive.read(inside)
-        kinds = loadmat(io.BytesIO(content))["labels"].reshape(-1)
-        return [int(kinds[int(Path(name).stem.rpartition("_")[2]) - 1]) - 1 for name in names]  # image_00001.jpg
+        source, name = (archive, inside) if inside else (Archive(beside.parent, "data.root"), beside.name)
+        try:
+            kinds = loadmat(io.BytesIO(source.read(name, 2**16)))["labels"].reshape(-1)
+            return [int(kinds[int(Path(image).stem.rpartition("_")[2]) - 1]) - 1 for image in names]  # image_00001.jpg
+        except Exception as error:  # whatever the reader stumbles over, it is the file that is wrong
+            raise DataError(f"{source.root}: {name}: not the labels of these images ({error})") from error

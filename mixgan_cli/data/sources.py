@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import struct
 import zlib
 from collections.abc import Sequence
@@ -15,7 +14,8 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from mixgan_cli.data.archives import Archive
+from mixgan_cli import hardware
+from mixgan_cli.data.archives import MOST_BYTES, Archive, load_npy
 from mixgan_cli.data.dataset import ImageDataset, split_off
 from mixgan_cli.data.download import Remote, fetch_unless_here
 from mixgan_cli.data.packed import Packed
@@ -117,7 +117,8 @@ def _idx(archive: Archive, path: str) -> Tensor:
     """Return the bytes of an idx file: 0, 0, 8 for uint8, the number of axes, their lengths, the values."""
     content = archive.read(path)
     try:
-        content = gzip.decompress(content) if path.endswith(".gz") else content
+        if path.endswith(".gz"):
+            content = zlib.decompressobj(wbits=31).decompress(content, MOST_BYTES)
         if content[:3] != b"\0\0\x08":
             raise ValueError("no idx file of bytes")
         shape = struct.unpack_from(f">{content[3]}I", content, 4)
@@ -178,7 +179,7 @@ def read_array(path: Path, name: str) -> np.ndarray:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
     try:
-        loaded = np.load(path, allow_pickle=False)
+        loaded = load_npy(path, hardware.memory() // 2)
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded:

@@ -21,6 +21,8 @@ SIDE = 96
 IMAGE = 3 * SIDE**2
 AT_A_TIME = 1000
 """Images read in one piece, 28 MB."""
+MOST = 100_000
+"""Images in a file."""
 
 
 class STL10:
@@ -72,7 +74,7 @@ class STL10:
         count = 0
         with archive.open(images) as file:
             while content := file.read(AT_A_TIME * IMAGE):
-                if len(content) % IMAGE:
+                if len(content) % IMAGE or count >= MOST:
                     raise DataError(f"{archive.root}: {images}: truncated or damaged. Delete it and fetch it again")
                 columns = np.frombuffer(content, np.uint8).reshape(-1, 3, SIDE, SIDE)
                 rows = torch.from_numpy(columns.transpose(0, 1, 3, 2).copy())  # the files go down each column first

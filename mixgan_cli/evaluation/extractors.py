@@ -24,7 +24,7 @@ from mixgan_cli.errors import ConfigError, nearest
 from mixgan_cli.evaluation import classifier, hmog2019, pixels
 from mixgan_cli.evaluation.moments import Moments
 from mixgan_cli.evaluation.unavailable import Unavailable
-from mixgan_cli.evaluation.weights import checksum, find_weights
+from mixgan_cli.evaluation.weights import checksum, find_weights, harmless
 
 INCEPTION = "inception-v3-compat"
 STANDARD_LAYER = "2048"
@@ -138,7 +138,7 @@ class Extractor:
 def finder(name: str, evaluation: Evaluation, labelled: classifier.Labelled | None, device: torch.device):
     """Return what finds the weights of an extractor."""
     return {
-        INCEPTION: lambda: find_weights(evaluation.weights, evaluation.download),
+        INCEPTION: lambda: harmless(find_weights(evaluation.weights, evaluation.download)),
         classifier.NAME: lambda: classifier.weights_for(labelled, device),
         hmog2019.NAME: lambda: hmog2019.find(evaluation.download),
     }.get(name, lambda: None)

@@ -42,6 +42,20 @@ def find_weights(named: str | None, may_download: bool) -> Path:
 
 
 @cache
+def harmless(path: Path) -> Path:
+    """Return the path of a file that holds tensors and no code, for torch-fidelity unpickles whatever there is.
+
+    Raises:
+        Unavailable: it holds anything else, or is damaged.
+    """
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # which kind of error a damaged or foreign file gives is torch's business
+        raise Unavailable(f"{path}: cannot be loaded as tensors and nothing else ({type(error).__name__})") from error
+    return path
+
+
+@cache
 def checksum(path: Path) -> str:
     """Return 16 hexadecimal digits of the file's SHA-256, which a protocol records."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +21,9 @@ from mixgan_cli.runs import RunFolder, differences
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.phases import Phase, optimizers_of
 from mixgan_cli.training.statistics import Means
+
+KEYS = frozenset({"config", "data", "progress", "generator", "discriminator", "ema", "optimizers", "means"})
+"""Of a saved state."""
 
 
 @dataclass
@@ -139,14 +144,22 @@ def read_state(path: Path) -> dict[str, Any]:
     """Return what `State.save` wrote, on the CPU.
 
     Raises:
-        RunError: there is no such file, it is damaged, or not a run's.
+        RunError: there is no such file, it is damaged, or it holds what could run code.
     """
     if not path.is_file():
         raise RunError(f"{path}: there is no such checkpoint")
     try:
+        with zipfile.ZipFile(path) as records:  # torch writes them as they are, so one that unpacks to more is a bomb
+            if sum(record.file_size for record in records.infolist()) > path.stat().st_size:
+                raise ValueError("it claims to hold more than its own size")
         content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or KEYS - content.keys():
+            raise ValueError(f"it should hold {', '.join(sorted(KEYS))}")
+    except pickle.UnpicklingError as error:
+        raise RunError(
+            f"{path}: damaged, or holds more than tensors and plain values, which could run code; it is not loaded"
+        ) from error
     except Exception as error:  # whatever torch stumbles over, it is the file that is wrong
-        raise RunError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {error})") from error
-    if not isinstance(content, dict) or not {"config", "progress", "generator"} <= content.keys():
-        raise RunError(f"{path}: not the state of a run")
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise RunError(f"{path}: cannot be read as a checkpoint ({reason})") from error
     return content

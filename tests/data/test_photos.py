@@ -100,6 +100,14 @@ def faces(root, crop=148, labels=True, attribute="Male", held_out=3):
 EXPECTED = {10 * number: int(male) for number, male in enumerate(MALE, 1)}
 
 
+def test_a_file_of_stl10_that_goes_on_is_not_read_to_its_end(stl10, monkeypatch):
+    """Seven images, where at most five are expected; two are read at a time."""
+    monkeypatch.setattr("mixgan_cli.data.stl10.MOST", 5)
+    monkeypatch.setattr("mixgan_cli.data.stl10.AT_A_TIME", 2)
+    with pytest.raises(DataError, match=r"unlabeled_X\.bin: truncated or damaged"):
+        STL10(str(stl10), 96, labels=True).load()
+
+
 @pytest.mark.parametrize("crop", [148, 160])
 def test_celeba_as_torchvision_unpacks_it(celeba, crop):
     dataset = faces(celeba.parent, crop).load()

@@ -1,0 +1,50 @@
+"""Reads files as data sets, one after another: python -m tests.data.read_hostile KIND=PATH…
+
+Prints a line of JSON for each: what it ended in, and how many MiB of memory the process took at most, then or before.
+The machine is said to have half a GiB; what goes beyond that by far ends in an error of its own.
+"""
+
+import json
+import resource
+import sys
+import tempfile
+from pathlib import Path
+
+from mixgan_cli import hardware
+from mixgan_cli.data.flat import CIFAR10
+from mixgan_cli.data.images import ImageFiles, Treatment, read_images
+from mixgan_cli.data.photos import Flowers102, Folder
+from mixgan_cli.data.sources import MNIST, Arrays
+from mixgan_cli.data.stl10 import STL10
+
+READ = {
+    "folder": lambda root: Folder(root, 16, "center", 3, 0.5, 0, False, False).load(),
+    "images": lambda root: read_images(ImageFiles(Path(root), "images"), Treatment(None, "none", 3)),
+    "flowers": lambda root: Flowers102(root, 16, "center", 3, 0.5, 0, True, False).load(),
+    "cifar": lambda root: CIFAR10(root, 32, True).load(),
+    "stl": lambda root: STL10(root, 96, True).load(),
+    "mnist": lambda root: MNIST(root, 28, True).load(),
+    "arrays": lambda root: Arrays(root, "images", None, 0.5, 0, False).load(),
+}
+
+
+def most() -> int:
+    """Return the most memory taken so far, in MiB. What getrusage tells begins with the parent's."""
+    told = Path("/proc/self/status").read_text()
+    return int(told.partition("VmHWM:")[2].split()[0]) // 1024
+
+
+if __name__ == "__main__":
+    hardware.memory = lambda: 2**29
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + 2**32, taken + 2**32))
+    print(json.dumps(["", most()]))
+    with tempfile.TemporaryDirectory() as cache:
+        for argument in sys.argv[1:]:
+            kind, _, path = argument.partition("=")
+            try:
+                READ[kind](path)
+                told = "it was read"
+            except Exception as error:
+                told = f"{type(error).__name__}: {error}"
+            print(json.dumps([told, most()]), flush=True)

@@ -1,0 +1,108 @@
+"""A W&B key, or another secret, gets into no file, log or message."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from mixgan_cli import secrecy
+from mixgan_cli.commands import train
+from mixgan_cli.errors import ConfigError
+from tests.conftest import TINY
+
+KEY = "5e0c7e7" * 6
+"""Of W&B's length."""
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+
+
+def nowhere(outcome, secret=KEY):
+    """Whether neither messages nor any file below the current folder hold the secret."""
+    assert secret not in outcome.out + outcome.err
+    holding = [path for path in Path().rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    assert not holding
+    return True
+
+
+def test_a_run_logged_to_wandb(mixgan):
+    """For real, offline: nothing in the run's folder, W&B's own files included."""
+    outcome = mixgan("train", *TINY, "logger=wandb", "training.nimg=32")
+    assert outcome.code == 0 and nowhere(outcome)
+    folder = Path(outcome.json["run_dir"])
+    assert list(folder.glob("wandb/offline-run-*/*.wandb"))  # or there was nothing to look at
+    assert {"config.yaml", "environment.json", "metrics.jsonl"} <= {path.name for path in folder.iterdir()}
+    assert json.loads((folder / "environment.json").read_text())["command"][0] == "mixgan train"
+
+
+GIVEN = [
+    "logger.sinks.wandb.api_key={}", "+logger.sinks.wandb.api_key={}", "++logger.sinks.wandb.api_key='{}'",
+    "WANDB_API_KEY={}", "+wandb_api_key={}", "+logger.sinks.w={{_target_: x, api_key: {}}}",
+    "+logger.sinks.w={{'api_key':'{}'}}", "logger.sinks.wandb.apikey={}", "data.access_token={}", "+data.password={}",
+    "logger.sinks.wandb.api_key={}(", "hydra.job.env_set.WANDB_API_KEY={}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("override", GIVEN)
+@pytest.mark.parametrize("sweep", [(), ("-m",)], ids=["run", "sweep"])
+def test_a_key_that_is_given_as_an_override(mixgan, override, sweep):
+    secret = "another-key-0123456789"
+    outcome = mixgan("train", *TINY, "logger=wandb", *sweep, override.format(secret))
+    assert outcome.code == 2 and "a secret is no part of a configuration" in outcome.err
+    assert "wandb login" in outcome.err and len(outcome.err.splitlines()) == 1
+    assert nowhere(outcome, secret)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [f"logger.sinks.wandb.project={KEY}", f"training.nimg={KEY}", f"logger.sinks.wandb.tags=[a,{KEY}]",
+     KEY, f"paths.run={KEY}",
+     "logger.sinks.wandb.entity=${oc.env:WANDB_API_KEY}", "model.name=x${oc.env:WANDB_API_KEY}"],
+)  # fmt: skip
+def test_the_environments_key_is_no_value(mixgan, override):
+    outcome = mixgan("train", *TINY, "logger=wandb", override)
+    assert outcome.code == 2 and "$WANDB_API_KEY" in outcome.err and nowhere(outcome)
+
+
+def test_ordinary_words_are_no_secrets():
+    secrecy.refuse(["model.k=3", "data.n_tokens=3", "paths.outputs=secrets/x", "+data.tokens=[1]", "data.root=token"])
+    with pytest.raises(ConfigError, match=r"^model\.token: "):
+        secrecy.refuse(["model.k=3", "model.token=x"])
+
+
+def test_what_a_library_says_is_masked(mixgan, monkeypatch):
+    import wandb
+
+    def refuse(**settings):
+        raise RuntimeError(f"the key {KEY} is not known")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    outcome = mixgan("train", *TINY, "logger=wandb", "training.nimg=32")
+    assert outcome.code == 0 and "the key ($WANDB_API_KEY) is not known" in outcome.err and nowhere(outcome)
+
+
+def test_so_are_a_traceback_and_what_is_kept_of_it(mixgan, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError(f"no such key: {KEY}")
+
+    monkeypatch.setattr(train, "_train_and_evaluate", fail)
+    outcome = mixgan("train", *TINY, "paths.run=here")
+    assert outcome.code == 1 and "Traceback" in outcome.err and "no such key: ($WANDB_API_KEY)" in outcome.err
+    assert "RuntimeError: no such key: ($WANDB_API_KEY)" in Path("here/FAILED").read_text()
+    assert nowhere(outcome)
+
+
+def test_every_secret_of_the_environment_is_masked(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
+    monkeypatch.setenv("SHORT_TOKEN", "a")  # would mask every a
+    monkeypatch.setenv("KEYBOARD", "an ordinary value")
+    assert (
+        secrecy.masked(f"a {KEY} hf_0123456789 an ordinary value") == "a ($WANDB_API_KEY) ($HF_TOKEN) an ordinary value"
+    )
+    record = logging.LogRecord("mixgan", logging.INFO, "", 0, "%s!", (KEY,), None)
+    assert secrecy.Formatter("%(message)s").format(record) == "($WANDB_API_KEY)!"

@@ -1,0 +1,365 @@
+"""Files from others: a run's folder or a generator that someone made with ill intent runs nothing and writes nowhere.
+
+Each test that hands over code looks for its mark afterwards. Archives are tests/data/test_hostile_archives.py.
+"""
+
+import json
+import os
+import pickle
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+import mixgan_cli
+from mixgan_cli.commands import train
+from mixgan_cli.config import Run, conf_dir, parse
+from mixgan_cli.errors import ConfigError
+from mixgan_cli.evaluation.unavailable import Unavailable
+from mixgan_cli.evaluation.weights import harmless
+from mixgan_cli.files import read_yaml
+from mixgan_cli.parts import _target, trust
+from mixgan_cli.runs import name_of
+from tests.conftest import TINY, composed
+
+SHORT = ("evaluation=none", "hardware=cpu")
+MARK = Path("harm")
+"""In the current folder, which is temporary: there if code from a file ran."""
+
+
+@pytest.fixture(autouse=True)
+def _somewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run that no test touches."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        train.run(compose("config", [*TINY, f"paths.run={folder}"]))
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copytree(trained, tmp_path / "theirs"))
+
+
+@pytest.fixture
+def stranger(tmp_path, monkeypatch):
+    """A package that can be imported, and leaves a mark when it is."""
+    (tmp_path / "stranger").mkdir()
+    (tmp_path / "stranger" / "__init__.py").write_text(
+        f"import pathlib\npathlib.Path({str(tmp_path / MARK)!r}).touch()\n"
+        "from mixgan_cli.models.gates import TreeGate\nclass Gate(TreeGate): pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "stranger.Gate"
+    sys.modules.pop("stranger", None)  # or the next test would not see that it is imported
+    _target.cache_clear()
+
+
+def refused(outcome, *told):
+    """Whether a call ended in one readable message, with these words, and without running anything."""
+    assert outcome.code == 2, outcome.err
+    assert all(word in outcome.err for word in told), outcome.err
+    assert "Traceback" not in outcome.err and outcome.out == "" and len(outcome.err) < 2000
+    assert not MARK.exists()
+
+
+def configured(run, change):
+    """Change a run's stored configuration by a function of it."""
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    change(config)
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def generator_with(run, path="generator.safetensors", **metadata):
+    """Write a run's generator anew, with other metadata."""
+    with safe_open(run / "checkpoints" / "generator.safetensors", framework="pt") as stored:
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
+        metadata = {**stored.metadata(), **metadata}
+    save_file(tensors, path, metadata)
+    return path
+
+
+# What a file may name
+
+FOREIGN = [
+    "os.system", "builtins.eval", "torch.nn.Linear", "subprocess.Popen",
+    "mixgan_cli.cli.os.system", "mixgan_cli.data.sources.os.system",  # reached through a module that imports it
+    "mixgan_cli.models.gates.nn.Linear", "mixgan_cli.models.gates.Tensor", "mixgan_cli.data.images.Archive",
+    "mixgan_cli.files.write_text", "mixgan_cli.runs.RunFolder", "mixgan_cli.cli.main",  # mixgan's, but no part
+    "mixgan_cli.models.load.load", "mixgan_cli.models.gates.TreeGate.forward",  # no class
+    "mixgan_cli.models.gates", "mixgan_cli.models.${oc.env:HOME}", "mixgan_cli.models.gates.BushGate",
+    "mixgan_cli.models..gates.TreeGate", "mixgan_cli_models.gates.TreeGate", ".", "", "TreeGate", None, 5, ["os.open"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", FOREIGN, ids=str)
+def test_only_classes_of_mixgans_parts_are_trusted(target):
+    with pytest.raises(ConfigError, match="is not a part of mixgan"):
+        trust({"model": {"list": [{"deep": {"_target_": target}}]}})
+
+
+def test_every_part_that_conf_names_is_trusted():
+    trust(composed().model_dump(mode="json"))
+    named = [yaml.safe_load(path.read_text()) for path in conf_dir().rglob("*.yaml") if "_target_" in path.read_text()]
+    assert len(named) > 30
+    trust(named)
+
+
+def test_a_package_is_imported_when_it_is_trusted_and_not_before(stranger):
+    node = {"_target_": stranger}
+    for others in ((), ("strange",), ("stranger.gates",), ("strangers",)):
+        with pytest.raises(ConfigError, match="not a part of mixgan"):
+            trust(node, others)
+        assert not MARK.exists()
+    trust(node, ["stranger"])
+    assert MARK.exists()
+    with pytest.raises(ConfigError, match="not a part of mixgan"):
+        trust({"_target_": "stranger.TreeGate"}, ["stranger"])  # it only imports that
+
+
+@pytest.mark.parametrize("target", ["os.system", "mixgan_cli.cli.os.system", "mixgan_cli.files.write_text", "stranger"])
+def test_a_run_or_a_generator_that_names_code(mixgan, run, stranger, target):
+    gate = {"_target_": stranger if target == "stranger" else target, "command": f"touch {MARK}", "path": str(MARK)}
+    model = json.loads(safe_open(run / "checkpoints" / "generator.safetensors", framework="pt").metadata()["model"])
+    hostile = generator_with(run, "hostile.safetensors", model=json.dumps({**model, "gate": gate}))
+    refused(mixgan("sample", f"run={hostile}", "hardware=cpu"), "is not a part of mixgan", "trusted=[PACKAGE]")
+    with pytest.raises(ConfigError, match="is not a part of mixgan"):
+        mixgan_cli.load(hostile)
+    for change in (
+        lambda config: config["model"].update(gate=gate),
+        lambda config: config["logger"]["sinks"].update(mine=gate),
+        lambda config: config.update(data=gate),
+    ):
+        shutil.copy(run / "config.yaml", "kept.yaml")
+        configured(run, change)
+        refused(mixgan("evaluate", f"run={run}", *SHORT), "is not a part of mixgan", "trusted=[PACKAGE]")
+        shutil.copy("kept.yaml", run / "config.yaml")
+    assert mixgan("evaluate", f"run={run}", *SHORT).code == 0  # as it was, it is fine
+
+
+def test_what_the_user_trusts_is_used(mixgan, run, stranger):
+    configured(run, lambda config: config["model"]["gate"].update(_target_=stranger))
+    assert mixgan("evaluate", f"run={run}", *SHORT, "trusted=[stranger]").code == 0
+    assert MARK.exists()
+
+
+@pytest.mark.parametrize("data", ["mixgan_cli.data.packed.Packed", "mixgan_cli.models.gates.NoGate"])
+def test_a_part_in_the_wrong_place(mixgan, run, data):
+    part = {"_target_": data, **({"k": 1} if "NoGate" in data else {"stored_MCHW": None, "stored_labels_M": None,
+            "preprocessing": "", "rows_N": None})}  # fmt: skip
+    configured(run, lambda config: config.update(data=part))
+    refused(mixgan("evaluate", f"run={run}", *SHORT))
+
+
+# What a configuration may be
+
+BOMBS = {
+    "aliases": "a0: &a0 [1]\n"
+    + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 40)),  # 9 to the power of 39
+    "nested": "a: " + "[" * 5000,
+    "long": "a: " + "x" * 10**6,
+    "python": f"a: !!python/object/apply:os.system ['touch {MARK}']\n",
+    "digits": "seed: " + "9" * 10_000,
+    "list": "[1, 2]",
+    "nothing": "",
+    "binary": "\x00\x01",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_configurations_that_are_none(mixgan, run, bomb):
+    (run / "config.yaml").write_text(BOMBS[bomb])
+    refused(mixgan("evaluate", f"run={run}", *SHORT), "not a configuration that mixgan wrote")
+    (run / "DONE").unlink()
+    refused(mixgan("train", *TINY, f"paths.run={run}"), "not a configuration that mixgan wrote")
+
+
+def test_nesting_ends_somewhere(mixgan, run):
+    deep = "{'a': " * 60 + "1" + "}" * 60
+    (run / "config.yaml").write_text(f"a: {deep}")
+    refused(mixgan("evaluate", f"run={run}", *SHORT), "nested more than 32 levels deep")
+    deep = '{"a": ' * 60 + "1" + "}" * 60
+    refused(mixgan("sample", f"run={generator_with(run, model=deep)}", "hardware=cpu"), "nested more than 32")
+
+
+def test_nothing_stored_is_resolved(mixgan, run, monkeypatch):
+    """The environment's secrets stay where they are: an interpolation in a file is so many letters."""
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef")
+    configured(run, lambda config: config["evaluation"].update(weights="${oc.env:WANDB_API_KEY}"))
+    configured(run, lambda config: config.update(seed="${oc.env:WANDB_API_KEY}"))
+    outcome = mixgan("evaluate", f"run={run}", *SHORT)
+    refused(outcome, "seed='${oc.env:WANDB_API_KEY}': Input should be a valid integer")
+    assert "0123456789abcdef" not in outcome.err
+    configured(run, lambda config: config.update(seed=0))
+    assert parse(read_yaml(run / "config.yaml"), Run).evaluation.weights == "${oc.env:WANDB_API_KEY}"
+
+
+# What a checkpoint may hold
+
+
+class Payload:
+    """Pickled, a command."""
+
+    def __reduce__(self):
+        return os.system, (f"touch {MARK.resolve()}",)
+
+
+def test_the_payload_works():
+    """Or the tests below prove nothing."""
+    pickle.loads(pickle.dumps(Payload()))
+    assert MARK.exists()
+
+
+def bomb(path):
+    """Zeros that torch would unpack: 64 MiB of them in 64 KiB."""
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as records:
+        records.writestr(f"{records.namelist()[0].partition('/')[0]}/data/bomb", bytes(2**26))
+
+
+CHECKPOINTS = {
+    "payload": lambda path, state: torch.save({**state, "config": Payload()}, path),
+    "pickle": lambda path, state: path.write_bytes(pickle.dumps(Payload())),
+    "legacy": lambda path, state: torch.save(Payload(), path, _use_new_zipfile_serialization=False),
+    "bomb": lambda path, state: bomb(path),
+    "list": lambda path, state: torch.save([1, 2], path),
+    "keys": lambda path, state: torch.save({"config": {}}, path),
+    "tensors": lambda path, state: torch.save({**state, "ema": {"a": torch.zeros(3)}, "generator": 5}, path),
+    "progress": lambda path, state: torch.save({**state, "progress": [1]}, path),
+}
+
+
+@pytest.mark.parametrize("kind", CHECKPOINTS)
+def test_hostile_checkpoints(mixgan, run, kind):
+    path = run / "checkpoints" / "last.pt"
+    CHECKPOINTS[kind](path, torch.load(path, weights_only=True))
+    refused(mixgan("evaluate", f"run={run}", *SHORT), "last.pt")
+    (run / "DONE").unlink()  # so that it is trained on from there
+    refused(mixgan("train", *TINY, f"paths.run={run}"), "last.pt")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [({"shape": "5"}, "damaged"), ({"shape": "[1, 1000000, 1000000]"}, "damaged"), ({"shape": "[-1]"}, "damaged"),
+     ({"model": "[]"}, "valid dictionary"), ({"model": '{"k": ' * 5000}, "damaged"), ({"model": "9" * 10**6}, "longer"),
+     ({"model": "null"}, "valid dictionary"), ({"shape": "[1, 16, 16]"}, "do not belong together")],
+)  # fmt: skip
+def test_hostile_headers(mixgan, run, metadata, told):
+    refused(mixgan("sample", f"run={generator_with(run, **metadata)}", "hardware=cpu"), told)
+
+
+def test_a_header_cannot_ask_for_memory(mixgan, run):
+    """The weights are compared before there is memory for them."""
+    model = json.loads(safe_open(run / "checkpoints" / "generator.safetensors", framework="pt").metadata()["model"])
+    for change in ({"latent": {"size": 10**9, "distribution": "normal"}}, {"k": 2**12}):
+        hostile = generator_with(run, model=json.dumps({**model, **change}))
+        refused(mixgan("sample", f"run={hostile}", "hardware=cpu"), "do not belong together")
+
+
+def test_weights_for_the_evaluation_are_tensors():
+    torch.save({"a": torch.zeros(2)}, "good.pth")
+    assert harmless(Path("good.pth")) == Path("good.pth")
+    torch.save(Payload(), "bad.pth")
+    with pytest.raises(Unavailable) as caught:
+        harmless(Path("bad.pth"))
+    assert "as tensors and nothing else" in caught.value.reason and not MARK.exists()
+
+
+def test_harmful_weights_leave_the_metric_out(mixgan, run):
+    torch.save(Payload(), "bad.pth")
+    settings = ("evaluation.weights=bad.pth", "evaluation.metrics=[fid]", "evaluation.n_fake=4", "evaluation.n_real=4")
+    outcome = mixgan("evaluate", f"run={run}", *settings, "hardware=cpu")
+    assert "as tensors and nothing else" in outcome.json["unavailable"]["fid"] and not MARK.exists()
+
+
+# Where is written
+
+
+@pytest.mark.parametrize(
+    "name", ["../../outside", "/tmp/outside", "a/b", "..", ".hidden", "", "a b", "x" * 65, "a\nb", "ä/"]
+)
+def test_a_models_name_is_no_path(mixgan, name, tmp_path):
+    model = composed().model.model_dump()
+    with pytest.raises(ConfigError, match="the run's folder is called by it"):
+        parse({**model, "name": name}, type(composed().model))
+    if name.isascii() and name.isprintable():
+        refused(mixgan("train", *TINY, f'model.name="{name}"'), "the run's folder is called by it")
+    assert not list(tmp_path.rglob("*outside*")) and not Path("outputs").exists()
+
+
+def test_a_run_lands_below_the_outputs():
+    assert name_of(composed("model.name=my_model-2.0")).startswith("digits-my_model-2.0-")
+    assert "/" not in name_of(composed())
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A folder and a file of the user's own."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "precious").write_text("mine")
+    return folder
+
+
+def untouched(folder):
+    return [path.name for path in folder.iterdir()] == ["precious"] and (folder / "precious").read_text() == "mine"
+
+
+@pytest.mark.parametrize("form", ["grid", "png", "npz"])
+def test_samples_do_not_follow_a_link(mixgan, run, elsewhere, form):
+    shutil.rmtree(run / "samples")
+    (run / "samples").symlink_to(elsewhere)
+    settings = (f"run={run}", f"format={form}", "n=4", "hardware=cpu")
+    refused(mixgan("sample", *settings), "a link that leads out of the folder")
+    assert untouched(elsewhere)
+    assert mixgan("sample", *settings, "to=here").code == 0  # to where the user says
+
+
+@pytest.mark.parametrize(
+    "entry", [".lock", "metrics.jsonl", "samples", "checkpoints", "figures", "wandb", "results.json"]
+)
+def test_training_on_does_not_follow_a_link(mixgan, run, elsewhere, entry):
+    (run / "DONE").unlink()
+    path = run / entry
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    path.symlink_to(elsewhere if path.suffix == "" and entry != ".lock" else elsewhere / "precious")
+    refused(mixgan("train", *TINY, f"paths.run={run}"), entry, "a link that leads out of the folder")
+    assert untouched(elsewhere)
+
+
+def test_a_run_may_itself_be_a_link_and_have_links_within(mixgan, run):
+    Path("linked").symlink_to(run)
+    (run / "figures").symlink_to(run / "samples")
+    (run / "DONE").unlink()
+    assert mixgan("train", *TINY, "paths.run=linked").code == 0
+
+
+def test_a_temporary_file_does_not_follow_a_link(elsewhere, tmp_path):
+    from mixgan_cli.files import write_text
+
+    (tmp_path / f".x.{os.getpid()}.tmp").symlink_to(elsewhere / "precious")
+    write_text(tmp_path / "x", "new")
+    assert untouched(elsewhere) and (tmp_path / "x").read_text() == "new"
+
+
+def test_evaluating_a_strangers_run_writes_nothing_into_it(mixgan, run, tmp_path):
+    configured(run, lambda config: config["paths"].update(run=str(tmp_path / "outside"), outputs="/proc/nowhere"))
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    assert mixgan("evaluate", f"run={run}", *SHORT, "to=answer.json").code == 0
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    assert not (tmp_path / "outside").exists()
+    assert {path.name for path in tmp_path.iterdir()} <= {"theirs", "answer.json", "own-cache"}
