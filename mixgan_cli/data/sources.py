@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision import datasets
 
 from mixgan_cli import hardware
-from mixgan_cli.data.archives import MOST_BYTES, Archive, load_npy
+from mixgan_cli.data.archives import Archive, load_npy
 from mixgan_cli.data.dataset import ImageDataset, split_off
 from mixgan_cli.data.download import Remote, fetch_unless_here
 from mixgan_cli.data.packed import Packed
@@ -45,6 +45,8 @@ class Digits:
 
 IDX = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
 """The files of MNIST, and of sets made to look like it."""
+MOST_IDX = 2**27
+"""Bytes of one of them, unpacked: 60,000 pictures are 47 MB."""
 
 
 def _remote(source: type[datasets.MNIST]) -> tuple[Remote, ...]:
@@ -115,10 +117,13 @@ class FashionMNIST(MNIST):
 
 def _idx(archive: Archive, path: str) -> Tensor:
     """Return the bytes of an idx file: 0, 0, 8 for uint8, the number of axes, their lengths, the values."""
-    content = archive.read(path)
+    content = archive.read(path, MOST_IDX)
     try:
         if path.endswith(".gz"):
-            content = zlib.decompressobj(wbits=31).decompress(content, MOST_BYTES)
+            unpacked = zlib.decompressobj(wbits=31)
+            content = unpacked.decompress(content, MOST_IDX)
+            if not unpacked.eof:
+                raise EOFError(f"its end is missing, or beyond {MOST_IDX:,} bytes")
         if content[:3] != b"\0\0\x08":
             raise ValueError("no idx file of bytes")
         shape = struct.unpack_from(f">{content[3]}I", content, 4)

@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.main import get_args_parser
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mixgan_cli.config import Sweeping, conf_dir, parse
 from mixgan_cli.errors import ConfigError
@@ -41,7 +41,7 @@ def plan(config_name: str, words: Sequence[str]) -> Sweep | None:
         if arguments.config_dir:
             first.append(f"hydra.searchpath=[{_quoted(f'file://{Path(arguments.config_dir).absolute()}')}]")
         config = compose(arguments.config_name or config_name, first, return_hydra_config=True)
-        settings = parse({"sweep": config.sweep}, Sweeping).sweep
+        settings = parse(OmegaConf.masked_copy(config, "sweep"), Sweeping).sweep
         task = [override for override in overrides if not override.is_hydra_override()]
         if settings.name is None:
             config.sweep.name = _name([override for override in task if tells(override.key_or_group)])

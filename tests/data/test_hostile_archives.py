@@ -3,6 +3,7 @@
 All are read by one process, tests/data/read_hostile.py, which tells the most memory it took.
 """
 
+import gzip
 import io
 import json
 import os
@@ -87,6 +88,13 @@ def written(path, content, length=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     os.truncate(path, length or len(content))
+
+
+def idx(folder, content, ending="", length=None):
+    """Write MNIST's four files, all of them the same."""
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            written(folder / f"{part}-{kind}-ubyte{ending}", content, length)
 
 
 def batches(folder, content, ending="", length=None):
@@ -184,12 +192,12 @@ HOSTILE = {
         lambda p: batches(p, pickle.dumps({"data": Calls(np.ndarray, (LONG,)), "labels": []}, 2))),
     "a text that is none": ("encode", "cifar", "what is no text",
         lambda p: batches(p, b"c_codecs\nencode\n" + pickle.dumps((within(60), "latin1"), 0)[:-1] + b"R.")),
-    "idx files of any length": ("idx", "mnist", "more than 1,073,741,824 bytes",
-        lambda p: written(p / "train-images-idx3-ubyte", b"\0\0\x08\3", LONG)),
+    "idx files of any length": ("idx", "mnist", "more than 134,217,728 bytes",
+        lambda p: idx(p, b"\0\0\x08\3", length=LONG)),
     "idx files that claim": ("counts", "mnist", "truncated or damaged",
-        lambda p: written(p / "train-images-idx3-ubyte", b"\0\0\x08\3" + b"\x7f\xff\xff\xff" * 3 + b"1")),
-    "idx files that are packed": ("gz", "mnist", "no MNIST there",
-        lambda p: written(p / "train-images-idx3-ubyte.gz", b"\x1f\x8b")),
+        lambda p: idx(p, b"\0\0\x08\3" + b"\x7f\xff\xff\xff" * 3 + b"1")),
+    "idx files that unpack to more": ("gz", "mnist", "truncated or damaged",
+        lambda p: idx(p, gzip.compress(b"\0\0\x08\3" + bytes(2000 * MIB), 1), ".gz")),
     "a long array": ("long.npy", "arrays", "an array of 1,024.0 GiB",
         lambda p: written(p, npy((LONG,)), LONG)),
     "an array that claims": ("short.npy", "arrays", "not a .npy or .npz of numbers, or damaged",

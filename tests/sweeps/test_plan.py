@@ -23,7 +23,7 @@ def test_all_combinations():
     assert sweep.planned[0] == ("model=mggan", "model.beta=0", "model.k=2", "seed=0")
 
 
-@pytest.mark.parametrize("words", [(), ("seed=0,1",), ("-m", "seed=0,1", "--cfg", "job")])
+@pytest.mark.parametrize("words", [(), ("seed=0,1",), ("seed=0,1", "--cfg", "job")])
 def test_what_is_no_sweep(words):
     assert of(*words) is None
 
