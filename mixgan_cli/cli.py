@@ -10,6 +10,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from mixgan_cli import __version__, secrecy
-from mixgan_cli.composition import CompositionError, choices_of, explain, groups
+from mixgan_cli.composition import choices_of, explain, groups, of_composition
 from mixgan_cli.config import conf_dir
 from mixgan_cli.console import log_to_stderr
 from mixgan_cli.errors import TrainingStopped, UserError, nearest
@@ -30,6 +31,9 @@ from mixgan_cli.sweeps.plan import as_word, plan
 from mixgan_cli.sweeps.sweep import Outcome, Sweep
 
 log = logging.getLogger("mixgan")
+
+NO_MEMORY = "not enough memory|an't allocate memory|CUDA out of memory"
+"""What torch says then, in a RuntimeError."""
 
 
 @dataclass(frozen=True)
@@ -114,13 +118,13 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
     except KeyboardInterrupt:
         log.error("mixgan %s: interrupted", name)
         exit_codes.append(130)
-    except CompositionError as error:
-        exit_codes.append(report(error, name).code)
-    except OSError as error:  # Hydra makes the folder of a sweep
-        log.error("mixgan %s: %s: %s", name, error.filename, error.strerror)
-        exit_codes.append(2)
+    except SystemExit as stop:  # Hydra's parser of flags has said what is wrong
+        exit_codes.append(2 if stop.code else 0)
     except Exception as error:
-        if str(error) != "No trials are completed yet.":  # Optuna's end where every job failed, which is told below
+        if isinstance(error, OSError) and not of_composition(error):  # Hydra makes the folder of a sweep
+            log.error("mixgan %s: %s: %s", name, error.filename, error.strerror)
+            exit_codes.append(2)
+        elif str(error) != "No trials are completed yet.":  # Optuna's end where every job failed, which is told below
             exit_codes.append(report(error, name).code)
     if sweep:
         try:
@@ -167,10 +171,12 @@ def report(error: Exception, name: str) -> Outcome:
     run_dir = getattr(error, "run_dir", None)
     if isinstance(error, UserError):
         message, code = str(error), 2
-    elif isinstance(error, CompositionError):
+    elif of_composition(error):
         message, code = explain(error, COMMANDS[name].config), 2
     elif isinstance(error, TrainingStopped):
         message, code = str(error), 1
+    elif isinstance(error, MemoryError) or re.search(NO_MEMORY, str(error)):
+        message, code = f"not enough memory ({str(error).splitlines()[0]}). Take smaller batches, models or sets", 1
     else:
         message = secrecy.masked("".join(traceback.format_exception(error)))
         sys.stderr.write(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,12 @@ EXTRAS = ("joblib", "submitit", "optuna")
 CompositionError = (HydraException, OmegaConfBaseException)
 
 
+def of_composition(error: Exception) -> bool:
+    """Whether Hydra or OmegaConf raised it over a configuration, if only by stumbling over a value of an odd type."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return isinstance(error, CompositionError) or any(f.f_code.co_name == "load_configuration" for f, _ in frames)
+
+
 def explain(error: Exception, config_name: str) -> str:
     """Return one readable message for an error that Hydra or OmegaConf raised while composing `config_name`."""
     text = str(error)
@@ -41,7 +48,7 @@ def explain(error: Exception, config_name: str) -> str:
         return f"{key}: {cause}"
     if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
         return f"{text.splitlines()[0]}: {str(error.__cause__).splitlines()[0]}"
-    first, _, rest = text.partition("\n")
+    first, _, rest = (text or type(error).__name__).partition("\n")
     return f"{first} {rest.splitlines()[0]}" if first.endswith(":") and rest else first
 
 

@@ -34,19 +34,14 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[1] / "conf"
 
 
-def _checked_part(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"should be a group with a _target_, not {value!r}")
-    try:
-        return parts.check(value)
-    except ConfigError as error:
-        raise ValueError(str(error)) from error
-
-
-Part = Annotated[dict[str, Any], BeforeValidator(_checked_part)]
 Metric = Literal[
     "fid", "inception_score", "kid", "prc", "ms_ssim", "knn", "mixture", "classes", "experts", "modes", "plane"
 ]
+
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+Batch = Annotated[int, Field(gt=0, le=2**20)]
+Number = Annotated[int, Field(gt=0, le=2**24)]
+"""Of samples in a batch, and of samples. What is beyond fits no machine, so it is a slip, and told before it fails."""
 
 
 def _name(target: str) -> str:
@@ -57,13 +52,13 @@ def _name(target: str) -> str:
 class Strict(BaseModel):
     """A group in which every key is known."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Latent(Strict):
     """The prior of z: N(0, I), or uniform on [-1, 1]."""
 
-    size: PositiveInt
+    size: Annotated[int, Field(gt=0, le=2**16)]
     distribution: Literal["normal", "uniform"]
 
 
@@ -71,13 +66,13 @@ class Model(Strict):
     """A gate, K experts, what they share, and the discriminator's head."""
 
     name: str
-    k: PositiveInt
+    k: Annotated[int, Field(gt=0, le=2**12)]
     beta: NonNegativeFloat
     latent: Latent
-    gate: Part
-    experts: Part
-    head: Part
-    backbone: Part
+    gate: parts.Gate
+    experts: parts.Experts
+    head: parts.Head
+    backbone: parts.Backbone
 
     @model_validator(mode="after")
     def _name_is_of_a_folder(self) -> Model:
@@ -93,7 +88,7 @@ class Adam(Strict):
     """Adam's settings for one network."""
 
     lr: PositiveFloat
-    betas: tuple[NonNegativeFloat, NonNegativeFloat]
+    betas: tuple[Momentum, Momentum]
     amsgrad: bool
     weight_decay: NonNegativeFloat
 
@@ -118,12 +113,12 @@ class Classifier(Strict):
 class Objective(Strict):
     """The game: what is played for, who moves how often, and on how many samples."""
 
-    adversarial: Part
-    penalty: Part
+    adversarial: parts.Adversarial
+    penalty: parts.Call
     classifier: Classifier
-    augment: Part | None
-    competition: Part | None
-    balance: Part | None
+    augment: parts.Call | None
+    competition: parts.Call | None
+    balance: parts.Call | None
     d_steps: PositiveInt
     fakes: Literal["shared", "per_expert"]
     fake_weight: Literal["one", "k"]
@@ -141,8 +136,8 @@ class Training(Strict):
     """Length and rhythm, in real images shown to the discriminator."""
 
     nimg: PositiveInt
-    batch: PositiveInt
-    fakes: PositiveInt | None
+    batch: Batch
+    fakes: Batch | None
     shuffle: bool
     flips: bool
     report_nimg: PositiveInt
@@ -168,13 +163,13 @@ class Hardware(Strict):
     """Where and how it computes."""
 
     device: Literal["auto", "cpu", "cuda"]
-    devices: PositiveInt | Literal["auto"]
-    nodes: PositiveInt
+    devices: Annotated[int, Field(gt=0, le=2**10)] | Literal["auto"]
+    nodes: Annotated[int, Field(gt=0, le=2**10)]
     rendezvous: str | None
     precision: Literal["auto", "float32", "bf16"]
     channels_last: bool
     data_on: Literal["auto", "device", "host", "disk"]
-    threads: PositiveInt | None
+    threads: Annotated[int, Field(gt=0, le=2**10)] | None
     deterministic: bool
 
     @model_validator(mode="after")
@@ -188,8 +183,8 @@ class During(Strict):
     """What is measured on the way, more cheaply than at the end."""
 
     metrics: tuple[Metric, ...]
-    n_fake: PositiveInt
-    n_real: PositiveInt
+    n_fake: Number
+    n_real: Number
 
 
 class Evaluation(Strict):
@@ -197,12 +192,12 @@ class Evaluation(Strict):
 
     name: str
     metrics: tuple[Metric, ...]
-    n_fake: PositiveInt
-    n_real: PositiveInt
+    n_fake: Number
+    n_real: Number
     split: Literal["held_out", "train"]
     during: During | None
     ema: bool
-    batch: PositiveInt
+    batch: Batch
     seed: NonNegativeInt
     seeds: PositiveInt
     weights: str | None
@@ -233,7 +228,7 @@ class Evaluation(Strict):
 class Logger(Strict):
     """Mirrors of metrics.jsonl."""
 
-    sinks: dict[str, Part]
+    sinks: dict[str, parts.Sink]
 
 
 class Paths(Strict):
@@ -274,7 +269,7 @@ class Run(Strict):
     seed: NonNegativeInt
     published: Published | None
     force: bool
-    data: Part
+    data: parts.Data
     model: Model
     objective: Objective
     training: Training
@@ -353,7 +348,7 @@ class EvaluateCommand(Strict):
     checkpoint: str
     images: str | None
     reference: str | None
-    data: Part | None = None  # Hydra leaves a group out whose choice is null
+    data: parts.Data | None = None  # Hydra leaves a group out whose choice is null
     seed: NonNegativeInt | None
     to: str | None
     compare: str | None
@@ -380,7 +375,7 @@ class SampleCommand(Strict):
     """`mixgan sample`: how many pictures, of what, where to."""
 
     run: str
-    n: PositiveInt
+    n: Number
     seed: NonNegativeInt
     expert: NonNegativeInt | None
     format: Literal["grid", "png", "npz"]
@@ -392,7 +387,7 @@ class SampleCommand(Strict):
 class FetchCommand(Strict):
     """`mixgan fetch`: a data set, the Inception weights, or both."""
 
-    data: Part | None = None  # Hydra leaves a group out whose choice is null
+    data: parts.Data | None = None  # Hydra leaves a group out whose choice is null
     weights: bool
 
     @model_validator(mode="after")

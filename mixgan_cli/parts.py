@@ -7,19 +7,20 @@ type in it is still caught before anything is built.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from hydra.utils import get_class
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from mixgan_cli.errors import ConfigError, nearest
 
 TARGET = "_target_"
 ROOMS = ("mixgan_cli.models", "mixgan_cli.objectives", "mixgan_cli.data", "mixgan_cli.tracking")
 """Where mixgan's own parts are."""
+IN_PARTS = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
 DEEPEST = 32
 """Levels of a configuration from a file; mixgan's own have five."""
 
@@ -39,15 +40,18 @@ def build(part: Mapping[str, Any], **given: Any) -> Any:
     return target(**arguments, **wanted)
 
 
-def check(part: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part with its values in their declared types.
+def check(part: Mapping[str, Any], offers: str = "__init__") -> dict[str, Any]:
+    """Return the part with its values in their declared types. `offers` is what such a class has: a method, say.
 
     Raises:
-        ConfigError: no or unknown `_target_`, an argument its class does not take, or of the wrong type.
+        ConfigError: no or unknown `_target_`, one that is something else, an argument its class does not take, or of
+            the wrong type.
     """
     if TARGET not in part:
         raise ConfigError(f"{TARGET} is missing: which class is this?")
     target = _target(str(part[TARGET]))
+    if not any(offers in vars(base) for base in target.__mro__):
+        raise ConfigError(f"{TARGET}: {part[TARGET]} is no such part: it has no {offers}")
     accepted = inspect.signature(target).parameters
     hints = _hints(target)
     checked = {TARGET: part[TARGET]}
@@ -107,20 +111,44 @@ def _defines(packages: Iterable[str], target: str) -> bool:
 
 
 @lru_cache
-def _target(path: str) -> Callable[..., Any]:
+def _target(path: str) -> type:
     try:
         return get_class(path)
     except Exception as error:
         raise ConfigError(f"{TARGET}: {path} cannot be imported ({error})") from error
 
 
-def _hints(target: Callable[..., Any]) -> dict[str, Any]:
-    return get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+def _hints(target: type) -> dict[str, Any]:
+    return get_type_hints(target.__init__, include_extras=True)  # type: ignore[misc]
 
 
 def _in_type(name: str, value: Any, annotation: Any) -> Any:
     try:
-        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+        return TypeAdapter(annotation, config=IN_PARTS).validate_python(value)
     except ValidationError as error:
         reasons = "; ".join(problem["msg"] for problem in error.errors())
         raise ConfigError(f"{name}={value!r}: {reasons}") from error
+
+
+def _offers(what: str) -> BeforeValidator:
+    """Return what checks a node of the schema: it names a class that has this method, or says this of itself."""
+
+    def checked(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise ValueError(f"should be a group with a _target_, not {value!r}")
+        try:
+            return check(value, what)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+
+    return BeforeValidator(checked)
+
+
+Data = Annotated[dict[str, Any], _offers("load")]
+Gate = Annotated[dict[str, Any], _offers("combine")]
+Experts = Annotated[dict[str, Any], _offers("mix")]
+Head = Annotated[dict[str, Any], _offers("classifies_experts")]
+Backbone = Annotated[dict[str, Any], _offers("body")]
+Adversarial = Annotated[dict[str, Any], _offers("generator")]
+Call = Annotated[dict[str, Any], _offers("__call__")]
+Sink = Annotated[dict[str, Any], _offers("record")]

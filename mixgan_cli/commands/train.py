@@ -26,7 +26,7 @@ from mixgan_cli.evaluation.reals import reals_of
 from mixgan_cli.files import reason, write_json
 from mixgan_cli.hardware import Compute
 from mixgan_cli.interrupt import Interrupted, Interruptions
-from mixgan_cli.models.build import Networks, build_networks, parameter_counts
+from mixgan_cli.models.build import Networks, build_networks, check_size, parameter_counts
 from mixgan_cli.models.generator import Generator
 from mixgan_cli.models.load import belonging, save_generator
 from mixgan_cli.models.sampler import Sampler
@@ -72,6 +72,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
             check_extractor(extractor)  # now, not after hours of training
         source: Source = build(settings.data)
         check_shape(source.shape, settings.training, settings.objective)
+        check_size(settings.model, source.shape)
         with seeded("networks", settings.seed):  # on the CPU, so that every device begins with the same weights
             networks = build_networks(settings.model, source.shape)
         check_game(networks, settings.objective, settings.training.batch, settings.training.fakes)

@@ -19,7 +19,7 @@ from mixgan_cli.data.download import Remote, fetch_unless_here
 from mixgan_cli.data.images import EXTENSIONS, Treatment, image_blocks
 from mixgan_cli.data.places import local_copy, looked_through
 from mixgan_cli.data.prepared import Block, Part, prepared
-from mixgan_cli.data.resize import resized, told
+from mixgan_cli.data.resize import Side, resized, told
 from mixgan_cli.errors import DataError
 
 SIDE = 32
@@ -51,7 +51,7 @@ class FlatBatches:
     way_out: ClassVar[str]
     first_label: ClassVar[int] = 0
 
-    def __init__(self, root: str | None, size: int, labels: bool) -> None:
+    def __init__(self, root: str | None, size: Side, labels: bool) -> None:
         self.root, self.size, self.labels = root, size, labels
         self.shape = (3, size, size)
 

@@ -9,10 +9,9 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import PositiveInt
 from torchvision import datasets
 
 from mixgan_cli.data.archives import Archive
@@ -22,6 +21,7 @@ from mixgan_cli.data.images import EXTENSIONS, Crop, ImageFiles, Treatment, fold
 from mixgan_cli.data.packed import checksum
 from mixgan_cli.data.places import local_copy
 from mixgan_cli.data.prepared import Part, prepared
+from mixgan_cli.data.resize import Side
 from mixgan_cli.errors import DataError
 
 log = logging.getLogger("mixgan")
@@ -51,9 +51,9 @@ class Photos:
     def __init__(
         self,
         root: str | None,
-        size: PositiveInt,
+        size: Side,
         crop: Crop,
-        channels: int,
+        channels: Literal[1, 3],
         held_out: int | float,
         split_seed: int,
         labels: bool,
@@ -169,7 +169,7 @@ class CelebA(KnownPhotos):
     def __init__(
         self,
         root: str | None,
-        size: PositiveInt,
+        size: Side,
         crop: Crop,
         held_out: int | float,
         split_seed: int,

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from mixgan_cli.data.plane import Plane
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.randomness import integers, normal, seeded, uniform
+
+Modes = Annotated[int, Field(le=2**12)]
+Points = Annotated[int, Field(le=2**24)]
 
 
 class Gaussians(Plane):
@@ -50,7 +55,7 @@ class Ring(Gaussians):
     limit of the plots in the authors' code.
     """
 
-    def __init__(self, modes: int, radius: float, variance: float, n: int | None = None) -> None:
+    def __init__(self, modes: Modes, radius: float, variance: float, n: Points | None = None) -> None:
         _positive(modes=modes, radius=radius, variance=variance)
         angle_M = torch.arange(modes) * (2 * math.pi / modes)
         means_M2 = radius * torch.stack((angle_M.sin(), angle_M.cos()), dim=1)
@@ -64,7 +69,9 @@ class Ring(Gaussians):
 class Grid(Gaussians):
     """side × side equal Gaussians, their means evenly spaced on [-half_width, half_width]² (HMoG author's toy code)."""
 
-    def __init__(self, side: int, half_width: float, std: float, n: int | None = None) -> None:
+    def __init__(
+        self, side: Annotated[int, Field(le=2**6)], half_width: float, std: float, n: Points | None = None
+    ) -> None:
         _positive(side=side, half_width=half_width, std=std)
         if side < 2:
             raise ConfigError(f"data: side={side}: a grid has two means a side or more")
@@ -82,7 +89,7 @@ class Pair(Gaussians):
     They weigh the same; `std` is that of each. The window is 15 for the author's, the limit of his plots too.
     """
 
-    def __init__(self, offset: float, std: tuple[float, float], n: int | None = None) -> None:
+    def __init__(self, offset: float, std: tuple[float, float], n: Points | None = None) -> None:
         _positive(offset=offset, narrow=std[0], wide=std[1])
         super().__init__(offset * torch.tensor([[-1.0, 1.0], [1.0, -1.0]]), torch.tensor(std), n)
         self.offset, self.std = offset, tuple(std)
@@ -100,11 +107,11 @@ class RandomGMM(Gaussians):
 
     def __init__(
         self,
-        components: int,
+        components: Modes,
         half_width: float,
         std: tuple[float, float],
         mixture_seed: int,
-        n: int | None = None,
+        n: Points | None = None,
     ) -> None:
         least, most = std
         _positive(components=components, half_width=half_width, least=least, most=most)
@@ -130,7 +137,7 @@ class Spiral(Plane):
     window: 15 for the thesis's spiral, the limit of its author's plots too.
     """
 
-    def __init__(self, degrees: float, noise: float, n: int | None = None) -> None:
+    def __init__(self, degrees: float, noise: float, n: Points | None = None) -> None:
         super().__init__(n)
         _positive(degrees=degrees)
         if not 0 <= noise < math.inf:

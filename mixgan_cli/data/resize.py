@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
+
+Side = Annotated[int, Field(gt=0, le=1024)]
+"""Of a square image, in pixels."""
 
 
 def resized(images_NCHW: Tensor, size: int) -> Tensor:

@@ -20,14 +20,14 @@ from mixgan_cli.data.dataset import ImageDataset, split_off
 from mixgan_cli.data.download import Remote, fetch_unless_here
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.data.places import local_copy
-from mixgan_cli.data.resize import resized, told
+from mixgan_cli.data.resize import Side, resized, told
 from mixgan_cli.errors import DataError
 
 
 class Digits:
     """scikit-learn's 1,797 handwritten digits of 8×8 pixels with 17 grey levels. The last 297 are held out."""
 
-    def __init__(self, size: int, labels: bool) -> None:
+    def __init__(self, size: Side, labels: bool) -> None:
         self.size, self.labels = size, labels
         self.shape = (1, size, size)
 
@@ -64,7 +64,7 @@ class MNIST:
     name: ClassVar[str] = "MNIST"
     remote: ClassVar[Sequence[Remote]] = _remote(datasets.MNIST)
 
-    def __init__(self, root: str | None, size: int, labels: bool) -> None:
+    def __init__(self, root: str | None, size: Side, labels: bool) -> None:
         self.root, self.size, self.labels = root, size, labels
         self.shape = (1, size, size)
 
@@ -139,7 +139,7 @@ class Arrays:
     """Images from a .npy or .npz file: uint8, [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1 or 3."""
 
     def __init__(
-        self, root: str, images: str, size: int | None, held_out: int | float, split_seed: int, labels: bool
+        self, root: str, images: str, size: Side | None, held_out: int | float, split_seed: int, labels: bool
     ) -> None:
         self.root, self.images, self.size = root, images, size
         self.held_out, self.split_seed, self.labels = held_out, split_seed, labels

@@ -14,7 +14,7 @@ from mixgan_cli.data.dataset import ImageDataset
 from mixgan_cli.data.download import Remote, fetch_unless_here
 from mixgan_cli.data.places import local_copy
 from mixgan_cli.data.prepared import Block, Part, prepared
-from mixgan_cli.data.resize import resized, told
+from mixgan_cli.data.resize import Side, resized, told
 from mixgan_cli.errors import DataError
 
 SIDE = 96
@@ -34,7 +34,7 @@ class STL10:
     usual = ("stl10_binary", "stl10_binary.tar.gz", "stl10")
     remote = (Remote(datasets.STL10.url, datasets.STL10.filename, datasets.STL10.tgz_md5),)
 
-    def __init__(self, root: str | None, size: int, labels: bool) -> None:
+    def __init__(self, root: str | None, size: Side, labels: bool) -> None:
         self.root, self.size, self.labels = root, size, labels
         self.shape = (3, size, size)
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
+from pydantic import Field, NonNegativeFloat
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
@@ -21,6 +22,8 @@ from mixgan_cli.models.initialise import Initialise, apply, named
 from mixgan_cli.models.norms import image_norm
 
 Shape = tuple[int, ...]
+Width = Annotated[int, Field(gt=0, le=2**13)]
+"""Of a layer, in channels or units."""
 Norm = Literal["none", "batch", "batch_after", "layer"]
 Init = Literal["hmog", "radford", "he", "torch"]
 
@@ -75,13 +78,13 @@ class DCGAN:
     def __init__(
         self,
         shape: Shape,
-        channels: int,
+        channels: Width,
         generator_norm: Literal["none", "batch", "batch_after"],
         discriminator_norm: Norm,
         first_norm: bool,
         spectral_norm: bool,
         init: Init,
-        init_std: float,
+        init_std: NonNegativeFloat,
     ) -> None:
         image_channels, height = square(shape, "dcgan")
         if height & (height - 1) or not 8 <= height <= 128:
@@ -173,12 +176,12 @@ class MLP:
     def __init__(
         self,
         shape: Shape,
-        generator_widths: Sequence[int],
-        discriminator_widths: Sequence[int],
+        generator_widths: Sequence[Width],
+        discriminator_widths: Sequence[Width],
         slope: float,
         spectral_norm: bool,
         init: Init,
-        init_std: float,
+        init_std: NonNegativeFloat,
     ) -> None:
         if len(shape) != 1:
             raise ConfigError(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import nn
 
+from mixgan_cli import hardware
 from mixgan_cli.config import Model
+from mixgan_cli.errors import ConfigError, UserError
 from mixgan_cli.models.backbones import Backbone
 from mixgan_cli.models.discriminator import Discriminator
 from mixgan_cli.models.experts import Experts
@@ -47,6 +50,27 @@ def build_networks(model: Model, shape: tuple[int, ...]) -> Networks:
         spectral_norm=backbone.spectral_norm,
     )
     return Networks(generator, Discriminator(backbone.body(), head))
+
+
+def check_size(model: Model, shape: tuple[int, ...]) -> None:
+    """Refuse networks that this machine has no memory for, before it is taken.
+
+    Raises:
+        ConfigError: that; or a part cannot work with this K or this shape.
+    """
+    try:
+        with torch.device("meta"):  # sizes alone
+            networks = build_networks(model, shape)
+    except UserError:
+        raise
+    except Exception:  # a part of a user's own may not stand that
+        return
+    needed, there = 8 * sum(map(_count, networks)), hardware.memory()  # their weights, and the average's
+    if needed > there:
+        raise ConfigError(
+            f"model: its weights take {needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:.0f}. "
+            "Take a smaller model.k, model.latent.size or model.backbone"
+        )
 
 
 def parameter_counts(networks: Networks) -> dict[str, int]:

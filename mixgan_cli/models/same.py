@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.backbones import Shape, spectrally_normalised, square
+from mixgan_cli.models.backbones import Shape, Width, spectrally_normalised, square
 from mixgan_cli.models.initialise import apply, truncated, zero_bias
 from mixgan_cli.models.norms import BatchNorm1d, BatchNorm2d, image_norm, without_offset
 
@@ -40,12 +41,12 @@ class SameDCGAN:
     def __init__(
         self,
         shape: Shape,
-        channels: int,
-        layers: int,
+        channels: Width,
+        layers: Annotated[int, Field(le=10)],
         first_offset: bool,
         spectral_norm: bool,
-        init_std: float,
-        head_std: float,
+        init_std: NonNegativeFloat,
+        head_std: NonNegativeFloat,
         discriminator_norm: Literal["none", "batch", "layer"] = "batch",  # as in files of generators without this key
     ) -> None:
         image_channels, side = square(shape, "same")
