@@ -7,6 +7,7 @@ random state that (seed, s) names, so a resumed run goes on exactly as if it had
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 
 import torch
 
@@ -33,21 +34,25 @@ def train(
         Interrupted: a signal said to end; the state is saved, and the same run goes on from there.
     """
     progress = state.progress
+    # the other ranks end where all have agreed to; the main one also where it draws or measures, by itself
+    others = nullcontext() if ranks.main() else interruptions.held()
     try:
-        while True:
-            bookkeeper.attend(state, interruptions)
-            if progress.nimg >= training.nimg or progress.ended:
-                return
+        with others:
+            while True:
+                bookkeeper.attend(state, interruptions)
+                if progress.nimg >= training.nimg or progress.ended:
+                    return
+                with interruptions.held():
+                    iterate(state, seed)
+                if ranks.count() == 1 or progress.step % ASK_EVERY == 0:
+                    wanted = ranks.highest(interruptions.received or (EARLY if stops and progress.alarms else 0))
+                    progress.ended = wanted == EARLY
+                    if wanted > EARLY:
+                        raise Interrupted(wanted)
+    except Interrupted as interrupted:
+        if not interrupted.at_once:
             with interruptions.held():
-                iterate(state, seed)
-            if ranks.count() == 1 or progress.step % ASK_EVERY == 0:
-                wanted = ranks.highest(interruptions.received or (EARLY if stops and progress.alarms else 0))
-                progress.ended = wanted == EARLY
-                if wanted > EARLY:
-                    raise Interrupted(wanted)
-    except Interrupted:
-        with interruptions.held():
-            bookkeeper.save(state)
+                bookkeeper.save(state)
         raise
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mixgan_cli import interrupt
 from mixgan_cli.commands import train as command
 from mixgan_cli.errors import TrainingStopped
 from mixgan_cli.evaluation.evaluate import Evaluator
@@ -89,20 +91,55 @@ def test_a_sweep_that_is_told_to_end_ends(mixgan, monkeypatch):
     assert read_state(folder / "checkpoints" / "last.pt")["progress"]["nimg"] == 40
 
 
-def test_signals_are_held_and_then_told():
+def test_signals_are_held_and_then_told(monkeypatch):
     with Interruptions() as interruptions:
         with interruptions.held():
+            with interruptions.held():
+                os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)  # passed on by a launcher: the same one
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.01)
-        assert interruptions.received == signal.SIGTERM
+        assert interruptions.received == signal.SIGINT
         with pytest.raises(Interrupted, match="SIGTERM") as raised:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(1)
-        assert raised.value.exit_code == 143
-        with pytest.raises(Interrupted, match="SIGINT"), interruptions.held():
+        assert raised.value.exit_code == 143 and not raised.value.at_once
+        monkeypatch.setattr(interrupt, "PATIENCE", 0)
+        with pytest.raises(Interrupted, match="SIGINT") as raised, interruptions.held():
             os.kill(os.getpid(), signal.SIGINT)  # whoever presses Ctrl+C again will not wait
             time.sleep(1)
+        assert raised.value.at_once
+        copy = pickle.loads(pickle.dumps(raised.value))
+        assert (copy.number, copy.at_once, str(copy)) == (signal.SIGINT, True, "SIGINT")
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as the shell does for jobs in the background
+    try:
+        with Interruptions() as interruptions:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+        assert interruptions.received is None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_what_is_not_whole_is_not_saved(mixgan, monkeypatch):
+    """A second Ctrl+C in the middle of an iteration ends the run there, without a state of its middle."""
+    real = loop.iterate
+
+    def impatient(state, seed):
+        if state.progress.step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        real(state, seed)
+
+    monkeypatch.setattr(interrupt, "PATIENCE", -1)
+    monkeypatch.setattr(loop, "iterate", impatient)
+    outcome = mixgan("train", *TINY, "evaluation=none", "training.checkpoint_nimg=96", "paths.run=here")
+    assert outcome.code == 130 and not Path("here/checkpoints/last.pt").exists()
 
 
 def test_the_last_states_are_kept(mixgan):
