@@ -42,7 +42,7 @@ def test_a_state_by_its_file(mixgan, run):
     assert outcome.code == 2 and "nowhere.pt: there is no such checkpoint" in outcome.err
     torch.save({"weight": torch.zeros(1)}, "foreign.pt")
     outcome = mixgan("evaluate", "checkpoint=foreign.pt", *SHORT)
-    assert outcome.code == 2 and "foreign.pt: not the state of a run" in outcome.err
+    assert outcome.code == 2 and "foreign.pt: cannot be read as a checkpoint (ValueError: it should hold" in outcome.err
     outcome = mixgan("evaluate", f"run={run}", "checkpoint=best.pt", *SHORT)
     assert outcome.code == 2 and "give either run=DIR" in outcome.err
 
