@@ -1,0 +1,19 @@
+"""`make faults`: fifty kills at random moments and the other faults, after which nothing is lost."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "faults.py"
+
+
+@pytest.mark.integ
+def test_nothing_is_lost():
+    done = subprocess.run([sys.executable, str(SCRIPT), "--kills", "50"], capture_output=True, text=True, check=False)
+    print(done.stdout)
+    rows = [line.split("|")[2:4] for line in done.stdout.splitlines() if line.startswith("| ")][1:]
+    assert done.returncode == 0 and len(rows) == 8, done.stdout + done.stderr[-2000:]
+    assert all(int(times) > 0 and lost.strip() == "nothing" for times, lost in rows)
+    assert int(rows[0][0]) >= 50
