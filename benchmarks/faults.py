@@ -57,6 +57,7 @@ def begin(folder: Path, seed: int, *overrides: str, prepare: Callable[[], None] 
     log = os.open(folder.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its jobs in the background ignore it
     prepare()
     code = cli.main(["train", *RUN, f"seed={seed}", f"paths.run={folder}", *overrides])
     os._exit(code)

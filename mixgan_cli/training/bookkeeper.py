@@ -73,7 +73,8 @@ class Bookkeeper:
         saving = self._due(training.checkpoint_nimg, state)
         if self._due(training.report_nimg, state) or saving:
             with interruptions.held():
-                self._report(state)
+                told = self._report(state)
+            saving = saving and not told.row  # not while all goes wrong: the state before is the better one
         if self._due(training.sample_nimg, state, at_first=True) and self.errands:
             with _going_on("a sample grid"):
                 self.tracker.image("samples", self.errands.draw(progress.nimg), progress.nimg)
@@ -123,7 +124,7 @@ class Bookkeeper:
     def _last(self, state: State) -> bool:
         return state.progress.nimg >= self.training.nimg or state.progress.ended
 
-    def _report(self, state: State) -> None:
+    def _report(self, state: State) -> Told:
         progress, began = state.progress, time.monotonic()
         told = state.means.read()  # waits for the device
         progress.seconds += time.monotonic() - began
@@ -133,7 +134,7 @@ class Bookkeeper:
         seconds, nimg = self._reported
         self._reported = progress.seconds, progress.nimg
         if not told.means or not ranks.main():  # it was reported before the run was interrupted here
-            return
+            return told
         rate = (progress.nimg - nimg) / max(progress.seconds - seconds, 1e-9)
         finite = {name: mean for name, mean in told.means.items() if math.isfinite(mean)}
         skipped = {"skipped": told.skipped} if told.skipped else {}
@@ -142,6 +143,7 @@ class Bookkeeper:
         record = {**progress.told(), **finite, **skipped, "img_per_second": rate, **watched}
         self.tracker.record(record)
         self._watch.report(record, progress.alarms)
+        return told
 
     def _stop_if_hopeless(self, told: Told, state: State) -> None:
         broken = [

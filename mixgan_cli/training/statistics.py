@@ -25,6 +25,8 @@ class Told(NamedTuple):
     """Steps left out."""
     longest: int
     """The most of them in a row."""
+    row: int
+    """The last ones: 0 where all is well now."""
 
 
 class Means:
@@ -50,7 +52,7 @@ class Means:
     def read(self) -> Told:
         """Return what was found, in one synchronisation with the device, and begin anew. All ranks must come here."""
         if not self._sums:
-            return Told({}, 0, 0)
+            return Told({}, 0, 0, 0)
         with ranks.together():
             ranks.average_(list(self._sums.values()))
         numbers = iter(torch.cat([part.flatten() for part in (*self._sums.values(), *self._rows.values())]).tolist())
@@ -62,7 +64,8 @@ class Means:
         rows = [list(islice(numbers, 3)) for _ in self._rows]
         self._sums = {}
         self._rows = {names: row * row.new_tensor([0, 1, 0]) for names, row in self._rows.items()}  # a row may go on
-        return Told(means, int(sum(total for total, _, _ in rows)), int(max(longest for _, _, longest in rows)))
+        total, row, longest = zip(*rows, strict=True)
+        return Told(means, int(sum(total)), int(max(longest)), int(max(row)))
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Return all that was taken, for a checkpoint between two readings."""

@@ -25,6 +25,14 @@ from tests.conftest import TINY
 LONG = [*TINY, "training.nimg=2000", "training.checkpoint_nimg=2000", "evaluation=none"]
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard():
+    """Here and in processes begun from here; a shell lets its jobs in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def without_times(records):
     return [{k: v for k, v in record.items() if k not in ("seconds", "img_per_second")} for record in records]
 

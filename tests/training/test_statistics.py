@@ -16,19 +16,19 @@ def test_means_since_the_last_reading():
     for value in (1.0, 2.0, 6.0):
         means.add(step(value, 0, extra=-value))
     means.add({"loss/discriminator": torch.tensor(5.0), SKIPPED: torch.tensor(0.0)})
-    assert means.read() == ({"loss/generator": 3.0, "extra": -3.0, "loss/discriminator": 5.0}, 0, 0)
+    assert means.read() == ({"loss/generator": 3.0, "extra": -3.0, "loss/discriminator": 5.0}, 0, 0, 0)
     means.add(step(7.0, 0))
-    assert means.read().means == {"loss/generator": 7.0} and means.read() == ({}, 0, 0)
+    assert means.read().means == {"loss/generator": 7.0} and means.read() == ({}, 0, 0, 0)
 
 
 def test_what_is_not_finite_is_left_out_and_counted():
     means = Means()
     for value, skipped in ((1.0, 0), (math.nan, 1), (math.inf, 1), (3.0, 0), (math.nan, 1)):
         means.add(step(value, skipped))
-    assert means.read() == ({"loss/generator": 2.0}, 3, 2)
+    assert means.read() == ({"loss/generator": 2.0}, 3, 2, 1)
     means.add(step(math.nan, 1))  # the row that was begun before goes on
     told = means.read()
-    assert math.isnan(told.means["loss/generator"]) and told.skipped == 1 and told.longest == 2
+    assert math.isnan(told.means["loss/generator"]) and told.skipped == 1 and told.longest == told.row == 2
 
 
 def test_a_row_is_of_one_phase():
@@ -37,7 +37,7 @@ def test_a_row_is_of_one_phase():
     for _ in range(4):
         means.add({"loss/discriminator": torch.tensor(math.nan), SKIPPED: torch.tensor(1.0)})
         means.add(step(1.0, 0))
-    assert means.read()[1:] == (4, 4)
+    assert means.read()[1:] == (4, 4, 4)
 
 
 def test_the_state_goes_on_where_it_was():
@@ -49,4 +49,4 @@ def test_the_state_goes_on_where_it_was():
     resumed.load_state(parts.state(), torch.device("cpu"))
     for means in (whole, resumed):
         means.add(step(5.0, 1))
-    assert whole.read() == resumed.read() == ({"loss/generator": pytest.approx(3.0)}, 2, 2)
+    assert whole.read() == resumed.read() == ({"loss/generator": pytest.approx(3.0)}, 2, 2, 2)
