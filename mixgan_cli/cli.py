@@ -32,6 +32,8 @@ from mixgan_cli.sweeps.sweep import Outcome, Sweep
 
 log = logging.getLogger("mixgan")
 
+LONGEST = 2000
+"""Characters of a line of a message: it may quote a value."""
 NO_MEMORY = "not enough memory|an't allocate memory|CUDA out of memory"
 """What torch says then, in a RuntimeError."""
 
@@ -181,6 +183,7 @@ def report(error: Exception, name: str) -> Outcome:
         message = secrecy.masked("".join(traceback.format_exception(error)))
         sys.stderr.write(message)
         return Outcome(1, error=message, run_dir=run_dir)
+    message = "\n".join(line if len(line) <= LONGEST else f"{line[:LONGEST]} …" for line in message.splitlines())
     log.error("mixgan %s: %s", name, message)
     return Outcome(code, error=message, run_dir=run_dir)
 

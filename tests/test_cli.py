@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from mixgan_cli import __version__, cli
 from mixgan_cli.composition import groups
@@ -36,6 +37,24 @@ def test_cfg_job_prints_the_run(mixgan, tmp_path):
     outcome = mixgan("train", "--cfg", "job", "model.k=16")
     assert outcome.code == 0 and "k: 16" in outcome.out and "nimg:" in outcome.out
     assert not list(tmp_path.rglob("*"))
+
+
+def test_no_memory_is_told_in_one_message(mixgan, monkeypatch):
+    """For real: a tensor of 2^60 bytes; and what CUDA says."""
+    from mixgan_cli.commands import sample
+
+    monkeypatch.setattr(sample, "run", lambda config: torch.empty(2**60, dtype=torch.uint8))
+    outcome = mixgan("sample", "run=x")
+    assert outcome.code == 1 and "mixgan sample: not enough memory (" in outcome.err and "Traceback" not in outcome.err
+    monkeypatch.setattr(sample, "run", lambda config: exec("raise torch.OutOfMemoryError('CUDA out of memory. Tried')"))
+    outcome = mixgan("sample", "run=x")
+    assert outcome.code == 1 and "not enough memory (CUDA out of memory" in outcome.err
+
+
+def test_networks_that_no_machine_holds_are_refused_before_they_are_made(mixgan, monkeypatch):
+    monkeypatch.setattr("mixgan_cli.hardware.memory", lambda: 2**20)
+    outcome = mixgan("train", "model.backbone.channels=64")
+    assert outcome.code == 2 and "model: its weights take 0 GiB, and this machine has 0" in outcome.err
 
 
 def test_a_fault_of_the_program_shows_its_traceback(mixgan, monkeypatch):
