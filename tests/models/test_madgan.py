@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from mixgan_cli.models.build import build_networks, parameter_counts
+from mixgan_cli.models.norms import BatchNorm2d
 from mixgan_cli.training.phases import build_phases
 from tests.conftest import composed
 from tests.training.test_phases import COMPUTE, Fixed
@@ -145,13 +146,13 @@ def test_networks_as_radford_et_al():
         ((4, 4), (1, 1), (0, 0)),
         *[((4, 4), (2, 2), (1, 1))] * 4,
     ]
-    block = [nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU]
+    block = [nn.ConvTranspose2d, BatchNorm2d, nn.ReLU]
     assert [type(layer) for layer in layers if not isinstance(layer, nn.Unflatten)] == [
         *block * 4,
         nn.ConvTranspose2d,
         nn.Tanh,
     ]
-    block = [nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU]
+    block = [nn.Conv2d, BatchNorm2d, nn.LeakyReLU]
     assert [type(layer) for layer in discriminator.body] == [nn.Conv2d, nn.LeakyReLU, *block * 3, nn.Flatten]
     for layer in [*ups, *(layer for layer in discriminator.body if isinstance(layer, nn.Conv2d))]:
         assert layer.weight.std().item() == pytest.approx(0.02, rel=0.05) and not layer.bias.any()

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mixgan_cli.models.build import build_networks, parameter_counts
+from mixgan_cli.models.norms import BatchNorm1d, BatchNorm2d
 from tests.conftest import composed
 
 once_composed = cache(composed)  # composing is what takes time
@@ -115,11 +116,11 @@ def test_layers_of_the_hmog_author():
     """Batch norm after the ReLU in the generator, before the leaky one in his MEGAN's discriminator."""
     generator, discriminator = small("megan_hidden")
     kinds = [type(layer) for layer in generator.trunk.modules() if not list(layer.children())]
-    assert kinds == [nn.Unflatten, nn.ConvTranspose2d, nn.ReLU, nn.BatchNorm2d, nn.ConvTranspose2d, nn.Tanh]
+    assert kinds == [nn.Unflatten, nn.ConvTranspose2d, nn.ReLU, BatchNorm2d, nn.ConvTranspose2d, nn.Tanh]
     kinds = [type(layer) for layer in generator.experts.modules() if not list(layer.children())]
     assert [kind.__name__ for kind in kinds] == ["ReLU", "BatchNorm1d"]
     kinds = [type(layer) for layer in discriminator.body]
-    assert kinds == [*[nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU] * 2, nn.Flatten]
+    assert kinds == [*[nn.Conv2d, BatchNorm2d, nn.LeakyReLU] * 2, nn.Flatten]
 
 
 def test_the_hmog_author_begins_as_he_et_al():
@@ -237,7 +238,7 @@ def test_logits_by_hand(projection):
         parts.append((features_KBF[k] @ gate.weight_KFZ[own] + gate.bias_KZ[own]).clamp(min=0))
     torch.testing.assert_close(gate(latent_BZ, features_KBF), gate.mlp(torch.cat(parts, dim=1)), atol=1e-5, rtol=1e-4)
     kinds = [type(layer) for layer in gate.mlp]
-    assert kinds == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
+    assert kinds == [nn.Linear, BatchNorm1d, nn.ReLU, nn.Linear, BatchNorm1d, nn.ReLU, nn.Linear]
     widths = [layer.out_features for layer in gate.mlp if isinstance(layer, nn.Linear)]
     assert widths == [(K + 1) * 6 // 2, 6, K]
 
