@@ -136,8 +136,18 @@ class RunFolder:
         return read_yaml(self.config)
 
     def read_results(self) -> dict[str, Any]:
-        """Return results.json."""
-        return json.loads(self.results.read_text(encoding="utf-8"))
+        """Return results.json.
+
+        Raises:
+            RunError: it is not there, or damaged.
+        """
+        try:
+            results = json.loads(self.results.read_text(encoding="utf-8"))
+            if not isinstance(results, dict) or {"metrics", "unavailable"} - results.keys():
+                raise ValueError("no results")
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{self.results}: missing or damaged; without DONE beside it the run goes on") from error
+        return results
 
     def mark_done(self) -> None:
         """Say that all is written. The last file of a run."""

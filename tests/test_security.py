@@ -209,6 +209,14 @@ def test_nothing_stored_is_resolved(mixgan, run, monkeypatch):
     assert parse(read_yaml(run / "config.yaml"), Run).evaluation.weights == "${oc.env:WANDB_API_KEY}"
 
 
+@pytest.mark.parametrize("results", [None, "", "{}", "[1]", "{" * 5000, '{"metrics": 1'], ids=str)
+def test_results_that_are_none(mixgan, run, results):
+    (run / "results.json").unlink()
+    if results is not None:
+        (run / "results.json").write_text(results)
+    refused(mixgan("train", *TINY, f"paths.run={run}"), "results.json: missing or damaged")
+
+
 # What a checkpoint may hold
 
 

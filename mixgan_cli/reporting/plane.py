@@ -22,7 +22,7 @@ def write_snapshots(path: Path, pictures: Sequence[Path], panels: int = 5) -> No
     chosen = sorted({max(round(len(pictures) * panel / (panels - 1)) - 1, 0) for panel in range(panels)})
     row = Image.new("RGB", (SIDE * len(chosen), SIDE), "white")
     for column, number in enumerate(chosen):
-        with Image.open(pictures[number]) as picture:
+        with Image.open(pictures[number], formats=["PNG"]) as picture:
             row.paste(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS), (SIDE * column, 0))
     with replacing(path) as temporary:
         row.save(temporary, format="PNG", optimize=True)
