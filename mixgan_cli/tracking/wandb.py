@@ -65,11 +65,11 @@ class WandbSink:
         self._run.summary.update(dict(summary or {}))
         self._run.finish(exit_code=0 if summary is not None else 1)
 
-    def _mode(self) -> Literal["online", "offline"] | None:
+    def _mode(self) -> Any:
         if self.mode != "auto":
             return self.mode
-        if os.environ.get("WANDB_MODE"):
-            return None  # W&B's own variable decides
+        if said := os.environ.get("WANDB_MODE"):
+            return said  # W&B's own variable decides; W&B itself reads it once a process
         if self._wandb.api.api_key:
             return "online"
         log.info("W&B: no login, so the run is kept offline; `wandb sync` uploads it later")

@@ -131,7 +131,7 @@ class FakeRun:
 
 @pytest.mark.parametrize("finished", [None, {"fid": 1.0}])
 @pytest.mark.parametrize(
-    ("key", "variable", "mode"), [(None, "", "offline"), ("secret", "", "online"), ("secret", "disabled", None)]
+    ("key", "variable", "mode"), [(None, "", "offline"), ("secret", "", "online"), ("secret", "disabled", "disabled")]
 )
 def test_online_with_a_login_offline_without(monkeypatch, tmp_path, key, variable, mode, finished):
     monkeypatch.setenv("WANDB_MODE", variable)
