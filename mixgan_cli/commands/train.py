@@ -97,7 +97,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
                 log.info("%s: begins", folder.path)
             if not ranks.main():
                 books = Bookkeeper(settings.training, settings.alarms, folder, Tracker([]))
-                train(settings.training, settings.seed, settings.alarms.stop, state, books, interruptions)
+                train(settings.training, settings.seed, state, books, interruptions)
                 return None
             write_environment(folder, {**compute.describe(), "processes": ranks.count()})
             _train_and_evaluate(settings, source, dataset, state, folder, compute.device, interruptions)
@@ -160,7 +160,7 @@ def _train_and_evaluate(
 
     books = Bookkeeper(settings.training, settings.alarms, folder, tracker, Errands(draw, evaluate))
     try:
-        train(settings.training, settings.seed, settings.alarms.stop, state, books, interruptions)
+        train(settings.training, settings.seed, state, books, interruptions)
         result = evaluator.of(sampler, state.networks.discriminator)
         progress = state.progress
         # by one protocol only: a figure of more images would always look better

@@ -53,8 +53,7 @@ class Bookkeeper:
         errands: Errands | None = None,
     ) -> None:
         self.training, self.folder, self.tracker, self.errands = training, folder, tracker, errands
-        self._nimg = 0
-        self._watch = Watch(alarms, lambda kind, told: tracker.alarm(kind, told, self._nimg))
+        self.watch = Watch(alarms, tracker.alarm)
         self._reported: tuple[float, int] | None = None
         """Seconds of training and images at the last report."""
 
@@ -68,7 +67,6 @@ class Bookkeeper:
         training, progress = self.training, state.progress
         if progress.attended == progress.nimg:
             return
-        self._nimg = progress.nimg
         self._reported = self._reported or (progress.seconds, progress.nimg)
         saving = self._due(training.checkpoint_nimg, state)
         if self._due(training.report_nimg, state) or saving:
@@ -88,7 +86,7 @@ class Bookkeeper:
                 metrics, figure = measured
                 self.tracker.record({**progress.told(), **metrics})
                 self.keep_best(state, figure)
-                self._watch.evaluation(progress.since_best, progress.best, progress.alarms)
+                self.watch.evaluation(progress)
             progress.attended = progress.nimg
             if saving:
                 self.save(state)
@@ -142,7 +140,7 @@ class Bookkeeper:
             watched = observe(state.networks.generator)
         record = {**progress.told(), **finite, **skipped, "img_per_second": rate, **watched}
         self.tracker.record(record)
-        self._watch.report(record, progress.alarms)
+        self.watch.report(record, progress)
         return told
 
     def _stop_if_hopeless(self, told: Told, state: State) -> None:

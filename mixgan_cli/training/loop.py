@@ -24,10 +24,8 @@ EARLY = 1
 """What a rank says that wants to end early for an alarm; else the number of the signal it received, or 0."""
 
 
-def train(
-    training: Training, seed: int, stops: bool, state: State, bookkeeper: Bookkeeper, interruptions: Interruptions
-) -> None:
-    """Train from wherever `state` is to `training.nimg` images or, where such `stops` a run, to an alarm.
+def train(training: Training, seed: int, state: State, bookkeeper: Bookkeeper, interruptions: Interruptions) -> None:
+    """Train from wherever `state` is to `training.nimg` images, or to an alarm that ends the run.
 
     Raises:
         TrainingStopped: losses or gradients stay not finite.
@@ -45,7 +43,7 @@ def train(
                 with interruptions.held():
                     iterate(state, seed)
                 if ranks.count() == 1 or progress.step % ASK_EVERY == 0:
-                    wanted = ranks.highest(interruptions.received or (EARLY if stops and progress.alarms else 0))
+                    wanted = ranks.highest(interruptions.received or (EARLY if bookkeeper.watch.ends(progress) else 0))
                     progress.ended = wanted == EARLY
                     if wanted > EARLY:
                         raise Interrupted(wanted)
