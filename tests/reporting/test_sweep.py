@@ -23,7 +23,9 @@ def job(tmp_path):
             return Job(overrides, number, **others)
         run = tmp_path / str(number)
         run.mkdir()
-        (run / "results.json").write_text(json.dumps({"metrics": metrics, "protocol": {**protocol, "nimg": number}}))
+        (run / "results.json").write_text(
+            json.dumps({"metrics": metrics, "protocol": {**protocol, "nimg": number}, "unavailable": {}})
+        )
         return Job(overrides, number, "done", 0, run_dir=str(run))
 
     return make
