@@ -7,7 +7,9 @@ import io
 import json
 import logging
 import os
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,6 +80,14 @@ def composed(*overrides: str) -> Run:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return parse(compose("config", list(overrides)), Run)
+
+
+def wait_for_reports(process: subprocess.Popen[str], run_dir: Path, more_than: int) -> None:
+    """Wait until a process has logged more than so many lines, for two minutes at most."""
+    log, deadline = run_dir / "metrics.jsonl", time.monotonic() + 120
+    while not (log.is_file() and log.read_text().count("\n") > more_than):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
 
 
 def real_folder(variable: str, name: str) -> Path:

@@ -20,7 +20,7 @@ from mixgan_cli.interrupt import Interrupted, Interruptions
 from mixgan_cli.training import loop
 from mixgan_cli.training.checkpoint import State, read_state
 from tests.commands.test_train import lines, same, weights
-from tests.conftest import TINY
+from tests.conftest import TINY, wait_for_reports
 
 LONG = [*TINY, "training.nimg=2000", "training.checkpoint_nimg=2000", "evaluation=none"]
 
@@ -45,10 +45,7 @@ def test_a_run_that_is_told_to_end_saves_itself_and_goes_on_exactly(mixgan, tmp_
     here = tmp_path / "here"
     arguments = [sys.executable, "-m", "mixgan_cli", "train", *LONG, f"paths.run={here}"]
     process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not ((here / "metrics.jsonl").is_file() and (here / "metrics.jsonl").read_text().count("\n") > 5):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for_reports(process, here, more_than=5)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == code and out == "" and "Traceback" not in err

@@ -28,7 +28,7 @@ from mixgan_cli.training.distributed import group, launch, processes
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.loop import iterate
 from mixgan_cli.training.phases import build_phases
-from tests.conftest import TINY, composed
+from tests.conftest import TINY, composed, wait_for_reports
 
 CPU = torch.device("cpu")
 STEPS = 50
@@ -253,11 +253,7 @@ def test_sigterm_ends_all_processes_with_the_state_saved(mixgan, tmp_path):
     settings = [*DDP, "training.nimg=100_000", "training.checkpoint_nimg=100_000", "paths.run=here"]
     command = [sys.executable, "-m", "mixgan_cli", "train", *settings, "hardware.devices=2"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    log = tmp_path / "here" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not (log.is_file() and log.read_text().count("\n") > 2):
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.1)
+    wait_for_reports(process, tmp_path / "here", more_than=2)
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=100)
     assert process.returncode == 143, told
