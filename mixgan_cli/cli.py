@@ -98,9 +98,7 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
     def job(config: DictConfig) -> float | None:  # in a sweep perhaps in another process, or on another machine
         work = partial(run_job, name, config, sweep)
         outcome = sweep.run(config, work) if sweep else work()
-        if (
-            outcome is None or outcome.result is None
-        ):  # stopped, failed, or of several processes not the one that speaks
+        if outcome is None or outcome.result is None:  # stopped; failed, or one of several processes, which is silent
             exit_codes.append(outcome.code if outcome else 0)
             return None
         if sweep is None or sweep.pid == os.getpid():
@@ -158,8 +156,7 @@ def sum_up(sweep: Sweep, printed: set[str | None]) -> int:
         return 0  # what went wrong has been told
     for job in jobs:
         if job.state == "done" and job.run_dir not in printed:  # it ran elsewhere
-            results = job.results()
-            print(json.dumps({"run_dir": job.run_dir, **{key: results[key] for key in ("metrics", "unavailable")}}))
+            print(json.dumps(job.run.told()))
     table = Table(jobs, differences)
     with refusing(f"hydra.sweep.dir: {sweep.folder}"):
         path = table.write(sweep.folder)

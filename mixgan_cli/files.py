@@ -54,8 +54,9 @@ def refusing(key: str) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """Return in words why a file could not be written."""
-    return (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
+    """Return in words, on one line, why a file could not be read or written."""
+    said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return said.splitlines()[0] if said else type(error).__name__
 
 
 @contextmanager
@@ -102,8 +103,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise ValueError("no keys and values")
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "empty"
-        raise RunError(f"{path}: not a configuration that mixgan wrote ({type(error).__name__}: {reason})") from error
+        raise RunError(
+            f"{path}: not a configuration that mixgan wrote ({type(error).__name__}: {reason(error)})"
+        ) from error
     return content
 
 

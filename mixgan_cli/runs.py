@@ -56,12 +56,13 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     flat = dict(_flat(config))
     if not flat.get("alarms.stop"):  # alarms that only warn
         flat = {key: value for key, value in flat.items() if not key.startswith("alarms.")}
-    return {key: value for key, value in flat.items() if not _excluded(key)}
+    return {key: value for key, value in flat.items() if tells(key)}
 
 
 def tells(key: str) -> bool:
     """Whether a key, or a group's name, belongs to a run's identity."""
-    return not _excluded(key)
+    steps = key.split(".")
+    return not any(".".join(steps[:length]) in NOT_IDENTITY for length in range(1, len(steps) + 1))
 
 
 def hash_of(run: Run) -> str:
@@ -148,6 +149,11 @@ class RunFolder:
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.results}: missing or damaged; without DONE beside it the run goes on") from error
         return results
+
+    def told(self) -> dict[str, Any]:
+        """Return what a finished run says on stdout: its folder, its metrics, and what was unavailable."""
+        results = self.read_results()
+        return {"run_dir": str(self.path), "metrics": results["metrics"], "unavailable": results["unavailable"]}
 
     def mark_done(self) -> None:
         """Say that all is written. The last file of a run."""
@@ -264,11 +270,6 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _excluded(key: str) -> bool:
-    steps = key.split(".")
-    return any(".".join(steps[:length]) in NOT_IDENTITY for length in range(1, len(steps) + 1))
 
 
 def _git() -> dict[str, Any]:

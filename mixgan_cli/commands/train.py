@@ -84,7 +84,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
             log.info("%s: this run is finished (force=true starts over beside it)", folder.path)
             if folder.read_results()["unavailable"]:
                 log.info("to measure what was unavailable: mixgan evaluate run=%s", folder.path)
-            return _told(folder) if ranks.main() else None
+            return folder.told() if ranks.main() else None
         try:
             dataset = source.load()
             _enough(dataset, settings)
@@ -101,7 +101,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
                 return None
             write_environment(folder, {**compute.describe(), "processes": ranks.count()})
             _train_and_evaluate(settings, source, dataset, state, folder, compute.device, interruptions)
-            return _told(folder)
+            return folder.told()
         except Interrupted:
             raise
         except BaseException as error:
@@ -175,8 +175,8 @@ def _train_and_evaluate(
             draw_figures(folder, sampler, evaluator, settings.seed)
             folder.mark_done()
         tracker.finish(result.metrics)
-        for name, reason_why in result.unavailable.items():
-            log.info("  %s is unavailable: %s", name, reason_why)
+        for name, why in result.unavailable.items():
+            log.info("  %s is unavailable: %s", name, why)
     except BaseException:
         tracker.finish(None)
         raise
@@ -253,8 +253,3 @@ def _enough(dataset: Dataset, settings: Run) -> None:
     n = dataset.describe().get("train", {}).get("n")
     if n is not None and n < settings.training.batch:
         raise DataError(f"training.batch={settings.training.batch}: the data set has only {n} images to train on")
-
-
-def _told(folder: RunFolder) -> dict[str, Any]:
-    results = folder.read_results()
-    return {"run_dir": str(folder.path), "metrics": results["metrics"], "unavailable": results["unavailable"]}

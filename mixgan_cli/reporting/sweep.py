@@ -120,7 +120,7 @@ class Table:
     def _entry(self, job: Job) -> Entry:
         if job.state != "done":
             return Entry(job, None, {})
-        results = job.results()
+        results = job.run.read_results()
         scalars = {name: value for name, value in results["metrics"].items() if isinstance(value, (int, float))}
         for number, known in enumerate(self.protocols, start=1):
             if not self.differences(known, results["protocol"]):

@@ -64,7 +64,7 @@ class Job:
     @property
     def state(self) -> Literal["done", "failed", "missing"]:
         """What there is of it: missing is also one that was stopped half-way, or whose run is gone."""
-        if self.status == "done" and self.run_dir and RunFolder(Path(self.run_dir)).results.is_file():
+        if self.status == "done" and self.run_dir and self.run.results.is_file():
             return "done"
         return "failed" if self.status == "failed" else "missing"
 
@@ -75,9 +75,10 @@ class Job:
             return None
         return self.error.strip().splitlines()[-1 if self.error.startswith("Traceback") else 0]
 
-    def results(self) -> dict[str, Any]:
-        """Return the results.json of its run."""
-        return RunFolder(Path(self.run_dir or "")).read_results()
+    @property
+    def run(self) -> RunFolder:
+        """Its run's folder, where it has one."""
+        return RunFolder(Path(self.run_dir or ""))
 
 
 @dataclass(frozen=True)
