@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
@@ -122,8 +122,9 @@ def weights_for(labelled: Labelled | None, device: torch.device) -> Path:
         sizes = {"channels": network.channels, "size": network.size, "classes": network.head[-1].out_features}
         try:
             with replacing(path) as temporary:
-                save_file(network.state_dict(), temporary, {"sizes": json.dumps(sizes), "accuracy": f"{accuracy:.4f}"})
-        except (OSError, SafetensorError) as failed:  # torch-fidelity takes it from the file
+                about = {"sizes": json.dumps(sizes), "accuracy": f"{accuracy:.4f}"}
+                temporary.write_bytes(save(network.state_dict(), about))
+        except OSError as failed:  # torch-fidelity takes it from the file
             raise Unavailable(
                 f"{path}: the classifier cannot be kept ({failed}). Make room, or set $MIXGAN_CACHE"
             ) from failed

@@ -28,6 +28,7 @@ from mixgan_cli.training.distributed import group, launch, processes
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.loop import iterate
 from mixgan_cli.training.phases import build_phases
+from tests.commands.test_train import weights
 from tests.conftest import TINY, composed, wait_for_reports
 
 CPU = torch.device("cpu")
@@ -191,12 +192,6 @@ def test_a_process_that_dies_ends_the_others_and_is_told_of(rank, how, kind, tol
 
 DDP = [setting for setting in TINY if not setting.startswith("hardware")]
 DDP += ["hardware=ddp", "hardware.device=cpu", "evaluation=none"]
-
-
-def weights(run_dir):
-    state = read_state(Path(run_dir) / "checkpoints" / "last.pt")
-    parts = ("generator", "discriminator", "ema")
-    return {f"{part}.{name}": value for part in parts for name, value in state[part].items()}
 
 
 def assert_close(first, second):
