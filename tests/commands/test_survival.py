@@ -210,6 +210,18 @@ def test_alarms_are_told_everywhere_and_once(mixgan):
     assert alarm["alarm"] == "active" and "ReLUs" in alarm["told"]
 
 
+def test_wandb_takes_an_alarm(mixgan, monkeypatch, tmp_path):
+    """For real, offline: a sink that fails is left out, and says so."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    outcome = mixgan(
+        "train", *ALARMING, "model=mggan", "model.k=2", "training.fakes=8", "logger=wandb", "paths.run=here"
+    )
+    assert outcome.code == 0 and "is left out from here on" not in outcome.err, outcome.err
+    (kept,) = Path("here").glob("wandb/offline-run-*/*.wandb")
+    assert b"alarm/active" in kept.read_bytes() and b"ReLUs are active" in kept.read_bytes()
+
+
 def test_an_alarm_can_end_the_training(mixgan):
     """At once, with an evaluation of what there is; and the same command says that it is done."""
     settings = [*ALARMING, "model=mggan", "model.k=2", "training.fakes=8", "alarms.stop=true", "evaluation=quick"]
