@@ -52,6 +52,10 @@ def train(training: Training, seed: int, state: State, bookkeeper: Bookkeeper, i
             with interruptions.held():
                 bookkeeper.save(state)
         raise
+    except ranks.PeerLost as lost:
+        if interruptions.received:  # so was the other one, which did not have to wait: it was drawing or measuring
+            raise Interrupted(interruptions.received, at_once=True) from lost
+        raise
 
 
 def iterate(state: State, seed: int) -> None:

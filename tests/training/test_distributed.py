@@ -244,8 +244,10 @@ def test_torchrun_starts_it_too(tmp_path):
     assert_close(weights(tmp_path / "one"), weights(tmp_path / "two"))
 
 
-def test_sigterm_ends_all_processes_with_the_state_saved(mixgan, tmp_path):
+@pytest.mark.parametrize("sample_nimg", [8, 100_000])  # the main one draws most of the time, or never
+def test_sigterm_ends_all_processes_with_the_state_saved(mixgan, tmp_path, sample_nimg):
     settings = [*DDP, "training.nimg=100_000", "training.checkpoint_nimg=100_000", "paths.run=here"]
+    settings.append(f"training.sample_nimg={sample_nimg}")
     command = [sys.executable, "-m", "mixgan_cli", "train", *settings, "hardware.devices=2"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for_reports(process, tmp_path / "here", more_than=2)
