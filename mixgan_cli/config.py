@@ -166,8 +166,10 @@ class Hardware(Strict):
     devices: Annotated[int, Field(gt=0, le=2**10)] | Literal["auto"]
     nodes: Annotated[int, Field(gt=0, le=2**10)]
     rendezvous: str | None
-    precision: Literal["auto", "float32", "bf16"]
+    precision: Literal["auto", "float32", "tf32", "bf16"]
     channels_last: bool
+    capture: bool | Literal["auto"]
+    compile: bool
     data_on: Literal["auto", "device", "host", "disk"]
     threads: Annotated[int, Field(gt=0, le=2**10)] | None
     deterministic: bool
@@ -204,6 +206,7 @@ class Evaluation(Strict):
     download: bool
     extractors: Annotated[tuple[str, ...], Field(min_length=1)]
     feature_layer: Annotated[str, BeforeValidator(str)]
+    precision: Literal["float32", "bf16"]
     splits: PositiveInt
     neighbours: PositiveInt
     neighbour_features: Literal["pixels", "features"]

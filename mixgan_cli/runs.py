@@ -36,6 +36,8 @@ NOT_IDENTITY = frozenset(
         "hardware.rendezvous",
         "hardware.threads",
         "hardware.channels_last",
+        "hardware.capture",
+        "hardware.compile",
         "hardware.data_on",
         "evaluation.weights",
         "evaluation.download",

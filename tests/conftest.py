@@ -21,6 +21,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from mixgan_cli import cli
 from mixgan_cli.config import Run, conf_dir, parse
+from mixgan_cli.training.phases import Phase
 
 TINY = (
     "debug=short",
@@ -80,6 +81,11 @@ def composed(*overrides: str) -> Run:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return parse(compose("config", list(overrides)), Run)
+
+
+def take_step(phase: Phase, nimg: int = 0, iteration: int = 0) -> dict[str, torch.Tensor]:
+    """Take one step of a phase alone, as an iteration does."""
+    return phase.step(*phase.inputs(nimg, iteration))
 
 
 def wait_for_reports(process: subprocess.Popen[str], run_dir: Path, more_than: int) -> None:

@@ -16,8 +16,6 @@ from mixgan_cli import hardware, ranks
 from mixgan_cli.config import Run, parse
 from mixgan_cli.console import log_to_stderr
 from mixgan_cli.data.dataset import Dataset, Source
-from mixgan_cli.data.flips import Flipped
-from mixgan_cli.data.sharded import Sharded
 from mixgan_cli.errors import DataError, TrainingStopped
 from mixgan_cli.evaluation.evaluate import Evaluator, Result
 from mixgan_cli.evaluation.extractors import check_extractor
@@ -26,7 +24,7 @@ from mixgan_cli.evaluation.reals import reals_of
 from mixgan_cli.files import reason, write_json
 from mixgan_cli.hardware import Compute
 from mixgan_cli.interrupt import Interrupted, Interruptions
-from mixgan_cli.models.build import Networks, build_networks, check_size, parameter_counts
+from mixgan_cli.models.build import build_networks, check_size, parameter_counts
 from mixgan_cli.models.generator import Generator
 from mixgan_cli.models.load import belonging, save_generator
 from mixgan_cli.models.sampler import Sampler
@@ -38,12 +36,11 @@ from mixgan_cli.runs import RunFolder, hash_of, open_run, write_environment
 from mixgan_cli.tracking.jsonl import JsonlSink
 from mixgan_cli.tracking.progress import ProgressBar
 from mixgan_cli.tracking.tracker import RunInfo, Tracker
+from mixgan_cli.training.beginning import begin
 from mixgan_cli.training.bookkeeper import Bookkeeper, Errands
-from mixgan_cli.training.checkpoint import Best, Progress, State
+from mixgan_cli.training.checkpoint import Best, State
 from mixgan_cli.training.distributed import group, launch, processes, started_by_others
-from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.loop import train
-from mixgan_cli.training.phases import build_phases
 from mixgan_cli.training.rules import check_game, check_ranks, check_shape
 
 log = logging.getLogger("mixgan")
@@ -88,7 +85,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
         try:
             dataset = source.load()
             _enough(dataset, settings)
-            state = _initial_state(settings, networks, dataset, compute)
+            state = begin(settings, networks, dataset, compute)
             if ranks.from_main(folder.checkpoint("last").is_file()):
                 with belonging(folder.checkpoint("last")):
                     state.load(folder.checkpoint("last"))
@@ -97,10 +94,10 @@ def _run(settings: Run) -> dict[str, Any] | None:
                 log.info("%s: begins", folder.path)
             if not ranks.main():
                 books = Bookkeeper(settings.training, settings.alarms, folder, Tracker([]))
-                train(settings.training, settings.seed, state, books, interruptions)
+                train(settings.training, settings.seed, state, compute, books, interruptions)
                 return None
             write_environment(folder, {**compute.describe(), "processes": ranks.count()})
-            _train_and_evaluate(settings, source, dataset, state, folder, compute.device, interruptions)
+            _train_and_evaluate(settings, source, dataset, state, folder, compute, interruptions)
             return folder.told()
         except Interrupted:
             raise
@@ -112,41 +109,19 @@ def _run(settings: Run) -> dict[str, Any] | None:
                 opened.close()
 
 
-def _initial_state(settings: Run, networks: Networks, dataset: Dataset, compute: Compute) -> State:
-    for network in networks:
-        compute.place(network)
-    training = settings.training
-    order = settings.seed if training.shuffle else None
-    batches = dataset.batches(order, compute.device, settings.hardware.data_on)
-    if training.flips:
-        batches = Flipped(batches, settings.seed, compute.device)
-    if ranks.count() > 1:
-        batches = Sharded(batches, ranks.rank(), ranks.count())
-    return State(
-        networks,
-        MovingAverage(networks.generator, training.ema_half_life_nimg, training.ema_ramp_up),
-        build_phases(
-            settings.objective, networks, batches, training.batch, compute, settings.model.beta, training.fakes
-        ),
-        Progress(),
-        settings.model_dump(mode="json"),
-        dataset.describe(),
-    )
-
-
 def _train_and_evaluate(
     settings: Run,
     source: Source,
     dataset: Dataset,
     state: State,
     folder: RunFolder,
-    device: torch.device,
+    compute: Compute,
     interruptions: Interruptions,
 ) -> None:
     """Train to the end, evaluate, and write all there is to write."""
     chosen: Generator = state.ema.average if settings.evaluation.ema else state.networks.generator
     sampler = Sampler(chosen)
-    evaluator = Evaluator(settings.evaluation, reals_of(source, dataset, settings.evaluation), device)
+    evaluator = Evaluator(settings.evaluation, reals_of(source, dataset, settings.evaluation), compute.device)
     on_the_way = evaluator.during()
     tracker = Tracker([JsonlSink(folder.metrics), ProgressBar(), *map(build, settings.logger.sinks.values())])
     tracker.start(RunInfo(folder.path.name, folder.path, state.config, settings.training.nimg, state.progress.nimg))
@@ -160,7 +135,7 @@ def _train_and_evaluate(
 
     books = Bookkeeper(settings.training, settings.alarms, folder, tracker, Errands(draw, evaluate))
     try:
-        train(settings.training, settings.seed, state, books, interruptions)
+        train(settings.training, settings.seed, state, compute, books, interruptions)
         result = evaluator.of(sampler, state.networks.discriminator)
         progress = state.progress
         # by one protocol only: a figure of more images would always look better

@@ -27,6 +27,8 @@ class Gaussians(Plane):
     def __init__(self, means_M2: Tensor, std_M: Tensor, n: int | None) -> None:
         super().__init__(n)
         self.means_M2, self.std_M = means_M2, std_M
+        self._on = {torch.device("cpu"): (means_M2, std_M)}
+        """The same on each device where points were drawn: to copy them there each time would be to wait for it."""
         self.window = float(math.ceil((means_M2.abs().amax(dim=1) + 5 * std_M).max().item()))
 
     @property
@@ -44,8 +46,10 @@ class Gaussians(Plane):
 
     def _of_modes(self, mode_N: Tensor) -> Tensor:
         device = mode_N.device
-        noise_N2 = normal(len(mode_N), 2, device=device)
-        return self.means_M2.to(device)[mode_N] + self.std_M.to(device)[mode_N, None] * noise_N2
+        if device not in self._on:
+            self._on[device] = self.means_M2.to(device), self.std_M.to(device)
+        means_M2, std_M = self._on[device]
+        return means_M2[mode_N] + std_M[mode_N, None] * normal(len(mode_N), 2, device=device)
 
 
 class Ring(Gaussians):

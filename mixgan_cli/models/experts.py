@@ -11,7 +11,6 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.backbones import Backbone
@@ -21,7 +20,7 @@ from mixgan_cli.models.norms import BatchNorm1d, without_offset
 
 def one_hot_like(choice_B: Tensor, k: int, like: Tensor) -> Tensor:
     """Return one-hot rows [B, K], of the other tensor's type and on its device."""
-    return one_hot(choice_B, k).to(like)
+    return (choice_B.unsqueeze(1) == torch.arange(k, device=choice_B.device)).to(like)
 
 
 class Shared(NamedTuple):

@@ -12,7 +12,7 @@ from mixgan_cli.schedules import Exponential
 
 
 class LoadBalance:
-    r"""w · \sum_k (p_k - 1/K)², p_k the share of the batch that expert k gets.
+    r"""\sum_k (p_k - 1/K)², p_k the share of the batch that expert k gets; in the gate's loss with a weight w.
 
     Args:
         weight: w at the start.
@@ -35,9 +35,10 @@ class LoadBalance:
     ) -> None:
         self.reduction, self.counts = reduction, counts
         self.weight = Exponential(weight, rate, min(least, weight), every)
+        """w, over time."""
 
-    def __call__(self, weights_BK: Tensor, relaxed_BK: Tensor, iteration: int) -> Tensor:
-        """Return the weighted loss, a scalar."""
+    def __call__(self, weights_BK: Tensor, relaxed_BK: Tensor) -> Tensor:
+        """Return the imbalance, without its weight: a scalar."""
         share_K = ranks.mean((weights_BK if self.counts == "hard" else relaxed_BK).mean(dim=0))
         error_K = (share_K - 1 / len(share_K)).square()
-        return self.weight.at(iteration) * (error_K.sum() if self.reduction == "sum" else error_K.mean())
+        return error_K.sum() if self.reduction == "sum" else error_K.mean()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,14 +15,22 @@ from mixgan_cli.config import Adam
 Optimizers = Mapping[str, torch.optim.Optimizer]
 
 
-def descend(loss: Tensor, optimizers: Optimizers) -> Tensor:
-    """Take a step down the loss with each optimiser; only what they move gets a gradient.
+class Descent(NamedTuple):
+    """What a step down came to: scalars on the device."""
 
-    With several ranks the gradient is the mean of theirs. A step whose loss or gradient is not finite is left out, the
-    optimisers' own state untouched: they look at `found_inf` on the device, so that nobody waits for it.
+    loss: Tensor
+    """The sum of its terms, before the step."""
+    skipped: Tensor
+    """1 where the step was left out, else 0."""
 
-    Returns:
-        1 where the step was left out, else 0; a scalar on the device.
+
+def descend(terms: Iterable[Tensor], optimizers: Optimizers) -> Descent:
+    """Take a step down the sum of the terms with each optimiser; only what they move gets a gradient.
+
+    Terms are differentiated one by one as they come: where they are computed as they are asked for, memory holds the
+    activations of one alone. With several ranks the gradient is the mean of theirs. A step whose loss or gradient is
+    not finite is left out, the optimisers' own state untouched: they look at `found_inf` on the device, so that nobody
+    waits for it.
     """
     for optimizer in optimizers.values():
         optimizer.zero_grad(set_to_none=True)
@@ -31,16 +40,19 @@ def descend(loss: Tensor, optimizers: Optimizers) -> Tensor:
         for group in optimizer.param_groups
         for parameter in group["params"]
     ]
-    loss.backward(inputs=moved)
+    values = []
+    for term in terms:
+        term.backward(inputs=moved)
+        values.append(term.detach())
     gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
-    told = loss.detach().clone()
-    ranks.average_([*gradients, told])
-    largest = torch.nn.utils.get_total_norm(gradients, norm_type=math.inf) if gradients else told
-    skipped = 1 - (largest.isfinite() & told.isfinite()).to(torch.float32)
+    loss = torch.stack(values).sum()
+    ranks.average_([*gradients, loss])
+    largest = torch.nn.utils.get_total_norm(gradients, norm_type=math.inf) if gradients else loss
+    skipped = 1 - (largest.isfinite() & loss.isfinite()).to(torch.float32)
     for optimizer in optimizers.values():
         optimizer.found_inf = skipped  # type: ignore[attr-defined]
         optimizer.step()
-    return skipped
+    return Descent(loss, skipped)
 
 
 def adam(parameters: object, settings: Adam) -> torch.optim.Adam:
@@ -52,4 +64,5 @@ def adam(parameters: object, settings: Adam) -> torch.optim.Adam:
         amsgrad=settings.amsgrad,
         weight_decay=settings.weight_decay,
         fused=True,  # one pass over memory, and it heeds `found_inf`
+        capturable=True,  # it may be recorded as part of a CUDA graph
     )

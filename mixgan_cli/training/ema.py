@@ -17,11 +17,14 @@ class MovingAverage(Generic[Network]):
     Parameters are averaged, and so are the statistics of batch norm: those of a small batch (MGGAN's experts have 12
     samples each) are noisy, and belong to weights that the average has not. Counters are copied. Early in training the
     half-life is at most `ramp_up` times the images shown so far, so that the initial weights are forgotten (Karras et
-    al. 2020). With a half-life of 0 the copy equals the network.
+    al. 2020). With a half-life of 0 the copy shares the network's
+    tensors.
     """
 
     def __init__(self, network: Network, half_life_nimg: int, ramp_up: float | None) -> None:
-        self.average = copy.deepcopy(network).eval().requires_grad_(False)
+        # nothing to average: the same numbers in another mode, not a copy of them
+        same = {id(tensor): _alias(tensor) for tensor in _tensors(network)} if half_life_nimg == 0 else {}
+        self.average = copy.deepcopy(network, same).eval().requires_grad_(False)
         self.half_life_nimg, self.ramp_up = half_life_nimg, ramp_up
 
     def decay(self, nimg: int, shown: int) -> float:
@@ -31,16 +34,25 @@ class MovingAverage(Generic[Network]):
             half_life = min(half_life, nimg * self.ramp_up)
         return 0.5 ** (shown / half_life) if half_life > 0 else 0.0
 
+    def weight(self, nimg: int, shown: int) -> Tensor:
+        """Return what the present weighs in the average after `shown` more images, a scalar on the device."""
+        return next(self.average.parameters()).new_full((), 1 - self.decay(nimg, shown))
+
     @torch.no_grad()
-    def update(self, network: nn.Module, nimg: int, shown: int) -> None:
-        """Move towards the network."""
-        pairs = list(zip(_tensors(self.average), _tensors(network), strict=True))
-        averages, values = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
-        torch._foreach_lerp_(averages, values, 1 - self.decay(nimg, shown))
-        for counter, value in pairs:
-            if not counter.is_floating_point():
-                counter.copy_(value)
+    def update(self, network: nn.Module, weight: Tensor) -> None:
+        """Move towards the network by this weight."""
+        if self.half_life_nimg == 0:
+            return
+        for average, value in zip(_tensors(self.average), _tensors(network), strict=True):
+            if average.is_floating_point():
+                average.lerp_(value, weight)
+            else:
+                average.copy_(value)
 
 
 def _tensors(network: nn.Module) -> list[Tensor]:
     return [*network.parameters(), *network.buffers()]
+
+
+def _alias(tensor: Tensor) -> Tensor:
+    return nn.Parameter(tensor.detach(), requires_grad=False) if isinstance(tensor, nn.Parameter) else tensor

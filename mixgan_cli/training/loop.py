@@ -6,17 +6,16 @@ random state that (seed, s) names, so a resumed run goes on exactly as if it had
 
 from __future__ import annotations
 
-import time
 from contextlib import nullcontext
-
-import torch
 
 from mixgan_cli import ranks
 from mixgan_cli.config import Training
+from mixgan_cli.hardware import Compute
 from mixgan_cli.interrupt import Interrupted, Interruptions
-from mixgan_cli.randomness import key
 from mixgan_cli.training.bookkeeper import Bookkeeper
+from mixgan_cli.training.capture import Captured
 from mixgan_cli.training.checkpoint import State
+from mixgan_cli.training.iteration import iterate, moving
 
 ASK_EVERY = 10
 """Iterations after which several ranks ask each other whether to end: to ask is to wait for the slowest."""
@@ -24,14 +23,23 @@ EARLY = 1
 """What a rank says that wants to end early for an alarm; else the number of the signal it received, or 0."""
 
 
-def train(training: Training, seed: int, state: State, bookkeeper: Bookkeeper, interruptions: Interruptions) -> None:
+def train(
+    training: Training,
+    seed: int,
+    state: State,
+    compute: Compute,
+    bookkeeper: Bookkeeper,
+    interruptions: Interruptions,
+) -> None:
     """Train from wherever `state` is to `training.nimg` images, or to an alarm that ends the run.
 
     Raises:
         TrainingStopped: losses or gradients stay not finite.
         Interrupted: a signal said to end; the state is saved, and the same run goes on from there.
     """
-    progress = state.progress
+    progress, move = state.progress, moving(state)
+    if compute.capture:
+        move = Captured(move, compute.device)
     # the other ranks end where all have agreed to; the main one also where it draws or measures, by itself
     others = nullcontext() if ranks.main() else interruptions.held()
     try:
@@ -41,7 +49,7 @@ def train(training: Training, seed: int, state: State, bookkeeper: Bookkeeper, i
                 if progress.nimg >= training.nimg or progress.ended:
                     return
                 with interruptions.held():
-                    iterate(state, seed)
+                    iterate(state, seed, move)
                 if ranks.count() == 1 or progress.step % ASK_EVERY == 0:
                     wanted = ranks.highest(interruptions.received or (EARLY if bookkeeper.watch.ends(progress) else 0))
                     progress.ended = wanted == EARLY
@@ -56,18 +64,3 @@ def train(training: Training, seed: int, state: State, bookkeeper: Bookkeeper, i
         if interruptions.received:  # so was the other one, which did not have to wait: it was drawing or measuring
             raise Interrupted(interruptions.received, at_once=True) from lost
         raise
-
-
-def iterate(state: State, seed: int) -> None:
-    """Take one iteration: each phase's steps, and the moving average's."""
-    progress, began, before = state.progress, time.monotonic(), state.progress.nimg
-    torch.manual_seed(key("step", seed, progress.step))
-    state.networks.generator.gate.anneal(progress.step)
-    with ranks.together():
-        for phase in state.phases:
-            for _ in range(phase.steps):
-                state.means.add(phase.step(progress.nimg, progress.step))
-                progress.nimg += phase.shows
-    state.ema.update(state.networks.generator, progress.nimg, progress.nimg - before)
-    progress.step += 1
-    progress.seconds += time.monotonic() - began

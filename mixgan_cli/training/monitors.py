@@ -33,7 +33,9 @@ def observe(generator: Generator, samples: int = 128, share: int = 16, least: fl
     parts = nn.ModuleList([generator.stem, generator.experts, generator.trunk])
     hooks = [module.register_forward_hook(look) for module in parts.modules() if isinstance(module, nn.ReLU)]
     try:
-        fakes = peek(generator, generator.latents(share * generator.k if generator.gate.partitions else samples))
+        latent_BZ = generator.latents(share * generator.k if generator.gate.partitions else samples)
+        with torch.compiler.set_stance("force_eager"):  # what is compiled calls no hooks
+            fakes = peek(generator, latent_BZ)
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,6 +1,8 @@
 """Phases: one optimiser's step each. An iteration is the discriminator's steps, the generator's, and the balance's.
 
-A phase draws its own latents, makes its loss, and moves its own network. The loop knows nothing else of them.
+A phase draws its own latents, makes its loss, and moves its own network. The loop knows nothing else of them. What the
+host has to say to a step is in its `inputs`; the step is a function of these and of what lies on the device, and reads
+no number of the host's that changes. So it can be recorded once and repeated (capture.py).
 """
 
 from __future__ import annotations
@@ -39,8 +41,11 @@ class Phase(Protocol):
     def shows(self) -> int:
         """How many real images a step shows to the discriminator."""
 
-    def step(self, nimg: int, iteration: int) -> dict[str, Tensor]:
-        """Take one step, after `nimg` real images and `iteration` iterations.
+    def inputs(self, nimg: int, iteration: int) -> tuple[Tensor, ...]:
+        """Return what a step after `nimg` real images and `iteration` iterations takes, on the device."""
+
+    def step(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """Take one step.
 
         Returns scalars to log, still on the device; SKIPPED is 1 where the step was left out, else 0.
         """
@@ -102,32 +107,47 @@ class DiscriminatorPhase:
         """How many real images a step shows to the discriminator, on all ranks."""
         return self.batch
 
-    def step(self, nimg: int, iteration: int) -> dict[str, Tensor]:
-        """Take one step on fresh reals and fresh latents."""
-        game, (generator, discriminator) = self.game, self.game.networks
-        real = game.judged(self.batches.at(nimg, self.batch))
+    def inputs(self, nimg: int, iteration: int) -> tuple[Tensor, ...]:
+        """Return fresh reals [N, …]."""
+        return (self.batches.at(nimg, self.batch),)
+
+    def step(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """Take one step on these reals and fresh latents."""
+        game, (generator, _) = self.game, self.game.networks
+        real = game.judged(*inputs)
         latent_BZ = game.latents()
         game.latent_BZ = latent_BZ if game.reuse_latents else None
+        with torch.no_grad(), game.compute.autocast():
+            samples, weights_BK = generator(latent_BZ)
+            fake = game.judged(samples)
+        scalars: dict[str, Tensor] = {}
+        loss, skipped = descend(self._terms(real, fake, weights_BK, scalars), self.optimizers)
+        return {"loss/discriminator": loss, **scalars, SKIPPED: skipped}
+
+    def _terms(self, real: Tensor, fake: Tensor, weights_BK: Tensor, scalars: dict[str, Tensor]) -> Iterator[Tensor]:
+        """Compute the loss's terms as they are asked for, and what there is to log."""
+        game, discriminator = self.game, self.game.networks.discriminator
         with game.compute.autocast():
-            with torch.no_grad():
-                fakes = generator(latent_BZ)
-                fake = game.judged(fakes.samples)
-            on_real, on_fake = _full(discriminator(real)), _full(discriminator(fake, self.isolated))
-        loss_real, loss_fake = game.adversarial.real(on_real.score_N), game.adversarial.fake(on_fake.score_N)
-        scalars = {"score/real": on_real.score_N.mean(), "score/fake": on_fake.score_N.mean()}
-        classifier = game.classifier_loss(on_fake, fakes.weights_BK)
+            answer = _full(discriminator(real))
+        scalars["score/real"] = answer.score_N.mean()
+        yield game.adversarial.real(answer.score_N)
+        with game.compute.autocast():
+            answer = _full(discriminator(fake, self.isolated))
+        scalars["score/fake"] = answer.score_N.mean()
+        loss = game.adversarial.fake(answer.score_N)
+        classifier = game.classifier_loss(answer, weights_BK)
         if classifier is not None:
             scalars["loss/classifier"] = classifier
-            if on_fake.experts_NL is not None and game.form == "general":
-                scalars["jsd_experts"] = diversity.jsd(on_fake.experts_NL.detach(), fakes.weights_BK)
-            loss_fake = loss_fake + self.classifier_weight * classifier
-        loss = loss_real + self.fake_weight * loss_fake
+            if answer.experts_NL is not None and game.form == "general":
+                scalars["jsd_experts"] = diversity.jsd(answer.experts_NL.detach(), weights_BK)
+            loss = loss + self.classifier_weight * classifier
+        yield self.fake_weight * loss
         # outside autocast: it squares a gradient. Between samples as the discriminator gets them: it compares those
-        penalty = self.penalty(lambda samples: discriminator(samples).score_N, real, fake.to(real.dtype))
+        with torch.compiler.set_stance("force_eager"):  # what is compiled has no second derivative
+            penalty = self.penalty(lambda samples: discriminator(samples).score_N, real, fake.to(real.dtype))
         if penalty is not None:
-            loss = loss + penalty
             scalars["loss/penalty"] = penalty
-        return {"loss/discriminator": loss, **scalars, SKIPPED: descend(loss, self.optimizers)}
+            yield penalty
 
 
 @dataclass
@@ -140,7 +160,11 @@ class GeneratorPhase:
     steps: int = 1
     shows: int = 0
 
-    def step(self, nimg: int, iteration: int) -> dict[str, Tensor]:
+    def inputs(self, nimg: int, iteration: int) -> tuple[Tensor, ...]:
+        """Return nothing."""
+        return ()
+
+    def step(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Take one step, on fresh latents or the discriminator's last."""
         game, (generator, discriminator) = self.game, self.game.networks
         latent_BZ = game.latents() if game.latent_BZ is None else game.latent_BZ
@@ -158,7 +182,7 @@ class GeneratorPhase:
             if self.competition is not None:
                 scalars["loss/competition"] = self.competition(answer.score_N, answer.features_NF, generator.k)
                 loss = loss + scalars["loss/competition"]
-            skipped = descend(loss, self.optimizers)
+            loss, skipped = descend([loss], self.optimizers)
         return {"loss/generator": loss, **scalars, SKIPPED: skipped}
 
 
@@ -172,13 +196,17 @@ class BalancePhase:
     steps: int = 1
     shows: int = 0
 
-    def step(self, nimg: int, iteration: int) -> dict[str, Tensor]:
-        """Take one step."""
+    def inputs(self, nimg: int, iteration: int) -> tuple[Tensor, ...]:
+        """Return the balance's weight at this time, a scalar."""
+        return (next(self.game.networks.generator.parameters()).new_full((), self.balance.weight.at(iteration)),)
+
+    def step(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """Take one step, the balance having this weight."""
+        (weight,) = inputs
         generator = self.game.networks.generator
         with frozen(generator.stem), frozen(generator.experts):
-            weights = generator.weigh(self.game.latents())
-            loss = self.balance(*weights, iteration)
-            skipped = descend(loss, self.optimizers)
+            loss = weight * self.balance(*generator.weigh(self.game.latents()))
+            loss, skipped = descend([loss], self.optimizers)
         return {"loss/balance": loss, SKIPPED: skipped}
 
 

@@ -39,15 +39,17 @@ class Means:
         """For each phase, steps left out: in all, in a row up to now, and the longest such row: [3]."""
 
     def add(self, scalars: Mapping[str, Tensor]) -> None:
-        """Take what a phase's step told, still on the device."""
-        names, values = " ".join(scalars), torch.stack([value.detach().double() for value in scalars.values()])
+        """Take what a phase's step told, still on the device, where what was taken before keeps its place."""
+        names, values = " ".join(scalars), torch.stack([value.detach() for value in scalars.values()]).double()
+        if names not in self._sums:
+            self._sums[names] = torch.zeros_like(values).repeat(2, 1)
+            self._rows[names] = values.new_zeros(3)
         finite = values.isfinite()
-        added = torch.stack((torch.where(finite, values, 0), finite.double()))
-        self._sums[names] = self._sums[names] + added if names in self._sums else added
+        self._sums[names] += torch.stack((torch.where(finite, values, 0), finite.double()))
         skipped = scalars[SKIPPED].detach().double()
-        total, row, longest = self._rows.get(names, skipped.new_zeros(3))
+        total, row, longest = self._rows[names]
         row = (row + 1) * skipped
-        self._rows[names] = torch.stack((total + skipped, row, torch.maximum(longest, row)))
+        self._rows[names].copy_(torch.stack((total + skipped, row, torch.maximum(longest, row))))
 
     def read(self) -> Told:
         """Return what was found, in one synchronisation with the device, and begin anew. All ranks must come here."""
@@ -59,11 +61,16 @@ class Means:
         means: dict[str, float] = {}
         for names in map(str.split, self._sums):
             sums, counts = list(islice(numbers, len(names))), list(islice(numbers, len(names)))
-            means |= {name: total / n if n else math.nan for name, total, n in zip(names, sums, counts, strict=True)}
-        del means[SKIPPED]
+            if counts[names.index(SKIPPED)]:  # there was a step since
+                means |= {
+                    name: total / n if n else math.nan for name, total, n in zip(names, sums, counts, strict=True)
+                }
+        means.pop(SKIPPED, None)
         rows = [list(islice(numbers, 3)) for _ in self._rows]
-        self._sums = {}
-        self._rows = {names: row * row.new_tensor([0, 1, 0]) for names, row in self._rows.items()}  # a row may go on
+        for part in self._sums.values():
+            part.zero_()
+        for part in self._rows.values():  # a row may go on
+            part *= part.new_tensor([0, 1, 0])
         total, row, longest = zip(*rows, strict=True)
         return Told(means, int(sum(total)), int(max(longest)), int(max(row)))
 

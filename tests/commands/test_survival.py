@@ -85,9 +85,9 @@ def test_a_sweep_that_is_told_to_end_ends(mixgan, monkeypatch):
     """The jobs that follow are not begun."""
     real = loop.iterate
 
-    def told_to_end(state, seed):
+    def told_to_end(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
-        real(state, seed)
+        real(*arguments)
 
     monkeypatch.setattr(loop, "iterate", told_to_end)
     outcome = mixgan("train", "-m", *TINY, "model.k=2,4")
@@ -134,12 +134,12 @@ def test_what_is_not_whole_is_not_saved(mixgan, monkeypatch):
     """A second Ctrl+C in the middle of an iteration ends the run there, without a state of its middle."""
     real = loop.iterate
 
-    def impatient(state, seed):
+    def impatient(state, *others):
         if state.progress.step == 1:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1)
-        real(state, seed)
+        real(state, *others)
 
     monkeypatch.setattr(interrupt, "PATIENCE", -1)
     monkeypatch.setattr(loop, "iterate", impatient)
@@ -185,13 +185,13 @@ def test_statistics_that_are_not_finite_stop_the_run(mixgan, monkeypatch):
     """A left-out step does not mend the running statistics of batch norm that its forward pass has spoilt."""
     real = loop.iterate
 
-    def spoilt(state, seed):
+    def spoilt(state, *others):
         if state.progress.step == 1:
             for name, value in state.networks.generator.named_buffers():
                 if name.endswith("running_var"):
                     value.fill_(float("nan"))
             state.means.add({"loss/x": torch.tensor(0.0), "skipped": torch.tensor(1.0)})
-        real(state, seed)
+        real(state, *others)
 
     monkeypatch.setattr(loop, "iterate", spoilt)
     outcome = mixgan("train", *TINY, "model=mggan", "model.k=2", "training.fakes=8")
@@ -277,8 +277,8 @@ def memory():
     return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 real = loop.iterate
-def iterate(state, seed):
-    real(state, seed)
+def iterate(state, *others):
+    real(state, *others)
     if state.progress.step % 1000 == 0:
         device = torch.cuda.memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
         print("MEMORY", state.progress.step, memory(), device, flush=True)

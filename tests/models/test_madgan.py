@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from mixgan_cli.models.build import build_networks, parameter_counts
 from mixgan_cli.models.norms import BatchNorm2d
 from mixgan_cli.training.phases import build_phases
-from tests.conftest import composed
+from tests.conftest import composed, take_step
 from tests.training.test_phases import COMPUTE, Fixed
 
 once_composed = cache(composed)  # composing is what takes time
@@ -168,7 +168,7 @@ def test_every_expert_makes_a_batch():
     (_, discriminator), _, phases = game()
     seen = watch(discriminator)
     for phase in phases:
-        phase.step(0, 0)
+        take_step(phase)
     assert [len(samples) for samples in seen] == [BATCH, 3 * BATCH, 3 * BATCH]
 
 
@@ -177,7 +177,7 @@ def test_discriminator_minimises_a_cross_entropy_over_real_and_k_experts(weight,
     """Literally, a unit weight for the real batch and each of K fake ones; `one`: 1 : 1, as the HMoG author."""
     (_, discriminator), real, (phase, _) = game(f"objective.fake_weight={weight}")
     before, seen = copy.deepcopy(discriminator), watch(discriminator)
-    told = phase.step(0, 0)["loss/discriminator"].item()
+    told = take_step(phase)["loss/discriminator"].item()
     of_real = cross_entropy(judged(before, real), torch.zeros(BATCH, dtype=torch.long))
     of_fakes = cross_entropy(judged(before, seen[1]), torch.tensor([k + 1 for k in range(3) for _ in range(BATCH)]))
     assert told == pytest.approx((of_real + times * of_fakes).item(), rel=1e-5)
@@ -186,9 +186,9 @@ def test_discriminator_minimises_a_cross_entropy_over_real_and_k_experts(weight,
 def test_generators_want_the_real_class_and_judge_the_same_fakes_again():
     (_, discriminator), _, (first, second) = game()
     seen = watch(discriminator)
-    first.step(0, 0)
+    take_step(first)
     updated = copy.deepcopy(discriminator)
-    told = second.step(0, 0)["loss/generator"].item()
+    told = take_step(second)["loss/generator"].item()
     assert torch.equal(seen[2], seen[1])
     expected = cross_entropy(judged(updated, seen[1]), torch.zeros(3 * BATCH, dtype=torch.long))
     assert told == pytest.approx(expected.item(), rel=1e-5)
@@ -198,7 +198,7 @@ def test_one_expert_is_a_gan_with_two_logits():
     (_, discriminator), real, (phase, _) = game(k=1)
     assert discriminator.head.classes.out_features == 2
     before, seen = copy.deepcopy(discriminator), watch(discriminator)
-    told = phase.step(0, 0)["loss/discriminator"].item()
+    told = take_step(phase)["loss/discriminator"].item()
     on_real, on_fake = judged(before, real).softmax(dim=1)[:, 0], judged(before, seen[1]).softmax(dim=1)[:, 0]
     assert told == pytest.approx(-(on_real.log().mean() + (1 - on_fake).log().mean()).item(), rel=1e-5)
 

@@ -13,7 +13,7 @@ from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.build import build_networks, parameter_counts
 from mixgan_cli.models.same import SameConv2d, SameConvTranspose2d
 from mixgan_cli.training.phases import build_phases
-from tests.conftest import composed
+from tests.conftest import composed, take_step
 from tests.training.test_phases import COMPUTE, Fixed
 
 once_composed = cache(composed)  # composing is what takes time
@@ -229,7 +229,7 @@ def test_offsets_stay_zero_where_they_are_fixed(offset):
     (generator, _), phases = game(f"model.experts.offset={offset}")
     for _ in range(3):
         for phase in phases:
-            phase.step(0, 0)
+            take_step(phase)
     (first,) = [layer for layer in generator.experts.modules() if isinstance(layer, BN)]
     shared = [layer for layer in generator.trunk.modules() if isinstance(layer, BN)]
     assert len(shared) == 1
@@ -321,9 +321,9 @@ def test_heads_of_zeros_cost_what_knowing_nothing_costs(k):
     (_, discriminator), (discriminators, generators) = game(f"model.k={k}", "model.beta=0.3")
     for parameter in discriminator.head.parameters():
         nn.init.zeros_(parameter)
-    told = generators.step(0, 0)
+    told = take_step(generators)
     assert told["loss/generator"].item() == pytest.approx(math.log(2) + 0.3 * math.log(k), rel=1e-6)
-    assert discriminators.step(0, 0)["loss/discriminator"].item() == pytest.approx(2 * math.log(2) + math.log(k))
+    assert take_step(discriminators)["loss/discriminator"].item() == pytest.approx(2 * math.log(2) + math.log(k))
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0])
@@ -335,7 +335,7 @@ def test_beta_alone_brings_the_classifier_to_the_generator(beta):
         with torch.no_grad():
             discriminator.head.experts.weight *= factor
         torch.manual_seed(1)
-        phase.step(0, 0)
+        take_step(phase)
         found.append(gradients(generator))
     assert equal(*found) == (beta == 0)
 
@@ -346,7 +346,7 @@ def test_the_classifier_shapes_the_shared_layers_or_not(beta, stop):
     """A score that is constant has no gradient to give to the body: what there is comes from the classifier."""
     (_, discriminator), (phase, _) = game(f"model.beta={beta}", f"objective.classifier.stop_gradient={stop}")
     nn.init.zeros_(discriminator.head.score.weight)
-    phase.step(0, 0)
+    take_step(phase)
     assert discriminator.head.experts.weight.grad.any()
     reached = [gradient.any().item() for gradient in gradients(discriminator.body)]
     assert any(reached) == (not stop)
@@ -358,7 +358,7 @@ def test_the_classifier_shapes_the_shared_layers_or_not(beta, stop):
 def test_a_step_moves_one_player(mover):
     players, phases = game("model.beta=1")
     before = {player: values(network) for player, network in players._asdict().items()}
-    next(phase for phase in phases if mover in phase.optimizers).step(0, 0)
+    take_step(next(phase for phase in phases if mover in phase.optimizers))
     for player, network in players._asdict().items():
         assert equal(values(network), before[player]) == (player != mover)
 
@@ -371,4 +371,4 @@ def test_equal_experts_on_the_same_latents_cannot_be_told_apart():
     blocks = generator(generator.latents(12)).samples.unflatten(0, (3, 4))
     torch.testing.assert_close(blocks, blocks[:1].expand(3, -1, -1, -1, -1), atol=1e-7, rtol=1e-5)
     for _ in range(5):
-        assert phase.step(0, 0)["loss/classifier"].item() >= math.log(3)
+        assert take_step(phase)["loss/classifier"].item() >= math.log(3)

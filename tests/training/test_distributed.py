@@ -23,10 +23,11 @@ from mixgan_cli.errors import DataError, TrainingStopped
 from mixgan_cli.hardware import Compute
 from mixgan_cli.models.build import build_networks
 from mixgan_cli.models.norms import BatchNorm1d, BatchNorm2d
+from mixgan_cli.training import distributed
 from mixgan_cli.training.checkpoint import Progress, State, read_state
 from mixgan_cli.training.distributed import group, launch, processes
 from mixgan_cli.training.ema import MovingAverage
-from mixgan_cli.training.loop import iterate
+from mixgan_cli.training.iteration import iterate
 from mixgan_cli.training.phases import build_phases
 from tests.commands.test_train import weights
 from tests.conftest import TINY, composed, wait_for_reports
@@ -59,9 +60,7 @@ def trained(run: Run):
     batches = Double(PackedBatches(Packed(images, None, "random"), 0, CPU))
     if ranks.count() > 1:
         batches = Sharded(batches, ranks.rank(), ranks.count())
-    phases = build_phases(
-        run.objective, networks, batches, 8, Compute(CPU, False, False), run.model.beta, run.training.fakes
-    )
+    phases = build_phases(run.objective, networks, batches, 8, Compute(CPU), run.model.beta, run.training.fakes)
     state = State(networks, MovingAverage(networks.generator, 100, None), phases, Progress(), {}, {})
     for _ in range(STEPS):
         iterate(state, seed=3)
@@ -181,11 +180,12 @@ def fail(rank_that_fails, how):
     [(0, "bug", TrainingStopped, "ZeroDivisionError: of this one"), (1, "user", DataError, "of this one"),
      (1, "killed", TrainingStopped, "SIGKILL")],
 )  # fmt: skip
-def test_a_process_that_dies_ends_the_others_and_is_told_of(rank, how, kind, told):
+def test_a_process_that_dies_ends_the_others_and_is_told_of(monkeypatch, rank, how, kind, told):
+    monkeypatch.setattr(distributed, "GRACE", 1000)  # a busy machine is slow, but not so slow
     began = time.monotonic()
     with pytest.raises(kind, match=told) as raised:
         launch(TWO, fail, rank, how)
-    assert time.monotonic() - began < 50, "they hung until they were killed"
+    assert time.monotonic() - began < 900, "they hung until they were killed"
     if how == "bug":
         assert f"process {rank} of this machine" in str(raised.value) and "in fail" in str(raised.value)
 

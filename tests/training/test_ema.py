@@ -14,7 +14,7 @@ def test_follows_with_the_half_life():
     ema = MovingAverage(follower, half_life_nimg=100, ramp_up=None)
     start = follower[0].weight.clone()
     for step in range(10):
-        ema.update(leader, nimg=10 * (step + 1), shown=10)  # 100 images in all: half way
+        ema.update(leader, ema.weight(nimg=10 * (step + 1), shown=10))  # 100 images in all: half way
     torch.testing.assert_close(ema.average[0].weight, (start + leader[0].weight) / 2)
 
 
@@ -27,15 +27,25 @@ def test_ramp_up_forgets_the_initial_weights():
 def test_statistics_of_batch_norm_are_averaged_and_counters_copied():
     ema, leader = MovingAverage(network(), 100, None), network()
     leader(torch.randn(50, 3) + 2)
-    ema.update(leader, 100, 100)  # half way, from 0
+    ema.update(leader, ema.weight(100, 100))  # half way, from 0
     torch.testing.assert_close(ema.average[1].running_mean, leader[1].running_mean / 2)
     assert ema.average[1].num_batches_tracked == 1
 
 
 def test_no_half_life_no_average():
-    ema, leader = MovingAverage(network(), 0, 0.05), network()
-    ema.update(leader, 10, 10)
-    assert torch.equal(ema.average[0].weight, leader[0].weight)
+    """The average is the network in another mode: it has the network's numbers and no memory of its own."""
+    leader = network()
+    ema = MovingAverage(leader, 0, 0.05)
+    with torch.no_grad():
+        leader[0].weight += 1
+    leader(torch.randn(50, 3) + 2)
+    ema.update(leader, ema.weight(10, 10))
+    for mine, its in zip(ema.average.state_dict().values(), leader.state_dict().values(), strict=True):
+        assert torch.equal(mine, its) and mine.data_ptr() == its.data_ptr()
+    assert leader.training and not ema.average.training
+    assert all(p.requires_grad for p in leader.parameters()) and not any(
+        p.requires_grad for p in ema.average.parameters()
+    )
 
 
 def test_the_average_is_apart_from_the_network():

@@ -3,6 +3,7 @@
 The YAML files are discovered: a new one is covered by being there.
 """
 
+import math
 from functools import cache
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from mixgan_cli.errors import ConfigError
 from mixgan_cli.hardware import Compute
 from mixgan_cli.models.build import build_networks
 from mixgan_cli.models.sampler import Sampler
-from mixgan_cli.randomness import key
+from mixgan_cli.training import iteration
 from mixgan_cli.training.checkpoint import Progress, State
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.phases import build_phases
@@ -61,24 +62,16 @@ def begin(config):
     networks = build_networks(run.model, SHAPE)
     images = torch.randint(0, 256, (16, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     batches = PackedBatches(Packed(images, None, "random"), 0, CPU)
-    phases = build_phases(
-        run.objective, networks, batches, run.training.batch, Compute(CPU, False, False), run.model.beta
-    )
+    phases = build_phases(run.objective, networks, batches, run.training.batch, Compute(CPU), run.model.beta)
     ema = MovingAverage(networks.generator, 100, None)
     return State(networks, ema, phases, Progress(), run.model_dump(mode="json"), {"set": "random"})
 
 
 def iterate(state):
-    """One iteration, as the loop does it."""
-    torch.manual_seed(key("step", 0, 0, state.progress.step))
-    state.networks.generator.gate.anneal(state.progress.step)
-    losses = {}
-    for phase in state.phases:
-        losses |= phase.step(state.progress.nimg, state.progress.step)
-        state.progress.nimg += phase.shows
-    state.ema.update(state.networks.generator, state.progress.nimg, 4)
-    state.progress.step += 1
-    assert all(loss.isfinite() for loss in losses.values()), losses
+    """One iteration, whose losses are finite."""
+    iteration.iterate(state, seed=0)
+    told = state.means.read()
+    assert told.means and not told.skipped and all(map(math.isfinite, told.means.values())), told
 
 
 def tensors(state):

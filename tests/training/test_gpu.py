@@ -1,9 +1,14 @@
 """What only a CUDA device can show."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
 from mixgan_cli.composition import groups
+from mixgan_cli.training import loop
+from tests.commands.test_train import weights
 from tests.conftest import TINY
 
 pytestmark = [
@@ -20,6 +25,52 @@ def test_it_trains_in_every_precision(mixgan, model, precision):
     outcome = mixgan("train", *ON_GPU, *settings, "hardware=gpu")
     assert outcome.code == 0, outcome.err
     assert 0 <= outcome.json["metrics"]["ms_ssim"] <= 1
+
+
+@pytest.mark.parametrize("model", groups()["model"])
+def test_recorded_and_step_by_step_it_trains_alike(mixgan, model):
+    """20 iterations in float32: every loss to 1e-3 of it, and the weights of the average to 1e-3."""
+    settings = [f"model={model}", f"model.k={1 if model == 'gan' else 2}", "objective.d_steps=1", "hardware=gpu"]
+    settings += ["training.nimg=160", "training.report_nimg=8", "hardware.precision=float32"]
+    settings += ["hardware.deterministic=true"]
+    for capture in ("true", "false"):
+        outcome = mixgan("train", *ON_GPU, *settings, f"hardware.capture={capture}", f"paths.run={capture}")
+        assert outcome.code == 0, outcome.err
+        assert ("recorded as a CUDA graph" in outcome.err) == (capture == "true")
+    recorded, eager = (
+        [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()] for run in ("true", "false")
+    )
+    losses = [
+        [{name: row[name] for name in row if name.startswith("loss/")} for row in rows if "img_per_second" in row]
+        for rows in (recorded, eager)
+    ]
+    assert len(losses[0]) == len(losses[1]) == 20
+    for one, other in zip(*losses, strict=True):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
+    for name, value in weights(Path("true")).items():
+        torch.testing.assert_close(value, weights(Path("false"))[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("capture", ["true", "false"])
+@pytest.mark.parametrize("model", groups()["model"])
+def test_no_iteration_waits_for_the_device(mixgan, monkeypatch, model, capture):
+    real, watched = loop.iterate, []
+
+    def watching(state, *others):
+        if state.progress.step < 6:  # cuDNN has chosen its kernels, the iteration is recorded
+            return real(state, *others)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            real(state, *others)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        return watched.append(state.progress.step)
+
+    monkeypatch.setattr(loop, "iterate", watching)
+    settings = [f"model={model}", f"model.k={1 if model == 'gan' else 2}", "objective.d_steps=1", "hardware=gpu"]
+    outcome = mixgan("train", *ON_GPU, *settings, f"hardware.capture={capture}", "training.nimg=96")
+    assert outcome.code == 0, outcome.err
+    assert len(watched) == 6
 
 
 def test_samples_of_a_seed_agree_with_the_cpus(mixgan):

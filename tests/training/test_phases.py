@@ -9,9 +9,9 @@ import torch
 from mixgan_cli.hardware import Compute
 from mixgan_cli.models.build import build_networks
 from mixgan_cli.training.phases import build_phases
-from tests.conftest import composed
+from tests.conftest import composed, take_step
 
-COMPUTE = Compute(torch.device("cpu"), bf16=False, channels_last=False)
+COMPUTE = Compute(torch.device("cpu"))
 BATCH = 6
 
 
@@ -78,7 +78,7 @@ def test_wgan_gp_of_hmog_is_the_formula(double):
     penalty = 10 * np.mean((norms - 1) ** 2)
 
     torch.manual_seed(5)
-    told = discriminator_phase.step(0, 0)
+    told = take_step(discriminator_phase)
     assert told["loss/penalty"].item() == pytest.approx(penalty, rel=1e-10)
     assert told["loss/discriminator"].item() == pytest.approx(
         -real_score.mean() + fake_score.mean() + penalty, rel=1e-10
@@ -90,13 +90,13 @@ def test_wgan_gp_of_hmog_is_the_formula(double):
     with torch.no_grad():
         expected = -critic(fake).mean().item()
     torch.manual_seed(6)
-    assert generator_phase.step(0, 0)["loss/generator"].item() == pytest.approx(expected, rel=1e-10)
+    assert take_step(generator_phase)["loss/generator"].item() == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("objective", ["non_saturating", "minimax", "lsgan", "hinge"])
 def test_other_objectives_have_no_penalty(double, objective):
     _, _, (discriminator_phase, _) = game("model=hmog", f"objective={objective}")
-    assert "loss/penalty" not in discriminator_phase.step(0, 0)
+    assert "loss/penalty" not in take_step(discriminator_phase)
 
 
 @pytest.mark.parametrize("objective", ["wgan_gp", "non_saturating", "minimax", "lsgan", "hinge"])
@@ -104,7 +104,7 @@ def test_other_objectives_have_no_penalty(double, objective):
 def test_a_phase_moves_its_own_network_and_no_other(objective, mover):
     networks, _, phases = game("model=hmog", f"objective={objective}")
     before = {player: dict(copy.deepcopy(network).named_parameters()) for player, network in networks._asdict().items()}
-    next(phase for phase in phases if mover in phase.optimizers).step(0, 0)
+    take_step(next(phase for phase in phases if mover in phase.optimizers))
     for player, network in networks._asdict().items():
         still = {name for name, value in network.named_parameters() if torch.equal(value, before[player][name])}
         if player != mover:
@@ -118,7 +118,7 @@ def test_a_generator_step_lowers_its_loss():
     losses = []
     for _ in range(3):
         torch.manual_seed(0)
-        losses.append(phase.step(0, 0)["loss/generator"].item())
+        losses.append(take_step(phase)["loss/generator"].item())
     assert losses[2] < losses[1] < losses[0]
 
 
@@ -132,7 +132,7 @@ def test_adam_has_the_papers_settings():
 
 def test_the_generators_step_leaves_the_discriminators_gradients_alone():
     networks, _, (_, phase) = game("model=hmog")
-    phase.step(0, 0)
+    take_step(phase)
     assert all(parameter.grad is None and parameter.requires_grad for parameter in networks.discriminator.parameters())
 
 
@@ -141,5 +141,5 @@ def test_real_and_fake_pass_apart_through_batch_norm():
     networks, _, (phase, _) = game("model=hmog", "objective=non_saturating", "model.backbone.discriminator_norm=batch")
     seen = []
     networks.discriminator.body[1].register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
-    phase.step(0, 0)
+    take_step(phase)
     assert seen == [BATCH, BATCH]

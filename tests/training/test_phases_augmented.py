@@ -5,7 +5,7 @@ import torch
 
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.training.rules import check_shape
-from tests.conftest import TINY, composed
+from tests.conftest import TINY, composed, take_step
 from tests.training.test_phases import BATCH, double, game  # noqa: F401
 
 
@@ -39,7 +39,7 @@ def seen_by(discriminator):
 def test_the_discriminator_learns_on_augmented_reals_and_fakes():
     networks, real, (phase, _) = game("model=hmog", PALED)
     seen = seen_by(networks.discriminator)
-    phase.step(0, 0)
+    take_step(phase)
     on_real, on_fake, between = seen
     assert torch.equal(Paled.given[0], real) and len(Paled.given) == 2  # augmented once, the penalty's too
     assert torch.equal(on_real, 0.5 * real + 0.25)
@@ -65,7 +65,7 @@ def test_the_losses_and_the_penalty_are_of_the_augmented(double):  # noqa: F811
     penalty = 10 * (norms - 1).square().mean().item()
 
     torch.manual_seed(5)
-    told = discriminator_phase.step(0, 0)
+    told = take_step(discriminator_phase)
     assert told["loss/penalty"].item() == pytest.approx(penalty, rel=1e-10)
     assert told["loss/discriminator"].item() == pytest.approx(scores.item() + penalty, rel=1e-10)
 
@@ -73,7 +73,7 @@ def test_the_losses_and_the_penalty_are_of_the_augmented(double):  # noqa: F811
     with torch.no_grad():
         expected = -critic(0.5 * networks.generator(networks.generator.latents(BATCH)).samples + 0.25).mean().item()
     torch.manual_seed(6)
-    assert generator_phase.step(0, 0)["loss/generator"].item() == pytest.approx(expected, rel=1e-10)
+    assert take_step(generator_phase)["loss/generator"].item() == pytest.approx(expected, rel=1e-10)
 
 
 def test_the_generator_learns_through_diffaugment(double):  # noqa: F811
@@ -90,7 +90,7 @@ def test_the_generator_learns_through_diffaugment(double):  # noqa: F811
         with torch.no_grad():
             weight[0, 0, 1, 1] = before[0, 0, 1, 1] + change
         torch.manual_seed(6)
-        losses.append(phase.step(0, 0)["loss/generator"].item())
+        losses.append(take_step(phase)["loss/generator"].item())
         if change == 0:
             gradient = weight.grad[0, 0, 1, 1].item()
             assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in networks.generator.parameters())
@@ -103,8 +103,8 @@ def test_every_kind_of_game_is_played_on_augmented_images(model):
     networks, _, phases = game(f"model={model}", PALED, "objective.reuse_latents=false", "training.fakes=24")
     seen = seen_by(networks.discriminator)
     discriminator_phase, generator_phase = phases[:2]
-    discriminator_phase.step(0, 0)
-    generator_phase.step(0, 0)
+    take_step(discriminator_phase)
+    take_step(generator_phase)
     passes = [images for images in seen if any(torch.equal(images, made) for made in Paled.made)]
     assert len(Paled.made) == len(passes) == 3  # reals and fakes, and fakes for the generators
     assert len(seen) - len(passes) == (1 if model == "megan" else 0)  # its penalty's

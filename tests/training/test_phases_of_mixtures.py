@@ -14,7 +14,7 @@ from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.build import build_networks
 from mixgan_cli.training.phases import build_phases, optimizers_of
 from mixgan_cli.training.rules import check_game
-from tests.conftest import composed
+from tests.conftest import composed, take_step
 from tests.training.test_phases import COMPUTE, Fixed
 
 once_composed = cache(composed)  # composing is what takes time
@@ -39,7 +39,7 @@ def phase_of(kind, phases):
 def moved_by(phase, players, iteration=0):
     """The names of the parameters that a step changes."""
     before = copy.deepcopy(players)
-    phase.step(0, iteration)
+    take_step(phase, 0, iteration)
     return {
         f"{player}.{name}"
         for player in ("generator", "discriminator")
@@ -91,7 +91,7 @@ def test_fakes_of_a_step(model, overrides, expected):
     weights = []
     generator.register_forward_hook(lambda generator, inputs, fakes: weights.append(fakes.weights_BK))
     for phase in phases:
-        phase.step(0, 0)
+        take_step(phase)
     assert seen == [128, expected, expected]
     if model in ("mggan", "madgan"):
         assert (weights[0].sum(dim=0) == expected // 10).all()
@@ -109,7 +109,7 @@ def test_fakes_of_a_step(model, overrides, expected):
 def test_unless_it_is_said_experts_with_batch_norm_make_enough(overrides, expected):
     (_, discriminator), _, phases = game("mggan", *overrides, batch=16)
     seen = shown_to(discriminator)
-    phases[0].step(0, 0)
+    take_step(phases[0])
     assert seen == [16, expected]
 
 
@@ -119,7 +119,7 @@ def test_too_few_fakes_for_batch_norm(fakes, share):
         game("mggan", f"training.fakes={fakes}")
     (_, discriminator), _, phases = game("mggan", "objective.fakes=per_expert", f"training.fakes={fakes}")
     seen = shown_to(discriminator)
-    phases[0].step(0, 0)
+    take_step(phases[0])
     assert seen == [8, 10 * fakes]
 
 
@@ -131,7 +131,7 @@ def test_the_generators_step_on_the_discriminators_last_latents(reuse):
     (generator, _), _, (first, second) = game("mggan", f"objective.reuse_latents={reuse}", batch=30)
     seen = latents_of(generator)
     for phase in (first, first, second, first):
-        phase.step(0, 0)
+        take_step(phase)
     assert not torch.equal(seen[0], seen[1]) and not torch.equal(seen[3], seen[2])
     assert torch.equal(seen[2], seen[1]) == reuse
 
@@ -142,7 +142,7 @@ def test_reused_latents_give_the_same_fakes():
     seen = []
     generator.register_forward_hook(lambda generator, inputs, fakes: seen.append(fakes.samples.detach()))
     for phase in phases:
-        phase.step(0, 0)
+        take_step(phase)
     torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=0)
 
 
@@ -151,7 +151,7 @@ def test_the_balance_has_fresh_latents(model):
     (generator, _), _, phases = game(model, "model.k=3", "objective.reuse_latents=true")
     seen = latents_of(generator)
     for phase in phases:
-        phase.step(0, 0)
+        take_step(phase)
     assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[2], seen[1])
 
 
@@ -170,7 +170,7 @@ def test_weights_in_the_discriminators_loss(weight, times, classifier):
     )
     before, seen = copy.deepcopy(discriminator), []
     discriminator.body.register_forward_hook(lambda body, inputs, output: seen.append(inputs[0].clone()))
-    told = phase.step(0, 0)
+    told = take_step(phase)
     on_real, on_fake = before(real), before(seen[1])
     of_fakes = (
         softplus(on_fake.score_N).mean()
@@ -187,7 +187,7 @@ def test_beta_is_the_generators_alone():
     for beta in (0.0, 5.0):
         torch.manual_seed(0)
         _, _, (phase, _) = game("mggan", "model.k=3", f"model.beta={beta}", batch=9)
-        told.append(phase.step(0, 0)["loss/discriminator"])
+        told.append(take_step(phase)["loss/discriminator"])
     assert torch.equal(*told)
 
 
@@ -199,7 +199,7 @@ def test_soft_weights_are_the_classifiers_targets(step):
     )
     before, seen = copy.deepcopy(discriminator), []
     generator.register_forward_hook(lambda generator, inputs, fakes: seen.append(fakes))
-    told = phase_of(step, phases).step(0, 0)
+    told = take_step(phase_of(step, phases))
     samples, weights_BK = seen[0]
     assert ((weights_BK > 0.01) & (weights_BK < 0.99)).any(dim=1).all()
     expected = -(weights_BK * before(samples).experts_NL.log_softmax(dim=1)).sum(dim=1).mean()
@@ -214,7 +214,7 @@ def test_soft_weights_are_the_classifiers_targets(step):
 @pytest.mark.parametrize(("form", "logged"), [("general", True), ("one_vs_all", False), ("pairwise", False)])
 def test_the_divergence_of_experts_is_logged_where_the_classifier_estimates_it(form, logged):
     _, _, phases = game("mggan", "model.k=3", f"model.head.form={form}")
-    told = phases[0].step(0, 0)
+    told = take_step(phases[0])
     assert ("jsd_experts" in told) == logged and "loss/classifier" in told
 
 
@@ -227,7 +227,7 @@ def test_diversity_reaches_a_soft_gate_through_its_weights(beta):
     with torch.no_grad():
         generator.experts.weight_KZH.copy_(generator.experts.weight_KZH[:1].expand(4, -1, -1).clone())
     nn.init.normal_(discriminator.head.experts.weight)
-    phase_of("Generator", phases).step(0, 0)
+    take_step(phase_of("Generator", phases))
     assert (generator.gate.logits.weight.grad.abs().max() > 1e-3).item() == (beta > 0)
 
 
@@ -235,7 +235,7 @@ def test_diversity_reaches_a_soft_gate_through_its_weights(beta):
 def test_gradient_penalty_between_unequal_batches(fakes, pairs):
     (_, discriminator), _, (phase, _) = game("mggan", "model.k=3", "objective=wgan_gp", f"training.fakes={fakes}")
     seen = shown_to(discriminator)
-    told = phase.step(0, 0)
+    told = take_step(phase)
     assert seen == [8, fakes, pairs]
     assert told["loss/penalty"].isfinite() and told["loss/penalty"] > 0
 
@@ -246,7 +246,7 @@ def test_gradient_penalty_takes_fakes_of_all_experts(monkeypatch):
     generator, seen = phase.game.networks.generator, []
     generator.register_forward_hook(lambda generator, inputs, fakes: seen.append(fakes.samples))
     monkeypatch.setattr(torch, "lerp", lambda some, fakes, alpha: seen.append((some, fakes)) or some.clone())
-    phase.step(0, 0)
+    take_step(phase)
     fakes, (some, taken) = seen
     places = [(fakes == sample).flatten(1).all(dim=1).nonzero()[0].item() for sample in taken]
     assert torch.equal(some, real) and len(set(places)) == 8
@@ -298,7 +298,7 @@ def test_balance_pulls_a_one_sided_gate_back():
     with torch.no_grad():
         generator.gate.mlp[-1].bias[0] = 5
     balance = phase_of("Balance", phases)
-    losses = [balance.step(0, 0)["loss/balance"].item() for _ in range(60)]
+    losses = [take_step(balance)["loss/balance"].item() for _ in range(60)]
     assert losses[0] > 0.1 and sum(losses[-10:]) / 10 < 0.02
 
 
@@ -307,7 +307,7 @@ def test_balance_follows_its_schedule():
     for iteration in (0, 7_810):
         torch.manual_seed(0)
         _, _, phases = game("megan", "model.k=3")
-        told.append(phase_of("Balance", phases).step(0, iteration)["loss/balance"].item())
+        told.append(take_step(phase_of("Balance", phases), 0, iteration)["loss/balance"].item())
     assert told[1] == pytest.approx(told[0] * math.exp(-0.781), rel=1e-5) and told[0] > 0
 
 

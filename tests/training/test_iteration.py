@@ -1,0 +1,116 @@
+"""An iteration's device part is a function of its inputs and of what lies on the device, so it can be recorded.
+
+A CUDA graph repeats the operations of the iteration in which it was recorded, with the numbers that the host had said
+then. Here torch.fx does the same on the CPU: it writes down each operation, gradients' and optimisers' too, and repeats
+them. What follows the host otherwise than by the inputs differs after the first repetition; what asks the device for a
+number cannot be written down at all.
+"""
+
+import pytest
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from mixgan_cli.composition import groups
+from mixgan_cli.data.batches import PackedBatches
+from mixgan_cli.data.flips import Flipped
+from mixgan_cli.data.packed import Packed
+from mixgan_cli.hardware import Compute
+from mixgan_cli.models.build import build_networks
+from mixgan_cli.training.checkpoint import Progress, State
+from mixgan_cli.training.ema import MovingAverage
+from mixgan_cli.training.iteration import iterate, moving
+from mixgan_cli.training.phases import build_phases
+from tests.conftest import composed
+
+CPU = torch.device("cpu")
+SHAPE, STEPS = (1, 8, 8), 20
+RECIPES = {
+    **{model: (f"model={model}",) for model in groups()["model"]},
+    "megan, its schedules fast": (
+        "model=megan",
+        "model.gate.every=1",
+        "model.gate.rate=0.05",
+        "objective.balance.every=1",
+        "objective.balance.rate=0.05",
+    ),
+    "hmog, leaves left out": ("model=hmog", "model.gate.dropout=0.3"),
+    "mggan, pairwise": ("model=mggan", "model.head.form=pairwise", "model.beta=0.5"),
+    "mggan, one game for each expert": ("model=mggan", "objective.fakes=per_expert"),
+    "gan, augmented": ("model=gan", "objective/augment=diffaugment", "objective.augment.cutout=0.5"),
+    "gan, spectral norm": ("model=gan", "objective=hinge", "model.backbone.spectral_norm=true"),
+    "mog, fewer fakes than reals": ("model=mog", "objective=wgan_gp", "training.fakes=4"),
+}
+
+
+def begun(name: str) -> State:
+    overrides = [*RECIPES[name], "model.backbone.channels=4", "model.latent.size=4", "training.batch=8"]
+    run = composed(*overrides, f"model.k={1 if 'model=gan' in RECIPES[name] else 2}")
+    torch.manual_seed(0)
+    networks = build_networks(run.model, SHAPE)
+    images = torch.randint(0, 256, (30, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    batches = Flipped(PackedBatches(Packed(images, None, "random"), 0, CPU), 0, CPU)
+    phases = build_phases(run.objective, networks, batches, 8, Compute(CPU), run.model.beta, run.training.fakes)
+    return State(networks, MovingAverage(networks.generator, 100, 0.5), phases, Progress(), {}, {})
+
+
+class Written:
+    """Does what `work` does: the second call writes its operations down, and from then on they are repeated."""
+
+    def __init__(self, work):
+        self.work, self.calls, self.repeated = work, 0, None
+
+    def __call__(self, inputs):
+        self.calls += 1
+        if self.calls == 1:  # the optimisers get their state
+            self.work(inputs)
+            return
+        if self.repeated is None:
+            self.repeated = self.written(inputs)
+        with torch.no_grad():  # gradients are written down like all else
+            self.repeated(*(value for needed in inputs for value in needed))
+
+    def written(self, inputs):
+        """Write down without effect: a recording of a CUDA graph has none either."""
+        counts = [len(needed) for needed in inputs]
+
+        def work(*flat):
+            values = iter(flat)
+            self.work([tuple(next(values) for _ in range(count)) for count in counts])
+            return ()
+
+        kept, random_state = [(tensor, tensor.detach().clone()) for tensor in self.tensors()], torch.get_rng_state()
+        graph = make_fx(work)(*(value.clone() for needed in inputs for value in needed))
+        with torch.no_grad():
+            for tensor, before in kept:
+                tensor.copy_(before)
+        torch.set_rng_state(random_state)
+        return graph
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_repeated_and_step_by_step_it_trains_alike(name):
+    eager, repeated = begun(name), begun(name)
+    written = Written(moving(repeated))
+    written.tensors = lambda: [
+        *(value for network in (*repeated.networks, repeated.ema.average) for value in network.state_dict().values()),
+        *(
+            value
+            for phase in repeated.phases
+            for optimizer in phase.optimizers.values()
+            for state in optimizer.state.values()
+            for value in state.values()
+        ),
+        *(value for part in repeated.means.state().values() for value in part.values()),
+    ]
+    for _ in range(STEPS):
+        iterate(eager, seed=3)
+        random_state = torch.get_rng_state()
+        iterate(repeated, seed=3, move=written)
+        assert torch.equal(torch.get_rng_state(), random_state)
+        assert eager.means.read() == repeated.means.read()
+    assert written.repeated is not None
+    for one, other in zip(
+        (*eager.networks, eager.ema.average), (*repeated.networks, repeated.ema.average), strict=True
+    ):
+        for (key, value), same in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+            assert torch.equal(value, same), key
