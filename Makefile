@@ -31,11 +31,21 @@ lint: setup ## ruff's checks and format, and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup ## time and memory on the CPU: the mixture layer, K whole networks, an iteration as K grows, the data's way
+bench: setup ## time and memory on the CPU: iterations, the mixture layer, K whole networks, K's price, the data's way
+	$(BIN)/mixgan bench -m hardware=cpu model=gan,mggan,madgan,megan,mog,hmog data=cifar10 training.batch=64
 	$(BIN)/python benchmarks/mixture.py
 	$(BIN)/python benchmarks/whole_experts.py
 	$(BIN)/python benchmarks/k_sweep.py
 	$(BIN)/python benchmarks/data_path.py
+
+bench-plain: setup ## beside a plain PyTorch loop, on the data in $$MIXGAN_DATA: ten minutes
+	$(BIN)/python benchmarks/plain.py
+
+bench-gpu: setup ## all that needs a GPU: eight minutes; $$MIXGAN_DATA and $$MIXGAN_WEIGHTS say where the data are
+	$(BIN)/python benchmarks/gpu.py
+
+bench-extractor: setup ## the Inception network's speed and what bf16 does to FID; $$MIXGAN_DATA, $$MIXGAN_WEIGHTS: ten minutes
+	$(BIN)/python benchmarks/evaluation_speed.py
 
 bench-evaluation: setup ## time and memory of FID and of the 5-NN test at 50,000 images: half an hour
 	$(BIN)/python benchmarks/evaluation_memory.py
@@ -55,4 +65,4 @@ results: setup ## Fashion-MNIST as in docs/results.md: about an hour of CPU
 clean: ## what was built; runs in outputs/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
-.PHONY: help setup quickstart train test integ lint bench bench-evaluation bench-safety faults calibrate results clean
+.PHONY: help setup quickstart train test integ lint bench bench-plain bench-gpu bench-extractor bench-evaluation bench-safety faults calibrate results clean

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 
 import torch
-from memory import peak, start_peak
 
+from mixgan_cli.benchmarking.memory import peak, start_peak
 from mixgan_cli.evaluation.moments import Moments, frechet
 from mixgan_cli.evaluation.neighbours import two_sample_test
 

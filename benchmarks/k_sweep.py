@@ -1,6 +1,6 @@
 """What K costs: time and peak memory of one training iteration at K = 1, 4, 16, 32 with equal numbers of fakes.
 
-    python benchmarks/k_sweep.py [model ...] [--device cuda]        (make bench)
+    python benchmarks/k_sweep.py [model ...] [--ks 1 32] [--rounds 2] [--device cuda]        (make bench)
 
 A discriminator step and a generator step on 32-pixel colour images, 64 real and 128 fake, with the moving average.
 Each model in its paper's objective, but with one discriminator step and shared fakes, so that K is all that changes.
@@ -28,37 +28,37 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
     """Return milliseconds of an iteration and of the experts' Adam and EMA, and memory in MB, of this process."""
     import torch
     from hydra import compose, initialize_config_dir
-    from memory import peak, start_peak
 
+    from mixgan_cli import hardware
+    from mixgan_cli.benchmarking.memory import peak, start_peak
     from mixgan_cli.config import Run, conf_dir, parse
-    from mixgan_cli.data.batches import PackedBatches
+    from mixgan_cli.data.dataset import ImageDataset
     from mixgan_cli.data.packed import Packed
-    from mixgan_cli.hardware import Compute
     from mixgan_cli.models.build import build_networks
+    from mixgan_cli.training.beginning import begin
+    from mixgan_cli.training.capture import WARM_UP, Captured
     from mixgan_cli.training.descent import adam
     from mixgan_cli.training.ema import MovingAverage
-    from mixgan_cli.training.phases import build_phases
+    from mixgan_cli.training.iteration import iterate, moving
 
-    device = torch.device(device_name)
     overrides = [f"model={model}", f"model.k={k}", f"training.batch={REAL}", f"training.fakes={FAKE}"]
+    overrides += ["objective.d_steps=1", "objective.fakes=shared", f"hardware.device={device_name}"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        run = parse(compose("config", [*overrides, "objective.d_steps=1", "objective.fakes=shared"]), Run)
+        run = parse(compose("config", overrides), Run)
     torch.manual_seed(0)
-    compute = Compute(device, bf16=device.type == "cuda", channels_last=False)
+    compute = hardware.resolve(run.hardware)
+    device = compute.device
     networks = build_networks(run.model, SHAPE)
-    for network in networks:
-        compute.place(network)
-    images = torch.randint(0, 256, (1024, *SHAPE), dtype=torch.uint8)
-    batches = PackedBatches(Packed(images, None, "noise"), 0, device)
-    phases = build_phases(run.objective, networks, batches, REAL, compute, run.model.beta, FAKE)
-    ema = MovingAverage(networks.generator, 10_000, None)
+    noise = Packed(torch.randint(0, 256, (1024, *SHAPE), dtype=torch.uint8), None, "noise")
+    state = begin(run, networks, ImageDataset(noise, noise), compute)
+    move = moving(state)
+    if compute.capture:
+        move = Captured(move, device)
 
     def iteration() -> None:
-        for phase in phases:
-            phase.step(0, 0)
-        ema.update(networks.generator, 10_000, REAL)
+        iterate(state, run.seed, move)
 
-    for _ in range(2):
+    for _ in range(WARM_UP + 2 if compute.capture else 2):
         iteration()
     before = start_peak(device_name)
     whole = _milliseconds(iteration, REPETITIONS, device)
@@ -70,8 +70,10 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
 
     def parameters_alone() -> None:
         optimizer.step()
-        average.update(experts, 10_000, REAL)
+        average.update(experts, average.weight(10_000, REAL))
 
+    for parameter in experts.parameters():
+        parameter.grad = torch.zeros_like(parameter)
     parameters_alone()
     return {"ms": whole, "parameters_ms": _milliseconds(parameters_alone, REPETITIONS, device), "mb": most}
 
@@ -94,6 +96,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("models", nargs="*", default=MODELS)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--ks", type=int, nargs="+", default=KS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -104,9 +108,9 @@ def main() -> None:
         "|---|---|---|---|---|---|---|"
     )
     for model in arguments.models:
-        found: dict[int, list[dict[str, float]]] = {k: [] for k in KS}
-        for _ in range(ROUNDS):
-            for k in KS:
+        found: dict[int, list[dict[str, float]]] = {k: [] for k in arguments.ks}
+        for _ in range(arguments.rounds):
+            for k in arguments.ks:
                 command = [sys.executable, __file__, "--device", arguments.device, "--one", model, str(k)]
                 out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
                 found[k].append(json.loads(out.splitlines()[-1]))

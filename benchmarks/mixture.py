@@ -4,8 +4,10 @@
 
 `fused` is what mixgan runs: (a ⊗ z) times the stacked weights, one product. `per sample` mixes the weights first, as
 the formula Σ a_i(z) W_i z reads and the HMoG author's code does: a matrix [H, Z] a sample. `all experts` computes
-every expert's output [K, B, H], then mixes them. Each is measured in a fresh process, alternating between them; medians
-of all repetitions. Memory is the process's peak above its level with weights and gradients in place.
+every expert's output [K, B, H], then mixes them. `products` is the floor of the first: its three matrix products alone,
+their results in place. Each is measured in a fresh process, alternating between them; medians of all repetitions.
+Memory is the process's peak above its level with weights and gradients in place. All is measured twice: as a process
+has it by default, and as mixgan sets it, where memory that is freed stays with the process (mixgan_cli/hardware.py).
 """
 
 from __future__ import annotations
@@ -38,13 +40,33 @@ def layers() -> dict[str, Callable]:
     return {"fused": fused, "all experts": all_experts, "per sample": per_sample}
 
 
-def measure(name: str, k: int) -> tuple[list[float], float]:
-    """Return the seconds of each repetition, and the peak memory in MB, of this process alone."""
+def products(k: int) -> Callable[[], None]:
+    """Return the three products of the fused layer: forward, to the inputs, to the weights."""
     import torch
-    from memory import peak, start_peak
 
+    inputs, weights, outputs = (torch.randn(s) for s in ((BATCH, k * LATENT), (k * LATENT, HIDDEN), (BATCH, HIDDEN)))
+    results = [torch.empty_like(part) for part in (outputs, inputs, weights)]
+
+    def work() -> None:
+        torch.mm(inputs, weights, out=results[0])
+        torch.mm(outputs, weights.T, out=results[1])
+        torch.mm(inputs.T, outputs, out=results[2])
+
+    return work
+
+
+def measure(name: str, k: int, keeping: bool) -> tuple[list[float], list[float], float]:
+    """Return the seconds of each pass forward, of each forward and backward, and the peak memory in MB."""
+    import torch
+
+    from mixgan_cli.benchmarking.memory import peak, start_peak
+    from mixgan_cli.hardware import keep_freed_memory
     from mixgan_cli.models.experts import LinearExperts
 
+    if keeping:
+        keep_freed_memory()
+    if name == "products":
+        return [0.0], _seconds(products(k)), 0.0
     torch.manual_seed(0)
     experts, layer = LinearExperts(k, LATENT, HIDDEN), layers()[name]
     latent_BZ, weights_BK = torch.randn(BATCH, LATENT), torch.rand(BATCH, k).softmax(dim=1).requires_grad_()
@@ -52,12 +74,20 @@ def measure(name: str, k: int) -> tuple[list[float], float]:
     torch.testing.assert_close(layer(experts, latent_BZ[:4], weights_BK[:4]), expected)  # they compute the same
     for parameter in experts.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    seconds, before = [], start_peak()
+    with torch.no_grad():
+        forward = _seconds(lambda: layer(experts, latent_BZ, weights_BK))
+    before = start_peak()
+    both = _seconds(lambda: layer(experts, latent_BZ, weights_BK).square().sum().backward())
+    return forward, both, peak() - before
+
+
+def _seconds(work: Callable[[], object]) -> list[float]:
+    taken = []
     for _ in range(REPETITIONS + 2):
         began = time.perf_counter()
-        layer(experts, latent_BZ, weights_BK).square().sum().backward()
-        seconds.append(time.perf_counter() - began)
-    return seconds[2:], peak() - before
+        work()
+        taken.append(time.perf_counter() - began)
+    return taken[2:]
 
 
 def main(ks: list[int]) -> None:
@@ -67,24 +97,31 @@ def main(ks: list[int]) -> None:
     print(
         f"batch {BATCH}, latent {LATENT}, hidden {HIDDEN}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     )
-    print(f"{'K':>3}  {'layer':<12}{'ms':>9}{'spread':>9}{'× fused':>9}{'peak MB':>9}")
+    print()
+    print("| freed memory | K | layer | forward ms | × fused | with backward ms | spread | × fused | peak MB |")
+    print("|---|---|---|---|---|---|---|---|---|")
     told = []
-    for k in ks:
-        seconds: dict[str, list[float]] = {}
-        memory: dict[str, float] = {}
-        for _ in range(PROCESSES):
-            for name in layers():
-                with multiprocessing.get_context("spawn").Pool(1) as pool:
-                    times, peak = pool.apply(measure, (name, k))
-                seconds.setdefault(name, []).extend(times)
-                memory[name] = max(peak, memory.get(name, 0.0))
-        fused = statistics.median(seconds["fused"])
-        for name, times in seconds.items():
-            middle = statistics.median(times)
-            low, _, high = statistics.quantiles(times, n=4)
-            row = f"{middle * 1e3:>9.2f}{(high - low) * 1e3:>9.2f}{middle / fused:>9.2f}{memory[name]:>9.0f}"
-            print(f"{k:>3}  {name:<12}{row}")
-            told.append({"k": k, "layer": name, "ms": middle * 1e3, "peak_mb": memory[name]})
+    for keeping in (False, True):
+        for k in ks:
+            found: dict[str, list[tuple[list[float], list[float], float]]] = {}
+            for _ in range(PROCESSES):
+                for name in (*layers(), "products"):
+                    with multiprocessing.get_context("spawn").Pool(1) as pool:
+                        found.setdefault(name, []).append(pool.apply(measure, (name, k, keeping)))
+            fused: tuple[float, float] | None = None
+            for name, rows in found.items():
+                forward, both = ([taken for row in rows for taken in row[part]] for part in (0, 1))
+                middle = 1e3 * statistics.median(forward), 1e3 * statistics.median(both)
+                fused = fused or middle
+                low, _, high = statistics.quantiles(both, n=4)
+                memory = max(row[2] for row in rows)
+                way = "stays" if keeping else "goes back"
+                print(
+                    f"| {way} | {k} | {name} | {middle[0]:.2f} | {middle[0] / fused[0]:.2f} | {middle[1]:.2f} | "
+                    f"{1e3 * (high - low):.2f} | {middle[1] / fused[1]:.2f} | {memory:.0f} |",
+                    flush=True,
+                )
+                told.append({"keeping": keeping, "k": k, "layer": name, "ms": middle[1], "peak_mb": memory})
     print(json.dumps(told))
 
 

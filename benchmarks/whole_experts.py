@@ -19,9 +19,10 @@ import statistics
 import time
 
 import torch
-from memory import peak, start_peak
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
+
+from mixgan_cli.benchmarking.memory import peak, start_peak
 
 BATCH, LATENT = 64, 128
 REPETITIONS, PROCESSES = {"cpu": 5, "cuda": 50}, 2

@@ -51,6 +51,9 @@ COMMANDS = {
     "train": Command("config", "train a model and evaluate it", "mixgan train model=hmog data=fashion_mnist"),
     "evaluate": Command("evaluate", "measure a run, or a folder of images", "mixgan evaluate run=DIR evaluation=full"),
     "fetch": Command("fetch", "download and prepare a data set, or the Inception weights", "mixgan fetch data=cifar10"),
+    "bench": Command(
+        "config", "time an iteration of what train would run", "mixgan bench -m model=mggan,hmog model.k=1,32"
+    ),
     "sample": Command("sample", "draw pictures from a run", "mixgan sample run=DIR n=64 format=grid"),
 }
 
@@ -90,6 +93,8 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so the message is ours
     flags_first = sorted(overrides, key=lambda word: word not in ("-m", "--multirun"))
     sys.argv = [f"mixgan {name}", *flags_first]
+    if name == "bench" and sys.argv[1:2] in (["-m"], ["--multirun"]):
+        sys.argv.insert(2, "hydra.sweep.dir=${paths.outputs}/bench")  # where Hydra says what was asked
     exit_codes = [0]
     printed: set[str | None] = set()
     sweep: Sweep | None = None

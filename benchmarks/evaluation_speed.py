@@ -1,0 +1,70 @@
+"""How fast the Inception network looks at images, and what FID becomes when it computes in bfloat16.
+
+    python benchmarks/evaluation_speed.py [--n 1000] [--layer 768] [--device cuda]        (make bench-extractor)
+
+CIFAR-10's first n training images against its first n test images, in batches of 50; the data are found through
+$MIXGAN_DATA, the weights through $MIXGAN_WEIGHTS. Each way is timed on all of them but its first two batches. The first
+is the network as torch-fidelity builds it, the second as mixgan runs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+
+import torch
+
+from mixgan_cli.data.flat import CIFAR10
+from mixgan_cli.evaluation.extractors import INCEPTION, Extractor
+from mixgan_cli.evaluation.moments import Moments, frechet
+from mixgan_cli.evaluation.weights import find_weights
+
+BATCH = 50
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--n", type=int, default=1000)
+    parser.add_argument("--layer", default="768")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    dataset = CIFAR10(os.environ["MIXGAN_DATA"], 32, labels=False).load()
+    weights = find_weights(None, download=False)
+    sets = [packed.at(torch.arange(arguments.n)) for packed in (dataset.train, dataset.held_out)]
+    print(f"{arguments.n} against {arguments.n}, layer {arguments.layer}, {torch.get_num_threads()} threads")
+    print("| memory format | precision | compiled | images/s | FID | of the first |\n|---|---|---|---|---|---|")
+    first = None
+    for memory_format, precision, compiled in (
+        (torch.contiguous_format, "float32", False),
+        (torch.channels_last, "float32", False),
+        (torch.channels_last, "float32", True),
+        (torch.channels_last, "bf16", False),
+        (torch.channels_last, "bf16", True),
+    ):
+        extractor = Extractor(INCEPTION, (arguments.layer,), lambda: weights, BATCH, device, precision)
+        network = extractor._network((arguments.layer,)).to(memory_format=memory_format)
+        if compiled:
+            network.compile(dynamic=False)
+        moments, seconds = [], []
+        for images in sets:
+            found = Moments()
+            for batch in images.split(BATCH):
+                seconds.append(-time.perf_counter())
+                found.add(extractor._apply(network, batch.to(device))[arguments.layer])
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+                seconds[-1] += time.perf_counter()
+            moments.append(found)
+        fid = frechet(*moments)
+        first = first or fid
+        name = str(memory_format).removeprefix("torch.")
+        rate = BATCH * len(seconds[2:]) / sum(seconds[2:])
+        told = f"{rate:.1f} | {fid:.5f} | {100 * (fid / first - 1):+.3f} %"
+        print(f"| {name} | {precision} | {'yes' if compiled else 'no'} | {told} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

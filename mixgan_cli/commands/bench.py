@@ -1,0 +1,127 @@
+"""`mixgan bench`: what an iteration of a run costs here, against what the machine can do. Keys are those of train."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from functools import cache
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from mixgan_cli import hardware
+from mixgan_cli.benchmarking.ceilings import ceilings
+from mixgan_cli.benchmarking.counting import Counted
+from mixgan_cli.benchmarking.memory import peak, start_peak
+from mixgan_cli.benchmarking.timing import timed
+from mixgan_cli.config import Run, parse
+from mixgan_cli.data.dataset import Dataset, ImageDataset, Source
+from mixgan_cli.data.packed import Packed
+from mixgan_cli.models.build import build_networks, check_size, parameter_counts
+from mixgan_cli.parts import build
+from mixgan_cli.randomness import seeded
+from mixgan_cli.training.beginning import begin
+from mixgan_cli.training.capture import WARM_UP, Captured
+from mixgan_cli.training.iteration import iterate, moving
+from mixgan_cli.training.rules import check_game, check_shape
+
+log = logging.getLogger("mixgan")
+
+COLUMNS = {
+    "model": "model",
+    "k": "K",
+    "real": "real",
+    "fake": "fake",
+    "precision": "precision",
+    "capture": "captured",
+    "compile": "compiled",
+    "img_per_second": "img/s",
+    "ms": "ms",
+    "ms_low": "25 %",
+    "ms_high": "75 %",
+    "host_ms": "host ms",
+    "floor_ms": "floor ms",
+    "gflop": "GFLOP",
+    "gbyte": "GB",
+    "operations": "operations",
+    "ceiling_share": "of the ceiling",
+    "peak_mb": "peak MB",
+}
+"""What the table shows, and how it calls it."""
+
+
+def run(config: DictConfig) -> dict[str, Any]:
+    """Measure one configuration, add its row to the table on stderr, and return it."""
+    settings: Run = parse(config, Run)
+    compute = hardware.resolve(settings.hardware)
+    device = compute.device
+    best = ceilings(device, compute.precision != "float32")
+    source: Source = build(settings.data)
+    check_shape(source.shape, settings.training, settings.objective)
+    check_size(settings.model, source.shape)
+    gc.collect()
+    before = start_peak(device.type)
+    with seeded("networks", settings.seed):
+        networks = build_networks(settings.model, source.shape)
+    check_game(networks, settings.objective, settings.training.batch, settings.training.fakes)
+    state = begin(settings, networks, _data(source), compute)
+    iterate(state, settings.seed)  # the optimisers get their state, the networks are compiled
+    with torch.compiler.set_stance("force_eager"), Counted(best.floor) as counted:
+        iterate(state, settings.seed)
+    move = moving(state)
+    if compute.capture:
+        move = Captured(move, device)
+    for _ in range(WARM_UP + 2):
+        iterate(state, settings.seed, move)
+    timing = timed(lambda: iterate(state, settings.seed, move), device)
+    shown = sum(phase.steps * phase.shows for phase in state.phases)
+    flops = sum(counted.flops.values())
+    ceiling = best.flops[torch.bfloat16 if compute.precision == "bf16" else torch.float32]
+    row = {
+        **compute.describe(),
+        "torch": torch.__version__,
+        "model": settings.model.name,
+        "k": settings.model.k,
+        "data": list(source.shape),
+        "real": settings.training.batch,
+        "fake": state.phases[0].game.fakes,  # type: ignore[attr-defined]
+        "d_steps": settings.objective.d_steps,
+        "parameters": parameter_counts(networks),
+        "img_per_second": shown / timing.median,
+        "ms": 1e3 * timing.median,
+        "ms_low": 1e3 * timing.low,
+        "ms_high": 1e3 * timing.high,
+        "host_ms": 1e3 * timing.host,
+        "floor_ms": 1e3 * counted.seconds,
+        "gflop": flops / 1e9,
+        "gbyte": counted.bytes / 1e9,
+        "operations": counted.operations,
+        "tflop_per_second": flops / timing.median / 1e12,
+        "ceiling_tflop_per_second": ceiling / 1e12,
+        "ceiling_gbyte_per_second": best.bandwidth / 1e9,
+        "ceiling_share": flops / timing.median / ceiling,
+        "peak_mb": peak(device.type) - before,
+    }
+    _head()
+    log.info("| %s |", " | ".join(_told(row[name]) for name in COLUMNS))
+    return row
+
+
+def _data(source: Source) -> Dataset:
+    """Noise in place of images, so that nothing need be fetched; points as they are."""
+    if len(source.shape) == 1:
+        return source.load()
+    images = torch.randint(0, 256, (4096, *source.shape), dtype=torch.uint8)
+    return ImageDataset(Packed(images, None, "noise"), Packed(images, None, "noise"))
+
+
+@cache  # once a process
+def _head() -> None:
+    log.info("| %s |\n|%s", " | ".join(COLUMNS.values()), "---|" * len(COLUMNS))
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if not isinstance(value, float) else f"{value:.3g}" if value < 100 else f"{value:,.0f}"
