@@ -143,6 +143,7 @@ class Evaluator:
                 finder(name, evaluation, self.reals.labelled, self.device),
                 evaluation.batch,
                 self.device,
+                evaluation.precision,
             )
             for name in evaluation.extractors
         }

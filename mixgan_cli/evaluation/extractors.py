@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,6 +57,7 @@ class Extractor:
     """Returns the file of its weights, None for an extractor that brings its own. Raises Unavailable."""
     batch: int
     device: torch.device
+    precision: Literal["float32", "bf16"] = "float32"
 
     @cached_property
     def weights(self) -> Path | None:
@@ -125,13 +126,14 @@ class Extractor:
     def _network(self, layers: tuple[str, ...]) -> torch.nn.Module:
         weights = {"feature_extractor_weights_path": str(self.weights)} if self.weights else {}
         network = create_feature_extractor(self.name, list(layers), cuda=False, verbose=False, **weights)
-        network = network.to(self.device)
+        network = network.to(self.device, memory_format=torch.channels_last)  # 1.4 times as fast (docs/performance.md)
         assert not network.training, "an extractor in train mode gives other numbers"
         return network
 
     @torch.no_grad()
     def _apply(self, network: torch.nn.Module, images: Tensor) -> dict[str, Tensor]:
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # float32 means float32 here
+        in_bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False), in_bf16:  # float32 means float32 here
             return network.convert_features_tuple_to_dict(network(images))  # type: ignore[operator]
 
 

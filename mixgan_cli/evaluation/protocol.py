@@ -11,7 +11,17 @@ from mixgan_cli.errors import RunError
 if TYPE_CHECKING:
     from mixgan_cli.evaluation.comparison import Comparison
 
-TOLD = {"name", "batch", "splits", "neighbours", "neighbour_features", "ms_ssim_pairing", "feature_layer", "seed"}
+TOLD = {
+    "name",
+    "batch",
+    "precision",
+    "splits",
+    "neighbours",
+    "neighbour_features",
+    "ms_ssim_pairing",
+    "feature_layer",
+    "seed",
+}
 NOT_PROTOCOL = frozenset({"nimg", "checkpoint", "sample_seeds", "fakes"})
 """What tells one generator's samples from another's."""
 
@@ -23,7 +33,6 @@ def protocol_of(
     return {
         "n_fake": len(comparison.fake),
         "n_real": len(comparison.real),
-        "precision": "float32",
         **evaluation.model_dump(mode="json", include=TOLD),
         **about,
         **comparison.notes,

@@ -24,12 +24,12 @@ def of_reals(extractor: Extractor, reals: Tensor, averaged: Collection[str], kep
     """Return the features of the reals uint8 [N, C, H, W], from the cache as far as they are there.
 
     The key is the reals' own checksum (their pixels, so their preprocessing and number too), the extractor, its
-    weights and the layer.
+    weights and precision, and the layer.
     """
     wanted = {(layer, "moments") for layer in averaged} | {(layer, "features") for layer in kept}
     wanted = {(layer, kind) for layer, kind in wanted if layer in extractor.layers}
     told = extractor.describe()
-    base = f"{checksum(reals)}/{told['name']}/{told['weights']}"
+    base = f"{checksum(reals)}/{told['name']}/{told['weights']}/{extractor.precision}"
     paths = {(layer, kind): _path(f"{base}/{layer}/{kind}") for layer, kind in wanted}
     found = Features({}, {})
     missing = {key for key, path in paths.items() if not _read(path, key, found)}
