@@ -7,7 +7,7 @@ Each model in its paper's objective, but with one discriminator step and shared 
 More experts mean more first-layer parameters, and every one of them is read and written by Adam and by the moving
 average however few samples its expert makes: that is timed by itself on the experts' parameters and shown apart, as
 `Adam + EMA`. The ratio is of what remains, to the same at K = 1. Each row is measured in fresh processes, alternating;
-medians of all repetitions, peak memory above the networks with their gradients and optimisers in place.
+medians of all repetitions, peak memory of an iteration, not recorded, above the networks and optimisers.
 """
 
 from __future__ import annotations
@@ -51,31 +51,35 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
     networks = build_networks(run.model, SHAPE)
     noise = Packed(torch.randint(0, 256, (1024, *SHAPE), dtype=torch.uint8), None, "noise")
     state = begin(run, networks, ImageDataset(noise, noise), compute)
-    move = moving(state)
-    if compute.capture:
-        move = Captured(move, device)
+    for _ in range(2):
+        iterate(state, run.seed)
+    before = start_peak(device_name)
+    iterate(state, run.seed)
+    most = peak(device_name) - before
+    move = Captured(moving(state), device) if compute.capture else moving(state)
 
     def iteration() -> None:
         iterate(state, run.seed, move)
 
-    for _ in range(WARM_UP + 2 if compute.capture else 2):
+    for _ in range(WARM_UP + 2 if compute.capture else 0):
         iteration()
-    before = start_peak(device_name)
     whole = _milliseconds(iteration, REPETITIONS, device)
-    most = peak(device_name) - before
 
     experts = networks.generator.experts
     average = MovingAverage(experts, 10_000, None)
     optimizer = adam(experts.parameters(), run.objective.optimizer.generator)
 
-    def parameters_alone() -> None:
+    def step(inputs) -> None:
         optimizer.step()
-        average.update(experts, average.weight(10_000, REAL))
+        average.update(experts, *inputs[0])
 
     for parameter in experts.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    parameters_alone()
-    return {"ms": whole, "parameters_ms": _milliseconds(parameters_alone, REPETITIONS, device), "mb": most}
+    step = Captured(step, device) if compute.capture else step
+    weight = average.weight(10_000, REAL)
+    for _ in range(WARM_UP + 2 if compute.capture else 1):
+        step([(weight,)])
+    return {"ms": whole, "parameters_ms": _milliseconds(lambda: step([(weight,)]), REPETITIONS, device), "mb": most}
 
 
 def _milliseconds(work, repetitions: int, device) -> float:
@@ -120,7 +124,7 @@ def main() -> None:
             alone = alone or ms - apart
             rest = ms - apart
             print(
-                f"| {model} | {k} | {ms:.0f} | {apart:.0f} | {rest:.0f} | {rest / alone:.2f} | {mb:.0f} |", flush=True
+                f"| {model} | {k} | {ms:.2f} | {apart:.2f} | {rest:.2f} | {rest / alone:.2f} | {mb:.0f} |", flush=True
             )
 
 

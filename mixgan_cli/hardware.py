@@ -41,6 +41,7 @@ class Compute:
     def hasten(self, *networks: nn.Module) -> None:
         """Compile networks in place, where that is wanted, at their first call; their names and weights stay."""
         if self.compile:
+            torch.compiler.reset()  # one process may run many configurations, and it keeps so many compiled ones only
             for network in networks:
                 network.compile(dynamic=False)
 
@@ -108,7 +109,7 @@ def keep_freed_memory() -> None:
 
 
 def _precision(hardware: Hardware, on_gpu: bool) -> Precision:
-    has_bf16 = on_gpu and torch.cuda.is_bf16_supported()
+    has_bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     if hardware.precision == "auto":
         return "bf16" if has_bf16 else "float32"
     if hardware.precision == "bf16" and on_gpu and not has_bf16:

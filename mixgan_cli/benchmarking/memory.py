@@ -13,8 +13,9 @@ def start_peak(device: str = "cpu") -> float:
     """Forget the peak so far, and return the memory in use now."""
     if device == "cuda":
         torch.cuda.synchronize()
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated() / 2**20
+        return torch.cuda.memory_reserved() / 2**20
     with suppress(AttributeError):  # glibc's: what was freed goes back to the system
         ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
@@ -23,7 +24,7 @@ def start_peak(device: str = "cpu") -> float:
 
 def peak(device: str = "cpu") -> float:
     """Return the most that was in use since `start_peak`."""
-    return torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else _of_process("VmHWM")
+    return torch.cuda.max_memory_reserved() / 2**20 if device == "cuda" else _of_process("VmHWM")
 
 
 def _of_process(field: str) -> float:

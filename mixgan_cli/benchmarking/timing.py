@@ -24,24 +24,24 @@ class Timing:
     low: float
     high: float
     host: float
-    """Seconds until the host had said all, the median: near the whole, the device waits for the host."""
+    """Seconds until the host had said all of one call, the device having nothing else to do; the median."""
 
 
 def timed(work: Callable[[], object], device: torch.device) -> Timing:
     """Return what a call of `work` takes, which should be warm."""
-    calls, taken = 1, _once(work, 1, device)[0]
+    calls, (taken, said) = 1, _once(work, 1, device)
+    host = [said]
     while taken < LEAST:
         calls = max(2 * calls, int(calls * LEAST / max(taken, 1e-9)))
-        taken = _once(work, calls, device)[0]
+        taken, _ = _once(work, calls, device)
     began = time.perf_counter()
     whole: list[float] = []
-    host: list[float] = []
     while len(whole) < REPETITIONS and (len(whole) < 5 or time.perf_counter() - began < MOST):
-        taken, said = _once(work, calls, device)
-        whole.append(taken / calls)
-        host.append(said / calls)
+        whole.append(_once(work, calls, device)[0] / calls)
+        if device.type == "cuda":  # elsewhere the host is the device
+            host.append(_once(work, 1, device)[1])
     low, median, high = statistics.quantiles(whole, n=4, method="inclusive")
-    return Timing(median, low, high, statistics.median(host))
+    return Timing(median, low, high, statistics.median(host) if device.type == "cuda" else median)
 
 
 def _once(work: Callable[[], object], calls: int, device: torch.device) -> tuple[float, float]:

@@ -19,6 +19,11 @@ class Batches(Protocol):
         """Return the samples that follow the first `nimg` shown, [batch, …] float32 on the device."""
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor of the host's on the device, where what is under way there is not waited for."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 class Order:
     """The order in which a set of n is shown: a function of (seed, number of the sample) and of nothing else.
 
@@ -49,7 +54,7 @@ class Order:
             as_they_stand = torch.arange(self.n)
             order = as_they_stand if self.seed is None else permutation(self.n, "order", self.seed, epoch)
             self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
-            self._orders[epoch] = order.to(self.device)
+            self._orders[epoch] = sent(order, self.device)
         return self._orders[epoch]
 
 

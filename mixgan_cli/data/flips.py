@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mixgan_cli.data.batches import Batches
+from mixgan_cli.data.batches import Batches, sent
 from mixgan_cli.randomness import coins
 
 BLOCK = 2**16
@@ -36,6 +36,5 @@ class Flipped:
     def _coins(self, block: int) -> Tensor:
         if block not in self._blocks:
             self._blocks = {b: c for b, c in self._blocks.items() if b == block - 1}
-            # non_blocking: the host need not wait until the device has read them
-            self._blocks[block] = coins(BLOCK, "flips", self.seed, block).to(self.device, non_blocking=True)
+            self._blocks[block] = sent(coins(BLOCK, "flips", self.seed, block), self.device)
         return self._blocks[block]

@@ -31,6 +31,8 @@ class Captured:
 
     def __init__(self, work: Move, device: torch.device) -> None:
         self.work, self.device = work, device
+        self._stream = torch.cuda.Stream(device)
+        """Apart from the usual one: gradients' nodes remember their stream, and a recording is made on this."""
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self._kept: list[tuple[Tensor, ...]] = []
@@ -44,7 +46,11 @@ class Captured:
         """
         if self._graph is None and self._calls < WARM_UP:
             self._calls += 1
-            self._aside(inputs)
+            usual = torch.cuda.current_stream(self.device)
+            self._stream.wait_stream(usual)
+            with torch.cuda.stream(self._stream):
+                self.work(inputs)
+            usual.wait_stream(self._stream)
             return
         if self._graph is None:
             self._graph = self._recorded(inputs)
@@ -53,24 +59,24 @@ class Captured:
                 mine.copy_(new)
         self._graph.replay()
 
-    def _aside(self, inputs: Inputs) -> None:
-        """Work on another stream than the usual one, as a recording does: gradients' nodes remember their stream."""
-        stream, usual = torch.cuda.Stream(self.device), torch.cuda.current_stream(self.device)
-        stream.wait_stream(usual)
-        with torch.cuda.stream(stream):
-            self.work(inputs)
-        usual.wait_stream(stream)
-
     def _recorded(self, inputs: Inputs) -> torch.cuda.CUDAGraph:
         self._kept = [tuple(value.clone() for value in needed) for needed in inputs]
         graph = torch.cuda.CUDAGraph()
+        usual = torch.cuda.current_stream(self.device)
         try:
+            # the outer one puts the usual stream back, which a recording that fails does not
             # thread_local: the thread that sends batches ahead may go on
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with (
+                torch.cuda.stream(usual),
+                torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
+            ):
                 self.work(self._kept)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
+            reason = error.__context__ or error  # the end of a recording that has failed fails too
             raise ConfigError(
-                f"hardware.capture: an iteration of this model and objective cannot be recorded ({error}). "
+                f"hardware.capture: an iteration of this model and objective cannot be recorded ({reason}). "
                 "Take hardware.capture=false"
             ) from error
         log.info("an iteration is recorded as a CUDA graph (hardware.capture=false runs it step by step)")

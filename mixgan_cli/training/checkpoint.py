@@ -18,6 +18,7 @@ from mixgan_cli.files import replacing
 from mixgan_cli.models.build import Networks
 from mixgan_cli.models.generator import Generator
 from mixgan_cli.runs import RunFolder, differences
+from mixgan_cli.training.descent import resume
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.phases import Phase, optimizers_of
 from mixgan_cli.training.statistics import Means
@@ -133,7 +134,7 @@ class State:
         self.networks.discriminator.load_state_dict(content["discriminator"])
         self.ema.average.load_state_dict(content["ema"])
         for name, optimizer in optimizers_of(self.phases).items():
-            optimizer.load_state_dict(content["optimizers"][name])
+            resume(optimizer, content["optimizers"][name])
         progress = content["progress"]
         best = progress.pop("best")
         self.progress = Progress(**progress, best=Best(**best) if best else None)

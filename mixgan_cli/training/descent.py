@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mixgan_cli import ranks
 from mixgan_cli.config import Adam
+
+# of all that is not recorded: it costs a fused Adam nothing
+warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
 
@@ -66,3 +70,15 @@ def adam(parameters: object, settings: Adam) -> torch.optim.Adam:
         fused=True,  # one pass over memory, and it heeds `found_inf`
         capturable=True,  # it may be recorded as part of a CUDA graph
     )
+
+
+def resume(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Load an optimiser's `state_dict()`, each tensor into its parameter's memory format, which may be another now.
+
+    A fused Adam walks through both as they lie in memory; torch alone keeps the format in which they were saved.
+    """
+    optimizer.load_state_dict(saved)
+    for parameter, entries in optimizer.state.items():
+        for name, value in entries.items():
+            if value.shape == parameter.shape:
+                entries[name] = torch.empty_like(parameter).copy_(value)

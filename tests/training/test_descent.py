@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mixgan_cli.config import Adam
-from mixgan_cli.training.descent import adam, descend
+from mixgan_cli.training.descent import adam, descend, resume
 
 SETTINGS = Adam(lr=0.1, betas=(0.5, 0.9), amsgrad=True, weight_decay=0.01)
 
@@ -51,3 +51,16 @@ def test_a_bad_loss_with_a_finite_gradient_is_left_out_too():
     before = parameter.detach().clone()
     bad = parameter.sum() + torch.tensor(float("inf"))
     assert descend([bad], {"one": optimizers["one"]}).skipped == 1 and torch.equal(parameter, before)
+
+
+def test_a_state_goes_on_in_another_memory_format():
+    first, second = torch.nn.Conv2d(5, 4, 3), torch.nn.Conv2d(5, 4, 3)
+    one, other = (adam(network.parameters(), SETTINGS) for network in (first, second))
+    images = torch.randn(2, 5, 6, 6)
+    descend([first(images).square().sum()], {"one": one})
+    second.load_state_dict(first.state_dict())
+    second.to(memory_format=torch.channels_last)
+    resume(other, copy.deepcopy(one.state_dict()))
+    descend([first(images).square().sum()], {"one": one})
+    descend([second(images).square().sum()], {"other": other})
+    torch.testing.assert_close(first.weight, second.weight, rtol=1e-4, atol=1e-5)
