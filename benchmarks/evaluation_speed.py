@@ -1,6 +1,6 @@
 """How fast the Inception network looks at images, and what FID becomes when it computes in bfloat16.
 
-    python benchmarks/evaluation_speed.py [--n 1000] [--layer 768] [--device cuda]        (make bench-extractor)
+    python benchmarks/evaluation_speed.py [--n 1000] [--layer 768] [--compile] [--device cuda]    (make bench-extractor)
 
 CIFAR-10's first n training images against its first n test images, in batches of 50; the data are found through
 $MIXGAN_DATA, the weights through $MIXGAN_WEIGHTS. Each way is timed on all of them but its first two batches. The first
@@ -28,11 +28,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--layer", default="768")
+    parser.add_argument("--compile", action="store_true", help="compiled too; on a CPU that takes minutes")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     dataset = CIFAR10(os.environ["MIXGAN_DATA"], 32, labels=False).load()
-    weights = find_weights(None, download=False)
+    weights = find_weights(None, False)
     sets = [packed.at(torch.arange(arguments.n)) for packed in (dataset.train, dataset.held_out)]
     print(f"{arguments.n} against {arguments.n}, layer {arguments.layer}, {torch.get_num_threads()} threads")
     print("| memory format | precision | compiled | images/s | FID | of the first |\n|---|---|---|---|---|---|")
@@ -44,6 +45,8 @@ def main() -> None:
         (torch.channels_last, "bf16", False),
         (torch.channels_last, "bf16", True),
     ):
+        if compiled and not arguments.compile:
+            continue
         extractor = Extractor(INCEPTION, (arguments.layer,), lambda: weights, BATCH, device, precision)
         network = extractor._network((arguments.layer,)).to(memory_format=memory_format)
         if compiled:

@@ -28,7 +28,7 @@ PARTS = {
         "hardware.compile=false,true",
     ],
     "what K costs": [sys.executable, "benchmarks/k_sweep.py", "--device", "cuda", "--ks", "1", "32", "--rounds", "1"],
-    "evaluation": [sys.executable, "benchmarks/evaluation_speed.py", "--device", "cuda", "--n", "5000"],
+    "evaluation": [sys.executable, "benchmarks/evaluation_speed.py", "--device", "cuda", "--n", "5000", "--compile"],
     "every model at its own recipe": [*BENCH, "data=cifar10", "model=mggan,madgan,mog,hmog,megan", "model.k=8"],
     "whole networks as experts": [sys.executable, "benchmarks/whole_experts.py", "--device", "cuda"],
 }

@@ -7,8 +7,8 @@ as it comes, `.item()` of the losses each iteration. `hmog_mnist` mixes its expe
 matrix a sample; `mggan_cifar10` runs its experts one after the other. Both have as many parameters as mixgan's, which
 is checked. mixgan runs its own loop at its own defaults on this device, reports of losses and moving average included.
 Each is measured in fresh processes, alternating; images are real ones shown to the discriminator, medians over rounds
-of the median iteration, memory the peak above what the process has before it builds its networks. The data are found
-through $MIXGAN_DATA.
+of the median iteration, memory the peak above what the process has before it builds its networks, and what its worker
+processes hold beside it. The data are found through $MIXGAN_DATA.
 """
 
 from __future__ import annotations
@@ -218,10 +218,10 @@ PLAIN = {"hmog_mnist": of_plain_hmog, "mggan_cifar10": of_plain_mggan}
 
 
 def measure(who: str, name: str, device_name: str) -> dict[str, float]:
-    """Return images a second, the peak memory in MB and the number of parameters, of this process."""
+    """Return images a second, memory in MB and the number of parameters, of this process."""
     import torch
 
-    from mixgan_cli.benchmarking.memory import peak, start_peak
+    from mixgan_cli.benchmarking.memory import of_workers, peak, start_peak
     from mixgan_cli.commands import train  # noqa: F401  so that modules do not count, neither loop's
 
     torch.manual_seed(0)
@@ -240,7 +240,8 @@ def measure(who: str, name: str, device_name: str) -> dict[str, float]:
             torch.cuda.synchronize()
         taken.append((time.perf_counter() - start) / calls)
     speed = shown / statistics.median(taken)
-    return {"img_per_second": speed, "peak_mb": peak(device_name) - before, "parameters": parameters}
+    memory = {"peak_mb": peak(device_name) - before, "workers_mb": of_workers()}
+    return {"img_per_second": speed, **memory, "parameters": parameters}
 
 
 def main() -> None:
@@ -254,7 +255,8 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(measure(*arguments.one, arguments.device)))
         return
-    print("| work | loop | img/s | least | most | × plain | peak MB | × plain |\n|---|---|---|---|---|---|---|---|")
+    print("| work | loop | img/s | least | most | × plain | peak MB | × plain | workers' MB |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for name in arguments.names:
         found: dict[str, list[dict[str, float]]] = {"plain": [], "mixgan": []}
         for _ in range(arguments.rounds):
@@ -265,8 +267,7 @@ def main() -> None:
         parameters = {row["parameters"] for rows in found.values() for row in rows}
         assert len(parameters) == 1, f"{name}: the networks are not the same: {parameters}"
         middle = {
-            who: {key: statistics.median(row[key] for row in rows) for key in ("img_per_second", "peak_mb")}
-            for who, rows in found.items()
+            who: {key: statistics.median(row[key] for row in rows) for key in rows[0]} for who, rows in found.items()
         }
         for who, rows in found.items():
             speeds = [row["img_per_second"] for row in rows]
@@ -274,7 +275,7 @@ def main() -> None:
             of_speed, of_memory = (middle[who][key] / middle["plain"][key] for key in ("img_per_second", "peak_mb"))
             print(
                 f"| {name} | {who} | {speed:,.0f} | {min(speeds):,.0f} | {max(speeds):,.0f} | {of_speed:.2f} | "
-                f"{memory:,.0f} | {of_memory:.2f} |",
+                f"{memory:,.0f} | {of_memory:.2f} | {middle[who]['workers_mb']:,.0f} |",
                 flush=True,
             )
 

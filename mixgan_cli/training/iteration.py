@@ -24,7 +24,7 @@ def iterate(state: State, seed: int, move: Move | None = None) -> None:
     Args:
         state: of the run.
         seed: of the run.
-        move: `moved` as it is or as a recording (capture.py); None: as it is.
+        move: what `moving` gives, or a recording of it (capture.py); None: the first.
     """
     progress, began = state.progress, time.monotonic()
     torch.manual_seed(key("step", seed, progress.step))
