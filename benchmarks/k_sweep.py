@@ -17,11 +17,10 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 
 MODELS, KS = ("mggan", "madgan", "mog", "hmog"), (1, 4, 16, 32)
 REAL, FAKE, SHAPE = 64, 128, (3, 32, 32)
-REPETITIONS, ROUNDS = 4, 2
+ROUNDS = 2
 
 
 def measure(model: str, k: int, device_name: str) -> dict[str, float]:
@@ -31,12 +30,13 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
 
     from mixgan_cli import hardware
     from mixgan_cli.benchmarking.memory import peak, start_peak
+    from mixgan_cli.benchmarking.timing import timed
     from mixgan_cli.config import Run, conf_dir, parse
     from mixgan_cli.data.dataset import ImageDataset
     from mixgan_cli.data.packed import Packed
     from mixgan_cli.models.build import build_networks
     from mixgan_cli.training.beginning import begin
-    from mixgan_cli.training.capture import WARM_UP, Captured
+    from mixgan_cli.training.capture import WARM_UP, recorded
     from mixgan_cli.training.descent import adam
     from mixgan_cli.training.ema import MovingAverage
     from mixgan_cli.training.iteration import iterate, moving
@@ -56,14 +56,14 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
     before = start_peak(device_name)
     iterate(state, run.seed)
     most = peak(device_name) - before
-    move = Captured(moving(state), device) if compute.capture else moving(state)
+    move = recorded(moving(state), compute)
 
     def iteration() -> None:
         iterate(state, run.seed, move)
 
     for _ in range(WARM_UP + 2 if compute.capture else 0):
         iteration()
-    whole = _milliseconds(iteration, REPETITIONS, device)
+    whole = timed(iteration, device).median
 
     experts = networks.generator.experts
     average = MovingAverage(experts, 10_000, None)
@@ -75,24 +75,12 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
 
     for parameter in experts.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    step = Captured(step, device) if compute.capture else step
+    step = recorded(step, compute)
     weight = average.weight(10_000, REAL)
     for _ in range(WARM_UP + 2 if compute.capture else 1):
         step([(weight,)])
-    return {"ms": whole, "parameters_ms": _milliseconds(lambda: step([(weight,)]), REPETITIONS, device), "mb": most}
-
-
-def _milliseconds(work, repetitions: int, device) -> float:
-    import torch
-
-    taken = []
-    for _ in range(repetitions):
-        began = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        taken.append(1e3 * (time.perf_counter() - began))
-    return statistics.median(taken)
+    alone = timed(lambda: step([(weight,)]), device).median
+    return {"ms": 1e3 * whole, "parameters_ms": 1e3 * alone, "mb": most}
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 
 ROUNDS = 3
 SECONDS = {"cpu": 30.0, "cuda": 8.0}
@@ -39,7 +40,7 @@ def of_mixgan(name: str, device_name: str) -> tuple[Iteration, int, int]:
     from mixgan_cli.models.build import build_networks
     from mixgan_cli.parts import build
     from mixgan_cli.training.beginning import begin
-    from mixgan_cli.training.capture import Captured
+    from mixgan_cli.training.capture import recorded
     from mixgan_cli.training.iteration import iterate, moving
 
     overrides = [f"experiment={EXPERIMENTS[name]}", f"hardware.device={device_name}", f"data.root={_data()}"]
@@ -49,9 +50,7 @@ def of_mixgan(name: str, device_name: str) -> tuple[Iteration, int, int]:
     source = build(run.data)
     networks = build_networks(run.model, source.shape)
     state = begin(run, networks, source.load(), compute)
-    move, shown = moving(state), run.training.batch * run.objective.d_steps
-    if compute.capture:
-        move = Captured(move, compute.device)
+    move, shown = recorded(moving(state), compute), run.training.batch * run.objective.d_steps
 
     def iteration() -> None:
         before = state.progress.nimg // run.training.report_nimg
@@ -130,9 +129,11 @@ def of_plain_hmog(device_name: str) -> tuple[Iteration, int, int]:
 def of_plain_mggan(device_name: str) -> tuple[Iteration, int, int]:
     """Return MGGAN's: CIFAR-10, 10 generators with a first layer each, 64 real and 120 generated images."""
     import torch
+    from data_path import Pictures
     from torch import nn
     from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
-    from torchvision import transforms
+
+    from mixgan_cli.data.flat import CIFAR10
 
     device, k, batch, share, z, hidden, beta = torch.device(device_name), 10, 64, 12, 100, 512 * 4 * 4, 0.01
 
@@ -185,8 +186,8 @@ def of_plain_mggan(device_name: str) -> tuple[Iteration, int, int]:
     settings = {"lr": 2e-4, "betas": (0.5, 0.999)}
     of_generator = torch.optim.Adam(generator.parameters(), **settings)
     of_discriminator = torch.optim.Adam(discriminator.parameters(), **settings)
-    to_images = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])
-    images = _loader(_cifar10(to_images), batch, device)
+    cifar10 = CIFAR10(_data(), 32, labels=False).load().train.images_NCHW  # whatever the copy's layout
+    images = _loader(Pictures(cifar10.contiguous()), batch, device)
     maker = torch.arange(k, device=device).repeat_interleave(share)
 
     def iteration() -> None:
@@ -222,8 +223,8 @@ def measure(who: str, name: str, device_name: str) -> dict[str, float]:
     import torch
 
     from mixgan_cli.benchmarking.memory import of_workers, peak, start_peak
-    from mixgan_cli.commands import train  # noqa: F401  so that modules do not count, neither loop's
 
+    import_module("mixgan_cli.commands.train")  # so that modules do not count, neither loop's
     torch.manual_seed(0)
     before = start_peak(device_name)
     iteration, shown, parameters = (of_mixgan if who == "mixgan" else lambda n, d: PLAIN[n](d))(name, device_name)
@@ -282,6 +283,7 @@ def main() -> None:
 
 def _loader(images, batch: int, device) -> Iterator:
     """Yield batches on the device for ever."""
+    from torch import Tensor
     from torch.utils.data import DataLoader
 
     loader = DataLoader(
@@ -289,31 +291,12 @@ def _loader(images, batch: int, device) -> Iterator:
         pin_memory=device.type == "cuda",
     )  # fmt: skip
     while True:
-        for batch_of_images, _ in loader:
-            yield batch_of_images.to(device, non_blocking=True)
+        for loaded in loader:  # images, or images and labels
+            yield (loaded if isinstance(loaded, Tensor) else loaded[0]).to(device, non_blocking=True)
 
 
 def _data() -> str:
     return os.environ["MIXGAN_DATA"]
-
-
-def _cifar10(transform):
-    """Return CIFAR-10 as torchvision does, PIL images from an array, whatever the copy's layout."""
-    from PIL import Image
-    from torch.utils.data import Dataset
-
-    from mixgan_cli.data.flat import CIFAR10
-
-    arrays = CIFAR10(_data(), 32, labels=False).load().train.images_NCHW.permute(0, 2, 3, 1).contiguous().numpy()
-
-    class Pictures(Dataset):
-        def __len__(self):
-            return len(arrays)
-
-        def __getitem__(self, index):
-            return transform(Image.fromarray(arrays[index])), 0
-
-    return Pictures()
 
 
 def _log(*losses: float) -> None:

@@ -92,7 +92,10 @@ def wait_for_reports(process: subprocess.Popen[str], run_dir: Path, more_than: i
     """Wait until a process has logged more than so many lines, for two minutes at most."""
     log, deadline = run_dir / "metrics.jsonl", time.monotonic() + 120
     while not (log.is_file() and log.read_text().count("\n") > more_than):
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        waits = process.poll() is None and time.monotonic() < deadline
+        if not waits:
+            process.kill()  # else what it said is not at an end
+        assert waits, process.communicate()
         time.sleep(0.01)
 
 

@@ -22,9 +22,9 @@ from mixgan_cli.models.build import build_networks, check_size, parameter_counts
 from mixgan_cli.parts import build
 from mixgan_cli.randomness import seeded
 from mixgan_cli.training.beginning import begin
-from mixgan_cli.training.capture import WARM_UP, Captured
+from mixgan_cli.training.capture import WARM_UP, recorded
 from mixgan_cli.training.iteration import iterate, moving
-from mixgan_cli.training.rules import check_game, check_shape
+from mixgan_cli.training.rules import check_game, check_shape, fakes_a_step
 
 log = logging.getLogger("mixgan")
 
@@ -69,9 +69,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     iterate(state, settings.seed)  # the optimisers get their state, the networks are compiled
     with torch.compiler.set_stance("force_eager"), Counted(best.floor) as counted:
         iterate(state, settings.seed)
-    move = moving(state)
-    if compute.capture:
-        move = Captured(move, device)
+    move = recorded(moving(state), compute)
     for _ in range(WARM_UP + 2):
         iterate(state, settings.seed, move)
     start_peak(device.type)  # what was tried and counted does not count
@@ -86,7 +84,7 @@ def run(config: DictConfig) -> dict[str, Any]:
         "k": settings.model.k,
         "data": list(source.shape),
         "real": settings.training.batch,
-        "fake": state.phases[0].game.fakes,  # type: ignore[attr-defined]
+        "fake": fakes_a_step(networks, settings.objective, settings.training.batch, settings.training.fakes),
         "d_steps": settings.objective.d_steps,
         "parameters": parameter_counts(networks),
         "img_per_second": shown / timing.median,

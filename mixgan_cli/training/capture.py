@@ -8,12 +8,18 @@ import torch
 from torch import Tensor
 
 from mixgan_cli.errors import ConfigError
+from mixgan_cli.hardware import Compute
 from mixgan_cli.training.iteration import Inputs, Move
 
 log = logging.getLogger("mixgan")
 
 WARM_UP = 3
 """Iterations before the one that is recorded: optimisers get their state in the first, cuDNN chooses its kernels."""
+
+
+def recorded(work: Move, compute: Compute) -> Move:
+    """Return work that is recorded and repeated, or as it is: whichever is wanted."""
+    return Captured(work, compute.device) if compute.capture else work
 
 
 class Captured:

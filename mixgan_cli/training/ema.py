@@ -17,8 +17,7 @@ class MovingAverage(Generic[Network]):
     Parameters are averaged, and so are the statistics of batch norm: those of a small batch (MGGAN's experts have 12
     samples each) are noisy, and belong to weights that the average has not. Counters are copied. Early in training the
     half-life is at most `ramp_up` times the images shown so far, so that the initial weights are forgotten (Karras et
-    al. 2020). With a half-life of 0 the copy shares the network's
-    tensors.
+    al. 2020). With a half-life of 0 the copy shares the network's tensors.
     """
 
     def __init__(self, network: Network, half_life_nimg: int, ramp_up: float | None) -> None:

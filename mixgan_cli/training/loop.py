@@ -13,7 +13,7 @@ from mixgan_cli.config import Training
 from mixgan_cli.hardware import Compute
 from mixgan_cli.interrupt import Interrupted, Interruptions
 from mixgan_cli.training.bookkeeper import Bookkeeper
-from mixgan_cli.training.capture import Captured
+from mixgan_cli.training.capture import recorded
 from mixgan_cli.training.checkpoint import State
 from mixgan_cli.training.iteration import iterate, moving
 
@@ -37,9 +37,7 @@ def train(
         TrainingStopped: losses or gradients stay not finite.
         Interrupted: a signal said to end; the state is saved, and the same run goes on from there.
     """
-    progress, move = state.progress, moving(state)
-    if compute.capture:
-        move = Captured(move, compute.device)
+    progress, move = state.progress, recorded(moving(state), compute)
     # the other ranks end where all have agreed to; the main one also where it draws or measures, by itself
     others = nullcontext() if ranks.main() else interruptions.held()
     try:

@@ -11,18 +11,16 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from mixgan_cli.composition import groups
-from mixgan_cli.data.batches import PackedBatches
-from mixgan_cli.data.flips import Flipped
+from mixgan_cli.data.dataset import ImageDataset
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.hardware import Compute
 from mixgan_cli.models.build import build_networks
-from mixgan_cli.training.checkpoint import Progress, State
-from mixgan_cli.training.ema import MovingAverage
+from mixgan_cli.training.beginning import begin
+from mixgan_cli.training.checkpoint import State
 from mixgan_cli.training.iteration import iterate, moving
-from mixgan_cli.training.phases import build_phases
+from mixgan_cli.training.phases import optimizers_of
 from tests.conftest import composed
 
-CPU = torch.device("cpu")
 SHAPE, STEPS = (1, 8, 8), 20
 RECIPES = {
     **{model: (f"model={model}",) for model in groups()["model"]},
@@ -44,20 +42,20 @@ RECIPES = {
 
 def begun(name: str) -> State:
     overrides = [*RECIPES[name], "model.backbone.channels=4", "model.latent.size=4", "training.batch=8"]
+    overrides += ["training.flips=true", "training.ema_half_life_nimg=100", "training.ema_ramp_up=0.5"]
     run = composed(*overrides, f"model.k={1 if 'model=gan' in RECIPES[name] else 2}")
     torch.manual_seed(0)
     networks = build_networks(run.model, SHAPE)
     images = torch.randint(0, 256, (30, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    batches = Flipped(PackedBatches(Packed(images, None, "random"), 0, CPU), 0, CPU)
-    phases = build_phases(run.objective, networks, batches, 8, Compute(CPU), run.model.beta, run.training.fakes)
-    return State(networks, MovingAverage(networks.generator, 100, 0.5), phases, Progress(), {}, {})
+    packed = Packed(images, None, "random")
+    return begin(run, networks, ImageDataset(packed, packed), Compute(torch.device("cpu")))
 
 
 class Written:
-    """Does what `work` does: the second call writes its operations down, and from then on they are repeated."""
+    """The device's part of an iteration: the second call writes its operations down, and from then on repeats them."""
 
-    def __init__(self, work):
-        self.work, self.calls, self.repeated = work, 0, None
+    def __init__(self, state):
+        self.state, self.work, self.calls, self.repeated = state, moving(state), 0, None
 
     def __call__(self, inputs):
         self.calls += 1
@@ -86,22 +84,21 @@ class Written:
         torch.set_rng_state(random_state)
         return graph
 
+    def tensors(self):
+        """All that an iteration changes."""
+        networks = (*self.state.networks, self.state.ema.average)
+        optimizers = optimizers_of(self.state.phases).values()
+        return [
+            *(value for network in networks for value in network.state_dict().values()),
+            *(value for optimizer in optimizers for kept in optimizer.state.values() for value in kept.values()),
+            *(value for part in self.state.means.state().values() for value in part.values()),
+        ]
+
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_repeated_and_step_by_step_it_trains_alike(name):
     eager, repeated = begun(name), begun(name)
-    written = Written(moving(repeated))
-    written.tensors = lambda: [
-        *(value for network in (*repeated.networks, repeated.ema.average) for value in network.state_dict().values()),
-        *(
-            value
-            for phase in repeated.phases
-            for optimizer in phase.optimizers.values()
-            for state in optimizer.state.values()
-            for value in state.values()
-        ),
-        *(value for part in repeated.means.state().values() for value in part.values()),
-    ]
+    written = Written(repeated)
     for _ in range(STEPS):
         iterate(eager, seed=3)
         random_state = torch.get_rng_state()
