@@ -257,20 +257,10 @@ class Sweeping(Strict):
     sweep: Sweep
 
 
-class Published(Strict):
-    """What a paper or thesis reports for such a run, to be set beside ours; never used while training."""
-
-    source: str
-    protocol: str
-    by_k: dict[PositiveInt, dict[str, tuple[float, float | None]]]
-    """For each number of experts, metrics as (value, standard deviation over seeds or splits, if given)."""
-
-
 class Run(Strict):
     """One training run."""
 
     seed: NonNegativeInt
-    published: Published | None
     force: bool
     data: parts.Data
     model: Model

@@ -26,7 +26,6 @@ from mixgan_cli.secrecy import masked
 NOT_IDENTITY = frozenset(
     {
         "force",
-        "published",
         "sweep",
         "logger",
         "paths",

@@ -6,7 +6,6 @@ from mixgan_cli import parts
 from mixgan_cli.composition import groups
 from mixgan_cli.config import conf_dir
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.runs import hash_of
 from tests.conftest import composed
 
 WRONG = {
@@ -146,28 +145,3 @@ def test_a_class_anywhere_is_a_part():
 def test_parts_that_cannot_be(part, message):
     with pytest.raises(ConfigError, match=message):
         parts.check(part)
-
-
-def test_presets_carry_the_figures_their_source_reports():
-    """Copied from the HMoG thesis's tables: every model, set and K has its three; some read off by hand."""
-    grid = [choice for choice in groups()["experiment"] if choice.startswith("hmog2019_")]
-    assert len(grid) == 25
-    found = {}
-    for choice in grid:
-        root = [] if "mnist" in choice else ["data.root=somewhere"]
-        run = composed(f"experiment={choice}", *root)
-        assert run.training.batch == 128 and run.training.ema_half_life_nimg == 0
-        assert run.published.by_k.keys() == {4, 8, 16, 32}
-        for k, figures in run.published.by_k.items():
-            assert figures.keys() == {"fid_hmog2019", "knn_real_hmog2019", "knn_fake_hmog2019"}
-            found[choice.removeprefix("hmog2019_"), k] = figures["fid_hmog2019"]
-    assert found["hmog_mnist", 32] == (9.07, 0.44) and found["mog_flowers102", 4] == (112.05, 6.88)
-    assert found["madgan_mnist", 32] == (7.97, 0.34) and found["mggan_celeba", 32] == (73.38, 8.15)
-    assert found["megan_utzap50k", 16] == (59.00, 5.40)
-
-
-def test_published_figures_are_not_part_of_what_a_run_is():
-    with_figures, without = composed("experiment=mggan_ring"), composed("experiment=mggan_ring", "published=null")
-    assert hash_of(with_figures) == hash_of(without)
-    images = composed("experiment=mggan_cifar10", "data.root=x")
-    assert images.published and hash_of(images) == hash_of(images.model_copy(update={"published": None}))

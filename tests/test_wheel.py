@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mixgan_cli.composition import groups
+from mixgan_cli.reporting.published import FOLDER
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[1]
@@ -35,12 +36,14 @@ def wheel(tmp_path_factory):
     return built
 
 
-def test_it_holds_every_yaml(wheel):
+def test_it_holds_every_yaml_and_the_published_figures(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for group, choices in groups().items():
         for choice in choices:
             assert f"mixgan_cli/conf/{group}/{choice}.yaml" in names
     assert "mixgan_cli/conf/config.yaml" in names
+    for path in FOLDER.iterdir():
+        assert f"mixgan_cli/reporting/{FOLDER.name}/{path.name}" in names
 
 
 def test_installed_elsewhere_it_trains(wheel, tmp_path):
