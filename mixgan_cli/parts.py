@@ -26,7 +26,11 @@ DEEPEST = 32
 
 
 def build(part: Mapping[str, Any], **given: Any) -> Any:
-    """Make the object a part names. `given` are the arguments the configuration does not know (sizes, K, …)."""
+    """Make the object a part names. `given` are the arguments the configuration does not know (sizes, K, …).
+
+    Raises:
+        ConfigError: the part sets one of these itself, or lacks an argument.
+    """
     target = _target(str(part[TARGET]))
     signature = inspect.signature(target)
     arguments = {name: value for name, value in part.items() if name != TARGET}

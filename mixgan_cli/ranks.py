@@ -62,12 +62,12 @@ def mine(rows: Tensor, parts: int = 1) -> Tensor:
 
 
 def mean(values: Tensor) -> Tensor:
-    """Return the mean over the ranks that act as one, with its gradient, and its gradient's."""
+    """Return the mean of values of any shape over the ranks that act as one, with its gradient, and its gradient's."""
     return _Sum.apply(values) / joined() if joined() > 1 else values
 
 
 def average_(tensors: Sequence[Tensor]) -> None:
-    """Replace tensors by their means over the ranks that act as one, in one message."""
+    """Replace tensors, each of any shape, by their means over the ranks that act as one, in one message."""
     if joined() == 1 or not tensors:
         return
     flat = torch.cat([tensor.flatten().to(tensors[0].dtype) for tensor in tensors])

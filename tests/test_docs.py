@@ -1,49 +1,177 @@
-"""Every command that README and docs show is one the program understands; every link leads somewhere; the example of
-docs/extending.md works as it stands there.
+"""Every command that README and docs show is run, on a small scale, and every block of Python too; every link leads
+somewhere; the example of docs/extending.md works as it stands there.
+
+Small: of a sweep's first key two values, of the others one; networks, images and protocols as in SMALL; data sets laid
+out as the originals are, of a few images. Commands in the middle of a sentence are composed, as are those in NOT_HERE.
 """
 
 import re
 import shlex
+import shutil
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
+from mixgan_cli.benchmarking import timing
+from mixgan_cli.benchmarking.ceilings import Ceilings
+from mixgan_cli.cli import COMMANDS
+from mixgan_cli.commands import bench
+from mixgan_cli.config import conf_dir
 from mixgan_cli.models.build import build_networks
 from mixgan_cli.parts import build
 from mixgan_cli.sweeps.plan import first_of
 from mixgan_cli.training.rules import check_game
-from tests.conftest import TINY, composed
+from tests.conftest import TINY, composed, program
+from tests.data.test_flat import as_pickles, in_a_folder
+from tests.data.test_photos import picture
+from tests.data.test_sources import write_idx
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = sorted(
+TEXT = "\n".join(page.read_text() for page in PAGES)
+SHOWN = sorted(
     {
-        line.partition("#")[0].strip()
-        for page in PAGES
-        for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
+        line.partition("#")[0].removeprefix("srun ").strip()
+        for block in re.findall(r"```(?:console|bash)\n(.*?)```", TEXT, re.DOTALL)
         for line in block.replace("\\\n", " ").splitlines()
-        if line.strip()
+        if line.strip() and not line.startswith("#")
     }
 )
+EXAMPLES = {command.example.replace("DIR", "outputs/RUN") for command in COMMANDS.values()}
+RUN = sorted({command for command in SHOWN if command.split()[0] == "mixgan"} | EXAMPLES)
+NOT_HERE = {
+    r"(sweep|hardware)=slurm": "a SLURM cluster; tests/sweeps/test_launchers.py has one that is played",
+    r"hardware\.nodes=2": "a second machine",
+}
+"""What some commands need that is not here: these are composed."""
+INSTEAD = {"sweep.optimize=fid": "sweep.optimize=ms_ssim"}
+"""FID takes the Inception weights."""
+BEST = Ceilings({torch.float32: 1e10, torch.bfloat16: 1e10}, bandwidth=1e10)
+"""Of a machine like any: to measure this one's takes minutes, and is no part of what a command says."""
+SMALL = {
+    "training.nimg": 64, "training.batch": 8, "training.fakes": "null", "training.report_nimg": 16,
+    "training.sample_nimg": 64, "training.evaluate_nimg": "null", "training.checkpoint_nimg": 32,
+    "data.size": 8, "data.held_out": 4, "model.backbone.channels": 4,
+    "evaluation.n_fake": 16, "evaluation.n_real": 16, "evaluation.during": "null", "evaluation.download": "false",
+    "hardware.device": "cpu", "hardware.devices": 1, "hardware.threads": 1, "sweep.jobs": 1,
+    "hydra.sweeper.n_trials": 2, "training.figures": "false",
+}  # fmt: skip
+"""Set where a command has such a key. One process: for several there are tests/training/test_distributed.py and
+tests/sweeps/test_launchers.py."""
 
 
 def first_job(words):
     """The overrides of a command's first run, be it a sweep or not."""
-    return [first_of(override) for override in OverridesParser.create().parse_overrides(words)]
+    overrides = OverridesParser.create().parse_overrides([word for word in words if "=" in word])
+    return [first_of(override) for override in overrides]
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("mixgan ")])
-def test_commands_compose(mixgan, command):
-    arguments = shlex.split(command)[1:]
-    if "-m" in arguments:
-        arguments = [arguments[0], *first_job(argument for argument in arguments[1:] if argument != "-m")]
-    outcome = mixgan(*arguments, *([] if "--help" in arguments else ["--cfg", "job"]))
+def made_small(name, *words):
+    """The command's words, with fewer values of what is swept, and SMALL."""
+    values = iter([2])
+    kept = []
+    for word in words:
+        override = OverridesParser.create().parse_override(word) if "=" in word else None
+        if override and override.is_choice_sweep() and "search=optuna" not in words:
+            first = list(override.sweep_string_iterator())[: next(values, 1)]
+            word = f"{override.get_key_element()}={','.join(first)}"
+        kept.append(INSTEAD.get(word, word))
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose(COMMANDS[name].config, first_job(words), return_hydra_config=True)
+    for key, value in SMALL.items():
+        group, _, last = key.rpartition(".")
+        if last in (OmegaConf.select(config, group) or ()):
+            kept.append(f"{key}={value}")
+    return [name, *kept]
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    """What the commands speak of: two runs, images of any kind, and data sets."""
+    folder = tmp_path_factory.mktemp("files")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MIXGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        mixgan = program(folder, patch)
+        for number, name in enumerate(("RUN", "OTHER")):
+            assert mixgan("train", *TINY, f"seed={number}", f"paths.run=outputs/{name}").code == 0
+    for name in ("pictures", "samples", "reals", "faces/img_align_celeba"):
+        for number in range(1, 25):
+            picture(folder / name / f"{number:06d}.{'jpg' if 'faces' in name else 'png'}", 8, 8, 10 * number)
+    for archive, source in (("samples", "samples"), ("generated", "reals"), ("img_align_celeba", "faces")):
+        with zipfile.ZipFile(folder / f"{archive}.zip", "w") as file:
+            for path in sorted((folder / source).rglob("*.*")):
+                file.write(path, path.relative_to(folder / source))
+    images = np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8)
+    np.save(folder / "fashion_train.npy", images[:, :8, :8])
+    for name in ("MNIST", "FashionMNIST"):
+        for part in ("train", "t10k"):
+            write_idx(folder / "data" / name / "raw" / f"{part}-images-idx3-ubyte", images)
+            write_idx(folder / "data" / name / "raw" / f"{part}-labels-idx1-ubyte", np.arange(40, dtype=np.uint8) % 10)
+    in_a_folder(as_pickles, folder / "data")
+    (folder / "inception.pth").write_bytes(b"weights")
+    return folder
+
+
+@pytest.fixture
+def there(files, tmp_path, monkeypatch):
+    """These files in the current folder, and data sets where they are looked for."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("MIXGAN_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(timing, "LEAST", 0.001)
+    monkeypatch.setattr(bench, "ceilings", lambda *_: BEST)
+
+
+@pytest.mark.parametrize("command", [command for command in RUN if not re.search("|".join(NOT_HERE), command)])
+def test_commands_run(mixgan, there, monkeypatch, tmp_path, command):
+    words = shlex.split(command)[1:]
+    prints = not words or {"--help", "--cfg", "--protocol"} & set(words)
+    if "weights" in words:
+        monkeypatch.setenv("MIXGAN_WEIGHTS", str(tmp_path / "inception.pth"))
+    outcome = mixgan(*(words if prints else made_small(*words)))
+    assert outcome.code == 0, outcome.err
+    if prints:
+        assert outcome.out
+    elif words[0] == "train":
+        runs = [path for path in tmp_path.glob("outputs/*/DONE") if path.parent.name not in ("RUN", "OTHER")]
+        assert runs and len(runs) == outcome.json.get("jobs", {"done": 1})["done"]
+    else:
+        assert outcome.json
+
+
+@pytest.mark.parametrize("pattern", NOT_HERE)
+def test_what_cannot_run_here_composes(mixgan, pattern):
+    commands = [command for command in RUN if re.search(pattern, command)]
+    assert commands, "nothing in README or docs is like that any more"
+    for command in commands:
+        _, name, *words = shlex.split(command)
+        outcome = mixgan(name, *first_job(words), "--cfg", "job")
+        assert outcome.code == 0 and outcome.out, outcome.err
+
+
+IN_SENTENCES = sorted(
+    command
+    for command in set(re.findall(r"`(mixgan \w+ [^`]*)`", TEXT)) - set(RUN)
+    if not re.search(r"…|NAME|PATH|DIR|FILE", command)
+)
+
+
+@pytest.mark.parametrize("command", IN_SENTENCES)
+def test_commands_in_sentences_compose(mixgan, command):
+    _, name, *words = shlex.split(command)
+    outcome = mixgan(name, *first_job(words), "--cfg", "job")
     assert outcome.code == 0 and outcome.out, outcome.err
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("mixgan train ")])
+@pytest.mark.parametrize("command", [command for command in RUN if command.startswith("mixgan train ")])
 def test_what_is_to_train_can_be_played(command):
     """Its networks are built, and nothing refuses them; data are not needed for that."""
     run = composed(*first_job(word for word in shlex.split(command)[2:] if "=" in word))
@@ -53,10 +181,35 @@ def test_what_is_to_train_can_be_played(command):
     check_game(networks, run.objective, run.training.batch, run.training.fakes)
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if not command.startswith("mixgan")])
+@pytest.mark.parametrize("command", sorted(set(SHOWN) - set(RUN)))
 def test_other_commands_are_targets_of_make(command):
     target = re.fullmatch(r"make ([a-z-]+)( .*)?", command)
     assert target and f"\n{target[1]}: " in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize("message", re.findall(r"^mixgan \w+: \S+=\S+: .*", TEXT, re.MULTILINE))
+def test_messages_are_what_is_said(mixgan, message):
+    name, override = re.match(r"mixgan (\w+): (\S+):", message).groups()
+    outcome = mixgan(name, override)
+    assert outcome.code == 2 and outcome.err == f"{message}\n"
+
+
+TESTED_APART = {"extending.md": "test_the_example_of_extending_works", "reuse.md": "tests/test_reuse_page.py"}
+"""Pages whose blocks of Python belong together, with what runs them."""
+BLOCKS = [
+    pytest.param(block, id=f"{page.name}-{number}")
+    for page in PAGES
+    if page.name not in TESTED_APART
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_python_runs(there, block):
+    names = {}
+    exec(block, names)
+    if "images" in names:
+        assert names["images"].dtype == torch.uint8 and f"uint8 [{len(names['images'])}, C, H, W]" in block
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -25,7 +25,7 @@ class Ceilings:
 
 @cache
 def ceilings(device: torch.device, tf32: bool) -> Ceilings:
-    """Measure them, once a process.
+    """Measure them, in operations and bytes a second, once a process.
 
     Args:
         device: where.

@@ -10,7 +10,7 @@ import torch
 
 
 def start_peak(device: str = "cpu") -> float:
-    """Forget the peak so far, and return the memory in use now."""
+    """Forget the peak so far, and return the memory in use now, in MB."""
     if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
@@ -23,12 +23,12 @@ def start_peak(device: str = "cpu") -> float:
 
 
 def peak(device: str = "cpu") -> float:
-    """Return the most that was in use since `start_peak`."""
+    """Return the most that was in use since `start_peak`, in MB."""
     return torch.cuda.max_memory_reserved() / 2**20 if device == "cuda" else _of_process("VmHWM")
 
 
 def of_workers() -> float:
-    """Return what this process's child processes hold now, pages that they share counted in shares (Linux)."""
+    """Return what this process's child processes hold now, in MB, pages that they share counted in shares (Linux)."""
     children = " ".join(path.read_text(encoding="ascii") for path in Path("/proc/self/task").glob("*/children")).split()
     rollups = [Path("/proc", child, "smaps_rollup").read_text(encoding="ascii") for child in children]
     return sum(int(rollup.partition("\nPss:")[2].split()[0]) for rollup in rollups) / 1024

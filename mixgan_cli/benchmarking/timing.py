@@ -28,7 +28,7 @@ class Timing:
 
 
 def timed(work: Callable[[], object], device: torch.device) -> Timing:
-    """Return what a call of `work` takes, which should be warm."""
+    """Return the seconds that a call of `work` takes, which should be warm."""
     calls, (taken, said) = 1, _once(work, 1, device)
     host = [said]
     while taken < LEAST:

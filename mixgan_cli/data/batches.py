@@ -20,7 +20,7 @@ class Batches(Protocol):
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor of the host's on the device, where what is under way there is not waited for."""
+    """Return a tensor of the host's, of any shape, on the device; what is under way there is not waited for."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 

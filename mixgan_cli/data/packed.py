@@ -13,13 +13,13 @@ ROWS = 4096
 
 
 def checksum(samples: Tensor) -> str:
-    """Return shape and values as 16 hexadecimal digits of SHA-256: equal sets have equal checksums."""
+    """Return shape and values of samples [N, …] as 16 hexadecimal digits of SHA-256; equal sets have equal ones."""
     return _digest(tuple(samples.shape), samples.split(ROWS))
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Images uint8, labels or None, and the preprocessing in words.
+    """Images uint8 [N, C, H, W], labels int64 [N] or None, and the preprocessing in words.
 
     Where only some images of an array belong to the set, `rows_N` says which, and nothing is copied until it is asked
     for: the array may be larger than the memory.
@@ -40,17 +40,17 @@ class Packed:
 
     @property
     def nbytes(self) -> int:
-        """Of the set's images."""
+        """Bytes of the set's images."""
         return len(self) * self.stored_MCHW[0].numel()
 
     @cached_property
     def images_NCHW(self) -> Tensor:
-        """All images, in memory unless the whole array is the set."""
+        """All images [N, C, H, W], in memory unless the whole array is the set."""
         return self.stored_MCHW if self.rows_N is None else self.stored_MCHW[self.rows_N]
 
     @cached_property
     def labels_N(self) -> Tensor | None:
-        """All labels, or None."""
+        """All labels [N], or None."""
         labels = self.stored_labels_M
         return labels if labels is None or self.rows_N is None else labels[self.rows_N]
 
@@ -70,7 +70,7 @@ class Packed:
         return Packed(self.images_NCHW.clone(), self.labels_N, self.preprocessing)
 
     def take(self, indices: Tensor) -> Packed:
-        """Return the set of the images at these indices, in this order."""
+        """Return the set of the images at these indices [n], in this order."""
         rows = indices if self.rows_N is None else self.rows_N[indices]
         return Packed(self.stored_MCHW, self.stored_labels_M, self.preprocessing, rows)
 

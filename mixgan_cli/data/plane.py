@@ -18,6 +18,9 @@ class Plane(ABC):
     """A distribution of points. A new one is a class with `draw` and `window`, and a YAML in conf/data/.
 
     With `n`, a run trains on a fixed set of that many points, the same for every run; without, on fresh ones.
+
+    Raises:
+        ConfigError: n is not positive.
     """
 
     shape = (2,)

@@ -71,7 +71,11 @@ class Ring(Gaussians):
 
 
 class Grid(Gaussians):
-    """side × side equal Gaussians, their means evenly spaced on [-half_width, half_width]² (HMoG author's toy code)."""
+    """side × side equal Gaussians, their means evenly spaced on [-half_width, half_width]² (HMoG author's toy code).
+
+    Raises:
+        ConfigError: fewer than two a side, or a number that is not positive.
+    """
 
     def __init__(
         self, side: Annotated[int, Field(le=2**6)], half_width: float, std: float, n: Points | None = None
@@ -91,6 +95,9 @@ class Pair(Gaussians):
     """A narrow Gaussian at (-offset, offset) and a wide one at (offset, -offset) (HMoG author's toy code, unbalanced).
 
     They weigh the same; `std` is that of each. The window is 15 for the author's, the limit of his plots too.
+
+    Raises:
+        ConfigError: a number that is not positive.
     """
 
     def __init__(self, offset: float, std: tuple[float, float], n: Points | None = None) -> None:
@@ -107,6 +114,9 @@ class RandomGMM(Gaussians):
 
     `mixture_seed` names the mixture, whatever the run's seed (HMoG author's toy code; there each run draws its own, and
     either axis has a standard deviation of its own).
+
+    Raises:
+        ConfigError: a number that is not positive, or standard deviations whose first is not the least.
     """
 
     def __init__(
@@ -139,6 +149,9 @@ class Spiral(Plane):
 
     `degrees` is the end of t. A fixed set has u evenly spaced from 0 to 1, as in the thesis. No point is outside the
     window: 15 for the thesis's spiral, the limit of its author's plots too.
+
+    Raises:
+        ConfigError: degrees that are not positive, or noise that is negative.
     """
 
     def __init__(self, degrees: float, noise: float, n: Points | None = None) -> None:

@@ -13,7 +13,7 @@ Side = Annotated[int, Field(gt=0, le=1024)]
 
 
 def resized(images_NCHW: Tensor, size: int) -> Tensor:
-    """Return square images with `size` pixels a side, bilinear with antialiasing where they have another size."""
+    """Return images [N, C, size, size], in pixels, bilinear with antialiasing where they have another size."""
     if images_NCHW.shape[-2:] == (size, size):
         return images_NCHW
     return resize(images_NCHW, [size, size], antialias=True)

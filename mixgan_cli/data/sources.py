@@ -25,7 +25,10 @@ from mixgan_cli.errors import DataError
 
 
 class Digits:
-    """scikit-learn's 1,797 handwritten digits of 8×8 pixels with 17 grey levels. The last 297 are held out."""
+    """The 1,797 handwritten digits of 8×8 pixels with 17 grey levels in scikit-learn. The last 297 are held out.
+
+    They are the test set of UCI's (Alpaydin & Kaynak 1998).
+    """
 
     def __init__(self, size: Side, labels: bool) -> None:
         self.size, self.labels = size, labels
@@ -56,7 +59,7 @@ def _remote(source: type[datasets.MNIST]) -> tuple[Remote, ...]:
 
 
 class MNIST:
-    """The 70,000 digits of MNIST, 28×28. The official test set is held out.
+    """The 70,000 digits of MNIST, 28×28 (yann.lecun.com/exdb/mnist). The official test set is held out.
 
     Accepted are the four idx files, as they are or gzipped, in a folder, zip or tar.
     """
@@ -109,7 +112,10 @@ class MNIST:
 
 
 class FashionMNIST(MNIST):
-    """The 70,000 pictures of clothes of Fashion-MNIST, 28×28. The official test set is held out."""
+    """The 70,000 pictures of clothes of Fashion-MNIST, 28×28 (github.com/zalandoresearch/fashion-mnist).
+
+    The official test set is held out.
+    """
 
     name = "FashionMNIST"
     remote = _remote(datasets.FashionMNIST)
@@ -198,7 +204,11 @@ def read_array(path: Path, name: str) -> np.ndarray:
 
 
 def as_images(array: np.ndarray, path: str | Path) -> Tensor:
-    """Return uint8 images [N, C, H, W] from an array with channels first, last or absent."""
+    """Return uint8 images [N, C, H, W] from an array with channels first, last or absent.
+
+    Raises:
+        DataError: the array has another type or shape.
+    """
     if array.dtype != np.uint8:
         raise DataError(f"{path}: images should be uint8 (0…255), not {array.dtype}")
     if array.ndim == 3:
@@ -211,7 +221,7 @@ def as_images(array: np.ndarray, path: str | Path) -> Tensor:
 
 
 def in_channels(images_NCHW: Tensor, channels: int) -> Tensor:
-    """Return uint8 images with 1 or 3 channels: grey repeated, or colour weighted to grey as Pillow does."""
+    """Return uint8 images [N, 1 or 3, H, W]: grey repeated, or colour weighted to grey as Pillow does."""
     if images_NCHW.shape[1] == channels:
         return images_NCHW
     if channels == 3:

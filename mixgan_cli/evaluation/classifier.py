@@ -47,7 +47,10 @@ class Labelled(NamedTuple):
 
 
 class ImageClassifier(nn.Module):
-    """Three stages of convolutions, pooled to 128 features, and a linear layer to the classes."""
+    """Three stages of convolutions, pooled to 128 features, and a linear layer to the classes.
+
+    It is for images of `size` pixels a side.
+    """
 
     def __init__(self, channels: int, size: int, classes: int) -> None:
         super().__init__()
@@ -90,7 +93,7 @@ class ClassifierExtractor(FeatureExtractorBase):
 
     @staticmethod
     def get_dummy_input_for_compile() -> Tensor:
-        """Return an image."""
+        """Return an image [1, 3, H, W]."""
         return torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

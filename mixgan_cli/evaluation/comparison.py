@@ -38,7 +38,7 @@ class Comparison:
 
     @property
     def real(self) -> Tensor:
-        """The reals' images or points."""
+        """The reals: images [N, C, H, W] or points [N, D]."""
         return self.reals.samples
 
     @property

@@ -107,6 +107,9 @@ class Evaluator:
             weights_BK: the gate's weights, where they come from a mixture.
             discriminator: of that mixture.
             hierarchical: whether that mixture is a binary tree, its leaves from left to right.
+
+        Raises:
+            DataError: points are to be compared with images.
         """
         if fakes.dim() != self.reals.samples.dim():
             kinds = {2: "points", 4: "images"}
@@ -149,7 +152,7 @@ class Evaluator:
         }
 
     def features(self, name: str, images: Tensor) -> Features:
-        """Return what an extractor finds in generated images, in one pass."""
+        """Return what an extractor finds in generated images uint8 [N, C, H, W], in one pass."""
         title = f"{name}: features of generated images"
         return self.extractors[name](images, title, self._averaged(name), self.kept(name, of_fakes=True))
 

@@ -56,7 +56,7 @@ class TorchvisionInception(FeatureExtractorBase):
 
     @staticmethod
     def get_dummy_input_for_compile() -> Tensor:
-        """Return an image."""
+        """Return an image [1, 3, H, W]."""
         return torch.zeros(1, 3, 299, 299, dtype=torch.uint8)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

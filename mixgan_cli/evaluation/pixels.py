@@ -36,7 +36,7 @@ class Pixels(FeatureExtractorBase):
 
     @staticmethod
     def get_dummy_input_for_compile() -> Tensor:
-        """Return an image."""
+        """Return an image [1, 3, H, W]."""
         return torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

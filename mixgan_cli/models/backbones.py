@@ -159,6 +159,8 @@ class DCGAN:
 class MLP:
     """Fully connected layers for points [D], ReLU in the generator, a leaky ReLU of any slope in the discriminator.
 
+    With ReLU in both and He initialisation they are those of the HMoG thesis's toy.
+
     Args:
         shape: (D,).
         generator_widths: hidden layers, beginning with the experts' output; empty, the experts give the point itself
@@ -224,7 +226,11 @@ class MLP:
 
 
 def square(shape: Shape, name: str) -> tuple[int, int]:
-    """Return (channels, side) of square images; else raise ConfigError, naming the backbone that wants them."""
+    """Return channels and pixels a side of square images, which the backbone of this name wants.
+
+    Raises:
+        ConfigError: the samples are points, or images that are not square.
+    """
     if len(shape) != 3:
         raise ConfigError(f"model/backbone={name} makes images, the data are points {shape}. Take model/backbone=mlp")
     channels, height, width = shape

@@ -26,7 +26,7 @@ class Discriminator(nn.Module):
         self.head: Head = head
 
     def forward(self, samples: Tensor, isolated: bool = False) -> Answer:
-        """Judge each sample; `isolated`, what the classifier of experts learns does not reach the body."""
+        """Judge samples [N, …]; `isolated`, what the classifier of experts learns does not reach the body."""
         features_NF = self.body(samples)
         score_N, experts_NL = self.head(features_NF, isolated)
         return Answer(score_N, experts_NL, features_NF)

@@ -1,7 +1,9 @@
 """Experts: what each of the K generators has of its own.
 
 Expert k works on inputs k of [K, B, …], all K at once: no loop over K where one matrix product serves, and no weight
-matrix per sample. A new kind is a class like these, and a YAML in conf/model/experts/.
+matrix per sample. A new kind is a class like these, and a YAML in conf/model/experts/. Sources of linear and constant
+experts: Ahmetoglu & Alpaydin 2019 (thesis, eqs. linear, constant); of whole networks: Park et al. 2018, Ghosh et al.
+2018.
 """
 
 from __future__ import annotations
@@ -159,6 +161,9 @@ class NetworkExperts(Experts):
         latent_size: Z.
         backbone: offers the stages.
         shared_stages: how many stages, from z on, all experts share; negative counts from the end.
+
+    Raises:
+        ConfigError: the generator has fewer stages.
     """
 
     least_batch = 2

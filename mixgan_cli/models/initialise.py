@@ -42,13 +42,13 @@ def truncated(std: float) -> Initialise:
 
 
 def he(weight: Tensor, bias: Tensor, inputs: int) -> None:
-    """Weights ~ N(0, 2/inputs), biases 0 (He et al. 2015), as the HMoG author's toy networks."""
+    """Weights ~ N(0, 2/inputs), biases 0, of any shape (He et al. 2015), as the HMoG author's toy networks."""
     nn.init.normal_(weight, std=math.sqrt(2 / inputs))
     nn.init.zeros_(bias)
 
 
 def uniform(weight: Tensor, bias: Tensor, inputs: int) -> None:
-    """Weights and biases ~ U(-1/√inputs, 1/√inputs), torch's own, as MEGAN's released code."""
+    """Weights and biases ~ U(-1/√inputs, 1/√inputs), of any shape: torch's own, as MEGAN's released code."""
     bound = 1 / math.sqrt(inputs)
     nn.init.uniform_(weight, -bound, bound)
     nn.init.uniform_(bias, -bound, bound)

@@ -53,7 +53,7 @@ BatchNorm = TypeVar("BatchNorm", BatchNorm1d, BatchNorm2d)
 
 
 def image_norm(name: Literal["none", "batch", "layer"], channels: int, side: int) -> list[nn.Module]:
-    """Return the normalisation of feature maps [N, channels, side, side], a list of one layer or none."""
+    """Return the normalisation of feature maps [N, channels, side, side], in pixels: a list of one layer or none."""
     if name == "none":
         return []
     return [BatchNorm2d(channels) if name == "batch" else nn.LayerNorm([channels, side, side])]

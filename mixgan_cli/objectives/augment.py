@@ -1,8 +1,8 @@
 """Augmentation of everything the discriminator sees, real and generated alike, for data sets of few images.
 
 An augmentation maps images [N, C, H, W] to images of that shape, at random and differentiably: the generator learns
-through it. It draws on the device from torch's current random state. A new one is a class with this call, and a YAML
-in conf/objective/augment/.
+through it. It draws on the device from torch's current random state. Those here are DiffAugment's (Zhao et al. 2020).
+A new one is a class with this call, and a YAML in conf/objective/augment/.
 """
 
 from __future__ import annotations
@@ -47,24 +47,27 @@ class DiffAugment:
 
 
 def brightness(images_NCHW: Tensor) -> Tensor:
-    """Add to each image a number from U(-0.5, 0.5)."""
+    """Add to each image a number from U(-0.5, 0.5): [N, C, H, W]."""
     return images_NCHW + _uniform(images_NCHW, -0.5, 0.5)
 
 
 def saturation(images_NCHW: Tensor) -> Tensor:
-    """Scale each pixel's distance from its grey, the mean of its channels, by a number from U(0, 2) an image."""
+    """Scale a pixel's distance from its grey, its channels' mean, by a number from U(0, 2) an image: [N, C, H, W]."""
     grey_N1HW = images_NCHW.mean(dim=1, keepdim=True)
     return grey_N1HW + _uniform(images_NCHW, 0, 2) * (images_NCHW - grey_N1HW)
 
 
 def contrast(images_NCHW: Tensor) -> Tensor:
-    """Scale each image's distance from its mean, over channels and pixels, by a number from U(0.5, 1.5)."""
+    """Scale an image's distance from its mean, over channels and pixels, by a number from U(0.5, 1.5): [N, C, H, W]."""
     mean_N111 = images_NCHW.mean(dim=(1, 2, 3), keepdim=True)
     return mean_N111 + _uniform(images_NCHW, 0.5, 1.5) * (images_NCHW - mean_N111)
 
 
 def translation(images_NCHW: Tensor, share: float) -> Tensor:
-    """Move each image by whole pixels along either axis, uniformly up to this share of the side; zeros move in."""
+    """Move images [N, C, H, W] by whole pixels along either axis, uniformly up to this share of the side.
+
+    Zeros move in.
+    """
     for axis in (2, 3):
         size = images_NCHW.shape[axis]
         most = _rounded(share * size)
@@ -75,7 +78,7 @@ def translation(images_NCHW: Tensor, share: float) -> Tensor:
 
 
 def cutout(images_NCHW: Tensor, share: float) -> Tensor:
-    """Set to 0 a rectangle in each image, its sides this share of the image's.
+    """Set to 0 a rectangle in each of images [N, C, H, W], its sides this share of the image's.
 
     Its centre is uniform over the image, so that up to half of either side may lie outside. Of an even side the centre
     is a border between pixels, the image's own two included.

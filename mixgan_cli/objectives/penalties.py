@@ -19,7 +19,7 @@ Score = Callable[[Tensor], Tensor]
 
 
 class NoPenalty:
-    """Nothing."""
+    """Nothing is added, whatever the score of real and fake samples [N, …]."""
 
     def __call__(self, score: Score, real: Tensor, fake: Tensor) -> Tensor | None:
         """Return None."""
@@ -30,7 +30,8 @@ class GradientPenalty:
     r"""weight · E (‖∇D(x̂)‖₂ - 1)², x̂ = x + α (G(z) - x), α ~ U(0, 1) a sample (Gulrajani et al. 2017, eq. 3).
 
     `norm: sample` takes the gradient's norm over the whole sample, as the paper. `norm: pixel` takes it over the
-    channels only, at each pixel, as both of the HMoG author's repositories do; for points the two are the same.
+    channels only, at each pixel, as both of the HMoG author's repositories do; for points the two are the same. Samples
+    are [N, …], their scores [N].
     """
 
     per_sample = True

@@ -29,7 +29,7 @@ class Descent(NamedTuple):
 
 
 def descend(terms: Iterable[Tensor], optimizers: Optimizers) -> Descent:
-    """Take a step down the sum of the terms with each optimiser; only what they move gets a gradient.
+    """Take a step down the sum of the terms, scalars, with each optimiser; only what they move gets a gradient.
 
     Terms are differentiated one by one as they come: where they are computed as they are asked for, memory holds the
     activations of one alone. With several ranks the gradient is the mean of theirs. A step whose loss or gradient is

@@ -39,7 +39,7 @@ class MovingAverage(Generic[Network]):
 
     @torch.no_grad()
     def update(self, network: nn.Module, weight: Tensor) -> None:
-        """Move towards the network by this weight."""
+        """Move towards the network by this weight, a scalar on the device."""
         if self.half_life_nimg == 0:
             return
         for average, value in zip(_tensors(self.average), _tensors(network), strict=True):

@@ -42,10 +42,10 @@ class Phase(Protocol):
         """How many real images a step shows to the discriminator."""
 
     def inputs(self, nimg: int, iteration: int) -> tuple[Tensor, ...]:
-        """Return what a step after `nimg` real images and `iteration` iterations takes, on the device."""
+        """Return what a step after `nimg` real images and `iteration` iterations takes, of any shape, on the device."""
 
     def step(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """Take one step.
+        """Take one step on its `inputs`, whatever their shape.
 
         Returns scalars to log, still on the device; SKIPPED is 1 where the step was left out, else 0.
         """
@@ -77,7 +77,7 @@ class Game:
         return samples if self.augment is None else self.augment(samples)
 
     def classifier_loss(self, answer: Answer, weights_BK: Tensor) -> Tensor | None:
-        """Return the diversity term on generated samples, without beta; None where the head does not classify."""
+        """Return the diversity term on generated samples, without beta, a scalar; without a classifier, None."""
         if answer.experts_NL is None:
             return None
         return diversity.term(self.form, self.scale, answer.experts_NL, weights_BK)
@@ -112,7 +112,7 @@ class DiscriminatorPhase:
         return (self.batches.at(nimg, self.batch),)
 
     def step(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """Take one step on these reals and fresh latents."""
+        """Take one step on these reals [N, …] and fresh latents. Returns scalars."""
         game, (generator, _) = self.game, self.game.networks
         real = game.judged(*inputs)
         latent_BZ = game.latents()
@@ -161,11 +161,11 @@ class GeneratorPhase:
     shows: int = 0
 
     def inputs(self, nimg: int, iteration: int) -> tuple[Tensor, ...]:
-        """Return nothing."""
+        """Return nothing, for its latents [B, Z] are drawn in the step."""
         return ()
 
     def step(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """Take one step, on fresh latents or the discriminator's last."""
+        """Take one step, on fresh latents [B, Z] or the discriminator's last. Returns scalars."""
         game, (generator, discriminator) = self.game, self.game.networks
         latent_BZ = game.latents() if game.latent_BZ is None else game.latent_BZ
         with frozen(discriminator):
@@ -201,7 +201,7 @@ class BalancePhase:
         return (next(self.game.networks.generator.parameters()).new_full((), self.balance.weight.at(iteration)),)
 
     def step(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """Take one step, the balance having this weight."""
+        """Take one step on fresh latents [B, Z], the balance having this weight, a scalar. Returns scalars."""
         (weight,) = inputs
         generator = self.game.networks.generator
         with frozen(generator.stem), frozen(generator.experts):

@@ -75,11 +75,11 @@ class Means:
         return Told(means, int(sum(total)), int(max(longest)), int(max(row)))
 
     def state(self) -> dict[str, dict[str, Tensor]]:
-        """Return all that was taken, for a checkpoint between two readings."""
+        """Return all that was taken, [2, names] and [3] for each phase: for a checkpoint between two readings."""
         return {"sums": self._sums, "rows": self._rows}
 
     def load_state(self, state: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> None:
-        """Take over what `state` gave."""
+        """Take over what `state` gave, [2, names] and [3] for each phase."""
         self._sums, self._rows = (
             {names: values.to(device) for names, values in state[part].items()} for part in ("sums", "rows")
         )

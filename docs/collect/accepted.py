@@ -1,0 +1,61 @@
+"""What a key of the configuration accepts, in words: from mixgan_cli/config.py, or the signature of a part's class."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, get_type_hints
+
+from hydra.utils import get_class
+from pydantic import TypeAdapter
+
+from mixgan_cli import config
+from mixgan_cli.parts import IN_PARTS
+
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+TYPES = {"boolean": "`true`, `false`", "string": "text", "null": "`null`", "object": "a part"}
+
+
+def by_command(primary: str, path: str) -> str:
+    """Say what a key accepts, by the schema called as the command's primary configuration; "" where that has none."""
+    schema = node = _of_command(primary)
+    for step in path.split("."):
+        inner = [_resolved(each, schema) for each in (node, *node.get("anyOf", ()))]
+        node = next((each["properties"][step] for each in inner if step in each.get("properties", ())), {})
+    return _in_words(node, schema)
+
+
+def by_part(target: str, argument: str) -> str:
+    """Say what an argument of a part's class accepts."""
+    hint = get_type_hints(get_class(target).__init__, include_extras=True)[argument]  # type: ignore[misc]
+    schema = TypeAdapter(hint, config=IN_PARTS).json_schema()
+    return _in_words(schema, schema)
+
+
+@cache
+def _of_command(primary: str) -> dict[str, Any]:
+    name = "Run" if primary == "config" else f"{primary.capitalize()}Command"
+    return getattr(config, name).model_json_schema() if hasattr(config, name) else {}
+
+
+def _in_words(node: dict[str, Any], schema: dict[str, Any]) -> str:
+    """Say a node of a JSON schema in words: "integer > 0 or `null`"."""
+    node = _resolved(node, schema)
+    if "anyOf" in node:
+        return " or ".join(_in_words(each, schema) for each in node["anyOf"])
+    if "enum" in node or "const" in node:
+        return ", ".join(f"`{value}`" for value in node.get("enum", [node.get("const")]))
+    if "properties" in node:
+        return f"{{{', '.join(f'{name}: {_in_words(each, schema)}' for name, each in node['properties'].items())}}}"
+    if "prefixItems" in node:
+        return f"[{', '.join(_in_words(each, schema) for each in node['prefixItems'])}]"
+    if "items" in node:
+        return f"a list, each {_in_words(node['items'], schema)}"
+    if isinstance(node.get("additionalProperties"), dict):
+        return f"by name, each {_in_words(node['additionalProperties'], schema)}"
+    kind = node.get("type", "")
+    bounds = " and ".join(f"{sign} {node[bound]:,}" for bound, sign in BOUNDS.items() if bound in node)
+    return f"{TYPES.get(kind, kind)} {bounds}".strip()
+
+
+def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    return schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node

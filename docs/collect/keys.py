@@ -1,0 +1,144 @@
+"""The keys of conf/: where each is defined, and the comment beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from mixgan_cli.composition import groups
+from mixgan_cli.config import conf_dir
+from mixgan_cli.parts import TARGET
+
+PRESETS = "experiment"
+"""The group that defines no keys, and only sets them."""
+
+
+class Choice(NamedTuple):
+    """An entry of a defaults list that takes a choice of another group, and the comment beside it."""
+
+    group: str
+    choice: str
+    comment: str
+
+
+class Key(NamedTuple):
+    """A key in a YAML file: its path in the composed configuration, its value as written, the comment beside it."""
+
+    path: str
+    value: str
+    comment: str
+    target: str | None
+    """The class, where it is a part."""
+    is_section: bool
+    """Whether its own keys stand below it, each with its comment."""
+
+    @property
+    def is_hydras(self) -> bool:
+        """Whether it is a section that Hydra defines."""
+        return self.is_section and self.path.partition(".")[0] == "hydra"
+
+
+class File:
+    """A YAML file of conf/: a choice of a group, or (group "") what a command begins with."""
+
+    def __init__(self, path: Path) -> None:
+        self.group, self.name = path.parent.relative_to(conf_dir()).as_posix().removeprefix("."), path.stem
+        self.path = self.group.replace("/", ".")
+        """Where the group is in the composed configuration."""
+        self.source = path.read_text(encoding="utf-8")
+        comments = [line[1:].strip() for line in self.source.splitlines() if line[:1] == "#"]
+        self.about = [line for line in comments if not line.startswith("@package")]
+        self.package = "" if "@package _global_" in comments else self.path
+        """Where its content is."""
+        root = yaml.compose(self.source)
+        defaults = _inside(root).get("defaults", yaml.SequenceNode("", [])).value
+        self.bases = [node.value for node in defaults if isinstance(node.value, str) and node.value != "_self_"]
+        """The choices of the same group that it is as."""
+        self.chosen = [choice for node in defaults if not isinstance(node.value, str) for choice in self._choices(node)]
+        """What it takes of other groups."""
+        own = root if self.package else _inside(root).get(self.group)
+        self.target = _target(own)
+        """Its class, where it is a part."""
+        found = [key for key in self._keys(root, self.package) if not (key.is_section and key.path == self.path)]
+        self.keys = [key for key in found if self.group or key.path.partition(".")[0] != "hydra"]
+        """In their order; where a command begins, without what is said to Hydra."""
+
+    def _choices(self, default: yaml.MappingNode) -> Iterator[Choice]:
+        for name, value in default.value:
+            words, within = name.value.removeprefix("override "), "" if " " in name.value else self.group
+            if not words.startswith("hydra/"):
+                yield Choice(
+                    f"{within}/{words}".strip("/").replace("//", "/"), value.value, self._beside(value.end_mark)
+                )
+
+    def _keys(self, node: yaml.MappingNode, package: str) -> Iterator[Key]:
+        """Go through mappings in block style; one in braces is a value."""
+        for name, value in node.value:
+            if name.value in (TARGET, "defaults"):
+                continue
+            path = f"{package}.{name.value}".lstrip(".")
+            is_section = isinstance(value, yaml.MappingNode) and not value.flow_style
+            if is_section:
+                target = _target(value)
+                written = f"{{{TARGET}: {target}, …}}" if target else ""
+                yield Key(path, written, self._beside(name.end_mark), target, True)
+                yield from self._keys(value, path)
+            else:
+                written = self.source[value.start_mark.index : value.end_mark.index]
+                yield Key(path, written, self._beside(value.end_mark), None, False)
+
+    def _beside(self, end: yaml.Mark) -> str:
+        """The comment in the rest of a line."""
+        return self.source[end.index :].partition("\n")[0].partition("#")[2].strip()
+
+
+class Conf:
+    """All of conf/."""
+
+    def __init__(self) -> None:
+        self.files = {(file.group, file.name): file for file in map(File, sorted(conf_dir().rglob("*.yaml")))}
+        self.groups = groups()
+        self._homes: dict[str, set[str]] = {group.replace("/", "."): {group} for group in self.groups}
+        """The groups that have a key, by its path."""
+        for file in self.files.values():
+            for key in file.keys if file.group != PRESETS else ():
+                self._homes.setdefault(key.path, set()).add(file.group)
+
+    def lineage(self, file: File) -> list[File]:
+        """Return the file and those it is as, the nearest first."""
+        bases = [self.files[file.group, name] for name in file.bases]
+        return [file, *(ancestor for base in bases for ancestor in self.lineage(base))]
+
+    def defines(self, file: File, key: Key) -> bool:
+        """Whether a key is defined here: not by a base, by another group, or by the command."""
+        if file.group in ("", PRESETS):
+            return file.group == ""
+        inherited = any(key.path == other.path for base in self.lineage(file)[1:] for other in base.keys)
+        return not inherited and self._homes[key.path] == {file.group}
+
+    def part_of(self, file: File, key: Key) -> str | None:
+        """Return the class of the part that a key is an argument of, or None."""
+        home, lineage = key.path.rpartition(".")[0], self.lineage(file)
+        inside = (other.target for each in lineage for other in each.keys if other.path == home)
+        return next(filter(None, (*inside, *(each.target for each in lineage if each.path == home))), None)
+
+    def undocumented(self) -> list[str]:
+        """Return the keys without a comment where they are defined."""
+        return [
+            f"{file.group}/{file.name}.yaml: {key.path}".lstrip("/")
+            for file in self.files.values()
+            for key in file.keys
+            if self.defines(file, key) and not key.comment and not key.is_hydras
+        ]
+
+
+def _inside(node: yaml.Node | None) -> dict[str, yaml.Node]:
+    return {name.value: value for name, value in node.value} if isinstance(node, yaml.MappingNode) else {}
+
+
+def _target(node: yaml.Node | None) -> str | None:
+    target = _inside(node).get(TARGET)
+    return target.value if target else None

@@ -1,0 +1,79 @@
+"""docs/configuration.md is what conf/ says of itself, and conf/ says of every key what it is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from docs.collect import accepted
+from docs.collect.keys import Conf
+from docs.collect.page import page
+from mixgan_cli import cli, composition
+from mixgan_cli.composition import known_keys
+
+PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
+
+
+@pytest.fixture(scope="module")
+def conf():
+    return Conf()
+
+
+def test_every_key_says_what_it_is_where_it_is_defined(conf):
+    assert conf.undocumented() == []
+
+
+def test_the_page_is_what_the_command_gives(conf):
+    assert PAGE.read_text() == page(conf), "run `make configuration`"
+
+
+@pytest.mark.parametrize("primary", sorted({command.config for command in cli.COMMANDS.values()}))
+def test_no_key_that_is_composed_is_left_out(conf, primary):
+    """By Hydra's composition. Of a value in braces the key before them is told."""
+    told = set(re.findall(r"^\| `([\w.]+)` \|", PAGE.read_text(), re.MULTILINE))
+    for key in set(known_keys(primary)) - set(conf.groups):
+        parts = key.split(".")
+        above = {".".join(parts[:n]) for n in range(1, len(parts) + 1)}
+        below = any(path.startswith(f"{key}.") for path in told)
+        assert above & told or below or parts[-1] == "_target_", key
+
+
+SMALL = {
+    "config.yaml": "# A\ndefaults:\n  - model: a  # which\nseed: 0 # told\nmute: 1\npart: # told\n  one: 2\n",
+    "model/a.yaml": "# B\nwidth: 3 # told\ndepth: 1\nnames: {x: 1, y: 2} # told",
+    "model/b.yaml": "# C\ndefaults: [a, _self_]\nwidth: 4\nheight: '#' # told",
+    "data/c.yaml": "# @package _global_\n# D\ndefaults:\n  - override /model: b\n"
+    "data:\n  size: 5\nseed: 1\nmodel: {width: 5}\n",
+}
+
+
+def test_what_is_not_told_is_found(tmp_path, monkeypatch):
+    """A key of a base, of the command or of another group is told there, and need not be where it is only set."""
+    for name, content in SMALL.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr("docs.collect.keys.conf_dir", lambda: tmp_path)
+    monkeypatch.setattr(composition, "conf_dir", lambda: tmp_path)
+    conf = Conf()
+    assert conf.undocumented() == [
+        "config.yaml: mute", "config.yaml: part.one", "data/c.yaml: data.size", "model/a.yaml: model.depth",
+    ]  # fmt: skip
+    (tree,) = (key for key in conf.files["model", "b"].keys if key.path == "model.height")
+    assert (tree.value, tree.comment) == ("'#'", "told")
+    assert conf.files["data", "c"].chosen == [("model", "b", "")]
+    assert conf.files["", "config"].chosen == [("model", "a", "which")]
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("seed", "integer ≥ 0"), ("alarms.usage", "number > 0 and ≤ 1 or `null`"), ("training.flips", "`true`, `false`"),
+     ("hardware.device", "`auto`, `cpu`, `cuda`"), ("paths.run", "text or `null`"), ("model.experts", "a part"),
+     ("objective.optimizer.gate.betas", "[number ≥ 0 and < 1, number ≥ 0 and < 1]"), ("no.such", "")],
+)  # fmt: skip
+def test_what_is_accepted_is_said_as_the_schema_has_it(path, words):
+    assert accepted.by_command("config", path) == words
+
+
+def test_what_a_part_accepts_is_said_as_its_class_has_it():
+    assert accepted.by_part("mixgan_cli.models.gates.UniformGate", "same_latents") == "`true`, `false`"
+    assert accepted.by_part("mixgan_cli.objectives.augment.DiffAugment", "cutout") == "number ≥ 0 and ≤ 1"
