@@ -1,4 +1,4 @@
-"""`mixgan sample`: pictures from a finished run, or from a generator.safetensors."""
+"""`mixgan sample`: samples of a finished run, or of a generator.safetensors, as pictures or as arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from mixgan_cli import hardware
 from mixgan_cli.config import SampleCommand, parse
 from mixgan_cli.errors import ConfigError, RunError
 from mixgan_cli.files import inside, refusing, replacing
+from mixgan_cli.models.generator import Fakes
 from mixgan_cli.models.load import load
+from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.pictures import write_grid, write_scatter
 
 
@@ -25,15 +27,18 @@ def run(config: DictConfig) -> dict[str, Any]:
     compute = hardware.resolve(settings.hardware)
     sampler = load(settings.run, settings.trusted)
     compute.place(sampler)
-    fakes = sampler.draw(settings.n, settings.seed, settings.expert)
+    fakes = sampler.draw(settings.n, settings.seed, settings.expert, settings.truncation)
     with refusing(f"to={settings.to}"):
-        to = _write(settings, *fakes)
-    return {"to": str(to), "n": len(fakes.samples), "seed": settings.seed, "expert": settings.expert}
+        to = _write(settings, sampler, fakes)
+    told = settings.model_dump(include={"n", "seed", "expert", "truncation"})
+    return {"to": str(to), **told}
 
 
-def _write(settings: SampleCommand, samples: Tensor, weights_BK: Tensor) -> Path:
+def _write(settings: SampleCommand, sampler: Sampler, fakes: Fakes) -> Path:
+    samples = fakes.samples
     expert = "" if settings.expert is None else f"-expert{settings.expert}"
-    name = f"seed{settings.seed}{expert}-n{settings.n}"
+    truncation = "" if settings.truncation is None else f"-truncation{settings.truncation:g}"
+    name = f"seed{settings.seed}{expert}{truncation}-n{settings.n}"
     source, file_name = Path(settings.run), name + {"npz": ".npz", "png": "", "grid": ".png"}[settings.format]
     if settings.to:
         to = Path(settings.to)
@@ -41,7 +46,7 @@ def _write(settings: SampleCommand, samples: Tensor, weights_BK: Tensor) -> Path
         to = inside(source / "samples" / file_name, source) if source.is_dir() else source.with_name(file_name)
     if settings.format == "npz":
         with replacing(to) as temporary, temporary.open("wb") as file:
-            np.savez(file, images=_channels_last(samples))
+            np.savez(file, **_arrays(settings, sampler, fakes))
     elif settings.format == "png":
         _need_images(samples, "png")
         if to.is_dir() and any(to.iterdir()):
@@ -50,10 +55,21 @@ def _write(settings: SampleCommand, samples: Tensor, weights_BK: Tensor) -> Path
         for number, image in enumerate(_channels_last(samples)):
             Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(to / f"{number:06d}.png")
     elif samples.dim() == 2:
-        write_scatter(to, samples, None, weights_BK.argmax(dim=1), name)
+        write_scatter(to, samples, None, fakes.weights_BK.argmax(dim=1), name)
     else:
         write_grid(to, samples, columns=math.ceil(math.sqrt(len(samples))))
     return to
+
+
+def _arrays(settings: SampleCommand, sampler: Sampler, fakes: Fakes) -> dict[str, Any]:
+    """The samples, and what they were made of."""
+    hard = {"experts": fakes.weights_BK.argmax(dim=1).numpy()} if sampler.hard else {}
+    return {
+        "images": _channels_last(fakes.samples),
+        "latents": sampler.latents(settings.n, settings.seed, settings.truncation).numpy(),
+        "weights": fakes.weights_BK.numpy(),
+        **hard,
+    }
 
 
 def _channels_last(samples: Tensor) -> np.ndarray:

@@ -54,6 +54,10 @@ class Gate(nn.Module):
             weights = self.weigh(latent_BZ, inputs, experts)
         return experts.mix(inputs, weights.weights_BK), weights
 
+    def probabilities(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Tensor:
+        """Return the mean [B, K] of the weights over what the gate draws; where it draws nothing, the weights."""
+        return self.weigh(latent_BZ, inputs, experts).weights_BK
+
     def moving(self) -> list[nn.Parameter]:
         """Return the parameters that the gate's own optimiser and a load balance move."""
         return list(self.parameters())
@@ -63,7 +67,7 @@ class Gate(nn.Module):
 
 
 def exactly(like: Tensor) -> torch.autocast:
-    """No autocast inside: in bfloat16 the weights would not sum to 1."""
+    """No autocast inside, on the device of a tensor of any shape: in bfloat16 the weights would not sum to 1."""
     return torch.autocast(like.device.type, enabled=False)
 
 
@@ -120,6 +124,10 @@ class UniformGate(Gate):
             made = experts(queue.unflatten(0, (self.k, share))).flatten(0, 1)[slot_B]
         weights_BK = one_hot_like(slot_B // share, self.k, latent_BZ)
         return made, Weights(weights_BK, weights_BK)
+
+    def probabilities(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Tensor:
+        """Return 1/K everywhere, [B, K]."""
+        return latent_BZ.new_full((len(latent_BZ), self.k), 1 / self.k)
 
     def _share(self, latent_BZ: Tensor) -> int:
         """How many samples an expert makes, at most."""

@@ -96,7 +96,7 @@ class GumbelGate(Gate):
 
     def weigh(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Weights:
         """Return one-hot weights with the gradient of the relaxed ones."""
-        return self._choose(self(latent_BZ, experts.features(experts.to_each(inputs)).to(latent_BZ)))
+        return self._choose(self._logits(latent_BZ, inputs, experts))
 
     def combine(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> tuple[Tensor, Weights]:
         """Return the chosen experts' outputs [B, …] and the weights; every expert works on every latent."""
@@ -105,6 +105,10 @@ class GumbelGate(Gate):
             weights = self._choose(self(latent_BZ, features_KBF.to(latent_BZ)))
         return experts.weighted(outputs_KB, weights.weights_BK), weights
 
+    def probabilities(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Tensor:
+        """Return softmax(l), [B, K]: with Gumbel noise, the argmax is so distributed at any temperature."""
+        return self._logits(latent_BZ, inputs, experts).softmax(dim=1)
+
     def moving(self) -> list[nn.Parameter]:
         """Return the parameters that the gate's own optimiser and the load balance move."""
         return list((self.mlp if self.own == "mlp" else self).parameters())
@@ -112,6 +116,9 @@ class GumbelGate(Gate):
     def anneal(self, iteration: int) -> None:
         """Set the temperature after this many generator steps."""
         self.temperature.fill_(self.schedule.at(iteration))
+
+    def _logits(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Tensor:
+        return self(latent_BZ, experts.features(experts.to_each(inputs)).to(latent_BZ))
 
     def _choose(self, logits_BK: Tensor) -> Weights:
         device = logits_BK.device if self.training else "cpu"  # to sample, a seed means the same on every device

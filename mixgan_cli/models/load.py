@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
@@ -35,12 +35,32 @@ def save_generator(path: Path, generator: Generator, model: Mapping[str, Any], s
         temporary.write_bytes(save(tensors, metadata))
 
 
+class Trained(NamedTuple):
+    """A trained generator, and what its file says of it."""
+
+    path: Path
+    model: Model
+    shape: tuple[int, ...]
+    """Of one sample: (C, H, W) of images, (D,) of points."""
+    sampler: Sampler
+
+
 def load(run_or_file: str | Path, trusted: Iterable[str] = ()) -> Sampler:
     """Return a trained generator, ready to sample, on the CPU.
 
     Args:
         run_or_file: a finished run's folder, or a generator.safetensors.
         trusted: packages besides mixgan whose classes the file may name; a file could name anything.
+
+    Raises:
+        ConfigError: the file names a class of another package.
+        RunError: there is no generator there, or its file is damaged.
+    """
+    return read_generator(run_or_file, trusted).sampler
+
+
+def read_generator(run_or_file: str | Path, trusted: Iterable[str] = ()) -> Trained:
+    """Return a trained generator as `load` does, and what its file says of it.
 
     Raises:
         ConfigError: the file names a class of another package.
@@ -65,7 +85,7 @@ def load(run_or_file: str | Path, trusted: Iterable[str] = ()) -> Sampler:
     model: Model = parse(described, Model)
     with torch.random.fork_rng():
         networks = restored(path, model, shape, {"generator": state}, careful=not trusted)
-    return Sampler(networks.generator.eval().requires_grad_(False))
+    return Trained(path, model, shape, Sampler(networks.generator.eval().requires_grad_(False)))
 
 
 def restored(
@@ -77,7 +97,7 @@ def restored(
         path: of the file.
         model: its configuration.
         shape: of one sample.
-        states: of the networks, by their names in `Networks`.
+        states: of the networks, by their names in `Networks`; each tensor of any shape [...].
         careful: whether the weights' sizes are compared before there is memory for them: a file of some kilobytes could
             ask for any number of gigabytes. A part of a user's own may not stand being built without memory.
 

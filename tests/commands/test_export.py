@@ -1,0 +1,118 @@
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import yaml
+
+import mixgan_cli
+from tests.conftest import TINY
+
+FILES = ["generator.safetensors", "generator.onnx", "MODEL.md"]
+
+
+@pytest.fixture(params=["hmog"])
+def run(mixgan, request):
+    outcome = mixgan("train", *TINY, "training.figures=false", f"model={request.param}", "model.k=4")
+    assert outcome.code == 0, outcome.err
+    return Path(outcome.json["run_dir"])
+
+
+def python_of(card):
+    return re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+
+
+@pytest.mark.parametrize("run", ["hmog", "mggan"], indirect=True)
+def test_what_is_exported_works_as_its_card_says(mixgan, run, monkeypatch):
+    outcome = mixgan("export", f"run={run}", "to=away")
+    assert outcome.code == 0 and outcome.json == {"to": "away", "files": FILES}, outcome.err
+    assert outcome.err == "" and sorted(path.name for path in Path("away").iterdir()) == sorted(FILES)
+    generator = mixgan_cli.load(run)
+    shutil.rmtree(run)
+    monkeypatch.chdir("away")
+    made = {}
+    for block in python_of(Path("MODEL.md").read_text()):
+        exec(block, made)
+    assert torch.equal(made["samples"], generator.sample(16, seed=0))
+    latents = torch.from_numpy(made["inputs"]["latent"])
+    experts = made["inputs"].get("expert", [None] * 16)
+    alone = [generator(z.unsqueeze(0), None if k is None else int(k)) for z, k in zip(latents, experts, strict=True)]
+    assert np.abs(made["images"].astype(int) - torch.cat(alone).numpy()).max() <= 1
+    assert generator.hard == ("expert" in made["inputs"]) and (not generator.hard or len(set(experts)) > 1)
+
+
+def test_figures_of_the_card_are_the_runs(mixgan, run):
+    results = json.loads((run / "results.json").read_text())
+    to = Path(mixgan("export", f"run={run}").json["to"])
+    assert to == run / "export"
+    card = (to / "MODEL.md").read_text()
+    for name, value in results["metrics"].items():
+        if isinstance(value, float):
+            assert f"| {name} | {value:.4g} |" in card
+    assert all(f'"{name}": ' in card for name in results["unavailable"])
+    assert yaml.safe_load(card.split("---\n")[1])["library_name"] == "mixgan"
+
+
+def test_from_a_file_alone(mixgan, run):
+    shutil.copy(run / "checkpoints" / "generator.safetensors", "mine.safetensors")
+    outcome = mixgan("export", "run=mine.safetensors", "onnx=false")
+    assert outcome.json == {"to": "export", "files": ["generator.safetensors", "MODEL.md"]}
+    assert Path("export/generator.safetensors").read_bytes() == Path("mine.safetensors").read_bytes()
+    card = Path("export/MODEL.md").read_text()
+    assert "Not known: this was exported from a generator's file" in card and "onnx" not in card
+
+
+def test_again(mixgan, run):
+    """The same command again writes the same; without ONNX, another generator's would stay beside it."""
+    to = Path(mixgan("export", f"run={run}").json["to"])
+    before = {path.name: path.read_bytes() for path in to.iterdir()}
+    assert mixgan("export", f"run={run}").code == 0
+    latent = {"latent": np.zeros((1, 100), np.float32), "expert": np.zeros(1, np.int64)}
+    answers = []
+    for model in (before.pop("generator.onnx"), (to / "generator.onnx").read_bytes()):
+        session = onnxruntime.InferenceSession(model)
+        names = [argument.name for argument in session.get_inputs()]
+        answers.append(session.run(["images"], {name: latent[name] for name in names})[0])
+    np.testing.assert_array_equal(*answers)
+    assert all((to / name).read_bytes() == content for name, content in before.items())
+    outcome = mixgan("export", f"run={run}", "onnx=false")
+    assert outcome.code == 2 and "there is a generator.onnx in it already" in outcome.err
+
+
+def refused(outcome, *told):
+    assert outcome.code == 2, outcome.err
+    assert all(word in outcome.err for word in told), outcome.err
+    assert "Traceback" not in outcome.err and outcome.out == ""
+
+
+def test_what_cannot_be_exported(mixgan, run, monkeypatch):
+    refused(mixgan("export", "run=nowhere"), "there is no generator")
+    refused(mixgan("export", f"run={run}", "to=/proc/nowhere"), "to=/proc/nowhere: cannot be written")
+    (run / "results.json").write_text('{"metrics": [], "unavailable": {}}')
+    refused(mixgan("export", f"run={run}"), "results.json: not results that mixgan wrote")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    shutil.copy(run / "checkpoints" / "generator.safetensors", "mine.safetensors")
+    refused(mixgan("export", "run=mine.safetensors"), "onnx=true", "pip install 'mixgan[export]'")
+    assert not Path("export").exists() and not (run / "export").exists()  # nothing is begun
+
+
+def test_nothing_is_kept_of_a_model_that_differs(mixgan, run, monkeypatch):
+    monkeypatch.setattr("mixgan_cli.models.onnx.LEVELS", -1)
+    refused(mixgan("export", f"run={run}", "to=away"), "samples that differ by")
+    assert not Path("away").exists()
+
+
+def test_a_strangers_run_is_read_with_care(mixgan, run, tmp_path):
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("mixgan_cli.data.sources.Digits", "os.system"))
+    refused(mixgan("export", f"run={run}"), "os.system is not a part of mixgan", "trusted=[PACKAGE]")
+    (run / "config.yaml").write_text(config)
+    (tmp_path / "elsewhere").mkdir()
+    (run / "export").symlink_to(tmp_path / "elsewhere")
+    refused(mixgan("export", f"run={run}", "onnx=false"), "a link that leads out of the folder")
+    assert not list((tmp_path / "elsewhere").iterdir())

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mixgan_cli
+from mixgan_cli.models.sampler import truncated
+from tests.conftest import TINY
+
+FEW = ("evaluation=none", "training.figures=false")
+
+
+@pytest.fixture(params=["hmog", "mggan"])
+def run(mixgan, request):
+    outcome = mixgan("train", *TINY, *FEW, f"model={request.param}", "model.k=4")
+    assert outcome.code == 0, outcome.err
+    return Path(outcome.json["run_dir"])
+
+
+def test_seeds_write_a_file_each(mixgan, run):
+    outcome = mixgan("sample", "-m", f"run={run}", "seed=0,1,2", "n=5", "format=npz", "hardware=cpu")
+    assert outcome.code == 0, outcome.err
+    written = [np.load(run / "samples" / f"seed{seed}-n5.npz")["images"] for seed in range(3)]
+    for seed, images in enumerate(written):
+        alone = mixgan_cli.load(run).sample(5, seed=seed).permute(0, 2, 3, 1)
+        np.testing.assert_array_equal(images, alone)
+    assert not np.array_equal(written[0], written[1])
+    assert [path.name for path in Path().iterdir() if path.is_file()] == []  # Hydra's record is in outputs/
+
+
+def test_arrays_tell_what_the_samples_were_made_of(mixgan, run):
+    settings = ("seed=3", "n=40", "format=npz", "hardware=cpu", "truncation=0.5")
+    told = mixgan("sample", f"run={run}", *settings).json
+    assert told["truncation"] == 0.5 and told["to"].endswith("samples/seed3-truncation0.5-n40.npz")
+    arrays, generator = np.load(told["to"]), mixgan_cli.load(run)
+    assert list(arrays)[:3] == ["images", "latents", "weights"]
+    latents = truncated(generator.latents(40, seed=3), generator.prior, 0.5)
+    np.testing.assert_array_equal(arrays["latents"], latents)
+    fakes = generator.draw(40, seed=3, truncation=0.5)
+    np.testing.assert_array_equal(arrays["images"], fakes.samples.permute(0, 2, 3, 1))
+    np.testing.assert_array_equal(arrays["weights"], fakes.weights_BK)
+    assert ("experts" in arrays) == generator.hard
+    if generator.hard:
+        for latent, expert, image in zip(latents, arrays["experts"], arrays["images"], strict=True):
+            alone = generator(latent.unsqueeze(0), expert=int(expert))[0].permute(1, 2, 0).numpy()
+            assert np.abs(alone.astype(int) - image).max() <= 1  # another batch may round otherwise
+
+
+def test_points_as_arrays(mixgan):
+    settings = [word for word in TINY if not word.startswith(("data.size", "model.backbone"))]
+    outcome = mixgan("train", *settings, *FEW, "data=ring", "model.backbone.generator_widths=[8]")
+    to = mixgan("sample", f"run={outcome.json['run_dir']}", "format=npz", "n=7", "hardware=cpu").json["to"]
+    assert np.load(to)["images"].shape == (7, 2) and np.load(to)["images"].dtype == np.float32
+
+
+@pytest.mark.parametrize("bound", ["0", "-1", "inf", "nan", "much"])
+def test_a_truncation_that_is_none(mixgan, bound):
+    outcome = mixgan("sample", "run=nowhere", f"truncation={bound}")
+    assert outcome.code == 2 and "truncation=" in outcome.err and "Traceback" not in outcome.err

@@ -1,0 +1,102 @@
+"""What onnxruntime makes of an exported generator, against what the generator itself makes of a seed."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from mixgan_cli.errors import ConfigError, RunError
+from mixgan_cli.models import onnx as exported
+from mixgan_cli.models.build import build_networks
+from mixgan_cli.models.gates import Gate
+from mixgan_cli.models.onnx import interface, to_onnx
+from mixgan_cli.models.sampler import Sampler
+from tests.conftest import composed
+
+MODELS = ["gan", "mog", "hmog", "madgan", "madgan_sim", "mggan", "megan", "megan_hidden"]
+IMAGES, POINTS = ("model.backbone.channels=4",), ("data=ring",)
+
+
+def sampler(model, *overrides):
+    """A generator whose batch norms have seen samples."""
+    shape = (2,) if "data=ring" in overrides else (3, 8, 8)
+    k = [] if model == "gan" else ["model.k=4"]
+    generator = build_networks(composed(f"model={model}", *overrides, *k).model, shape).generator
+    for _ in range(3):
+        generator.train()(generator.latents(16))
+    return Sampler(generator.eval().requires_grad_(False))
+
+
+def session_of(generator):
+    return onnxruntime.InferenceSession(to_onnx(generator, {"mixgan": "x"}), providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(("model", "data"), [*((m, IMAGES) for m in MODELS), *((m, POINTS) for m in MODELS)])
+def test_onnxruntime_makes_the_samples_of_a_seed(model, data):
+    generator = sampler(model, *data)
+    session, told = session_of(generator), interface(generator)
+    names = [argument.name for argument in session.get_inputs()]
+    outputs = [argument.name for argument in session.get_outputs()]
+    assert names + outputs == list(told)
+    assert names == ["latent", "expert"][: 1 + (generator.hard and generator.k > 1)]
+    for n in (1, 2, 37):
+        fakes = generator.draw(n, seed=n)
+        given = {"latent": generator.latents(n, seed=n), "expert": fakes.weights_BK.argmax(dim=1)}
+        samples, weights = session.run(None, {name: given[name].numpy() for name in names})
+        assert samples.dtype == fakes.samples.numpy().dtype and samples.shape == fakes.samples.shape
+        np.testing.assert_allclose(
+            samples.astype(float), fakes.samples.double(), atol=1 if data is IMAGES else 1e-4, rtol=0
+        )
+        np.testing.assert_allclose(weights.sum(axis=1), np.ones(n), rtol=1e-5)
+        if not generator.hard:
+            np.testing.assert_allclose(weights, fakes.weights_BK, atol=1e-5)
+
+
+def test_the_model_says_what_it_is():
+    generator = sampler("mggan", "model.latent.distribution=uniform", *IMAGES)
+    model = onnx.load_from_string(to_onnx(generator, {"model": json.dumps({"k": 4})}))
+    told = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(told["model"]) == {"k": 4}
+    assert "[N, 100]" in told["latent"] and "uniform" in told["latent"]
+    assert "0 to 3" in told["expert"] and "[N, 3, 8, 8]" in told["images"]
+    (batch,) = {a.type.tensor_type.shape.dim[0].dim_param for a in (*model.graph.input, *model.graph.output)}
+    assert batch == "N"
+
+
+def test_a_model_that_makes_something_else_is_refused(monkeypatch):
+    right = Sampler.mix
+    monkeypatch.setattr(Sampler, "mix", lambda self, latent, weights: right(self, latent * 1.5, weights))
+    with pytest.raises(RunError, match=r"samples that differ by .*onnx=false"):
+        to_onnx(sampler("hmog", *POINTS), {})
+
+
+class Drawing(Gate):
+    """A hard gate that draws, and does not say how likely each expert is."""
+
+    hard, k = True, 4
+
+    def forward(self, latent_BZ):
+        return torch.eye(4)[torch.randint(4, (len(latent_BZ),))]
+
+
+def test_a_gate_that_draws_and_does_not_say_so_is_refused():
+    generator = sampler("madgan", *POINTS)
+    generator.generator.gate = Drawing()
+    with pytest.raises(RunError, match="onnx=true"):
+        to_onnx(generator, {})
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
+def test_without_the_extra(monkeypatch, package):
+    monkeypatch.setitem(__import__("sys").modules, package, None)
+    with pytest.raises(ConfigError, match=rf"{package}.*pip install 'mixgan\[export\]'"):
+        to_onnx(sampler("gan", *POINTS), {})
+
+
+def test_weights_that_fit_no_file(monkeypatch):
+    monkeypatch.setattr(exported, "LARGEST", 1000)
+    with pytest.raises(ConfigError, match="at most 2"):
+        to_onnx(sampler("gan", *POINTS), {})

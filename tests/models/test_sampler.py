@@ -1,0 +1,100 @@
+"""Truncation, the experts' probabilities, and mixing by hand."""
+
+import math
+
+import pytest
+import torch
+from scipy import stats
+
+from mixgan_cli.errors import ConfigError
+from mixgan_cli.models.build import build_networks
+from mixgan_cli.models.sampler import Sampler, truncated
+from tests.conftest import composed
+
+N = 4000
+
+
+def sampler(*overrides, shape=(1, 8, 8)):
+    small = [] if "data=ring" in overrides else ["model.backbone.channels=4"]
+    model = composed(*overrides, *small, "model.latent.size=6").model
+    return Sampler(build_networks(model, shape).generator.eval().requires_grad_(False))
+
+
+@pytest.mark.parametrize("bound", [1e-6, 0.1, 0.7, 2.0, 9.0])
+def test_truncated_normal_is_the_normal_given_the_bound(bound):
+    """Against scipy's truncated normal."""
+    z = truncated(torch.randn(N, 6), "normal", bound).flatten()
+    assert z.abs().max() <= bound * (1 + 1e-6) and z.dtype == torch.float32
+    assert stats.kstest(z.double().numpy(), stats.truncnorm(-bound, bound).cdf).pvalue > 0.01
+
+
+def test_truncation_is_what_drawing_anew_gives():
+    """The definition: each coordinate is drawn again until it is within the bound."""
+    redrawn = torch.randn(20 * N)
+    redrawn = redrawn[redrawn.abs() <= 0.5]
+    z = truncated(torch.randn(N), "normal", 0.5)
+    assert stats.ks_2samp(z.numpy(), redrawn.numpy()).pvalue > 0.01
+
+
+@pytest.mark.parametrize("bound", [0.25, 1.0, 3.0])
+def test_truncated_uniform(bound):
+    z, reach = truncated(torch.rand(N, 6) * 2 - 1, "uniform", bound).flatten(), min(bound, 1)
+    assert z.abs().max() <= reach
+    assert stats.kstest(z.numpy(), stats.uniform(-reach, 2 * reach).cdf).pvalue > 0.01
+
+
+def test_coordinates_are_truncated_for_themselves_and_keep_their_order():
+    z = torch.randn(500, 6)
+    cut = truncated(z, "normal", 0.8)
+    assert cut.T.corrcoef().fill_diagonal_(0).abs().max() < 0.2
+    assert torch.equal(cut.flatten().argsort(), z.flatten().argsort()) and torch.equal(cut.sign(), z.sign())
+    torch.testing.assert_close(truncated(z, "normal", 8.0), z)  # a bound that binds nothing
+
+
+@pytest.mark.parametrize("bound", [0.0, -1.0, math.nan])
+def test_a_bound_that_is_none(bound):
+    with pytest.raises(ConfigError, match="truncation="):
+        sampler("model=hmog").sample(2, truncation=bound)
+
+
+@pytest.mark.parametrize("model", ["hmog", "mggan"])
+def test_a_seed_means_the_same_with_and_without_truncation(model):
+    """The untruncated latents of a seed are those of old, and a hard gate chooses the same experts."""
+    generator = sampler(f"model={model}", "model.k=4")
+    whole, cut = generator.draw(300, seed=3), generator.draw(300, seed=3, truncation=0.5)
+    assert torch.equal(whole.samples, generator.sample(300, seed=3))
+    assert not torch.equal(whole.samples, cut.samples)
+    if generator.hard:
+        assert torch.equal(whole.weights_BK, cut.weights_BK)
+    latents = generator.latents(300, seed=3)
+    torch.testing.assert_close(generator.latents(300, 3, 0.5), truncated(latents, generator.prior, 0.5))
+    assert torch.equal(cut.samples, generator.sample(300, 3, truncation=0.5))
+
+
+def test_latents_are_those_of_the_samples():
+    generator = sampler("model=mog", "model.k=3")
+    assert torch.equal(generator(generator.latents(40, seed=2)), generator.sample(40, seed=2))
+    assert torch.equal(generator(generator.latents(40, seed=2), expert=1), generator.sample(40, seed=2, expert=1))
+    assert generator.latent_size == 6 and generator.latents(1).shape == (1, 6)
+
+
+def test_mixing_by_hand():
+    """The gate's own weights give the mixture, one-hot ones an expert, others what lies between."""
+    generator = sampler("model=hmog", "model.k=4", "data=ring", shape=(2,))
+    z = generator.latents(5)
+    torch.testing.assert_close(generator.mix(z, generator.probabilities(z)), generator(z))
+    alone = [generator.mix(z, torch.eye(4)[[k] * 5]) for k in (0, 2)]
+    torch.testing.assert_close(alone[1], generator(z, expert=2))
+    weights = torch.tensor([[0.3, 0, 0.7, 0]]).expand(5, -1)
+    hidden = [generator.generator.experts.only(k, z) for k in (0, 2)]
+    torch.testing.assert_close(generator.mix(z, weights), generator.generator.trunk(0.3 * hidden[0] + 0.7 * hidden[1]))
+
+
+@pytest.mark.parametrize("model", ["gan", "madgan", "megan", "megan_hidden", "hmog"])
+def test_probabilities_are_how_often_the_gate_chooses(model):
+    generator = sampler(f"model={model}", *([] if model == "gan" else ["model.k=4"]))
+    z = generator.latents(1, seed=1)
+    probabilities = generator.probabilities(z)
+    assert probabilities.shape == (1, generator.k) and probabilities.sum().item() == pytest.approx(1)
+    chosen = generator.generator.weigh(z.expand(N, -1)).weights_BK.mean(dim=0)
+    torch.testing.assert_close(chosen, probabilities[0], atol=4 * math.sqrt(0.25 / N), rtol=0)
