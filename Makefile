@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -hE '^[a-z0-9_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 32
 
 setup: $(VENV)/.installed ## a virtual environment with the tested versions (constraints.txt)
 
@@ -19,7 +19,13 @@ quickstart: setup ## train a hierarchical mixture of generators on real digits, 
 train: setup ## mixgan train with any overrides: make train ARGS="model=mog data=mnist"
 	$(BIN)/mixgan train $(ARGS)
 
-test: setup ## lint, and every test of minutes
+browser: setup ## a Chromium for the tests of pages, where the machine has none
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium) >/dev/null && exit 0; fi; \
+	$(BIN)/playwright install chromium || echo "no Chromium could be installed: the tests of pages in a browser will be skipped" >&2
+
+test: setup browser ## lint, and every test of minutes
 	$(MAKE) lint
 	$(BIN)/python -m pytest -m "not integ"
 
@@ -62,7 +68,98 @@ calibrate: setup ## what real images score against real ones (docs/evaluation.md
 results: setup ## Fashion-MNIST as in docs/results.md: about an hour of CPU
 	$(BIN)/mixgan train experiment=fashion_mnist_cpu
 
+configuration: setup ## docs/configuration.md anew, from conf/
+	$(BIN)/python -m docs.collect
+
+# ---- The papers' runs. SMOKE=1: minutes on a CPU, to see that all of it works; there is nothing to learn from it. ----
+# Where a target's own set is hard to come by, its smoke run takes CIFAR-10 in its place.
+
+ifdef SMOKE
+OUTPUTS   := outputs/smoke
+SHORT     := hardware=cpu training.nimg=640 training.batch=32 training.report_nimg=320 training.checkpoint_nimg=640 \
+  training.sample_nimg=640 training.evaluate_nimg=null training.figures=false evaluation=quick evaluation.download=false
+ON_IMAGES := model.backbone.channels=8 evaluation.metrics=[ms_ssim,knn,mixture] evaluation.n_fake=64 evaluation.n_real=64
+ON_POINTS := evaluation=points evaluation.n_fake=256 evaluation.n_real=256
+CIFAR10   := data=cifar10 data.size=32
+NO_CROP   := ~data.crop
+NO_SPLIT  := ~data.split_seed
+RING_SEEDS    := 0
+THREE_SEEDS   := 0
+AUTHORS_SEEDS := 2019
+AUTHORS_K     := 4,8
+SHOWN         := details=2
+else
+OUTPUTS       := outputs
+RING_SEEDS    := 0,1,2,3,4
+THREE_SEEDS   := 0,1,2
+AUTHORS_SEEDS := 2019,2020,2021,2022,2023
+AUTHORS_K     := 4,8,16,32
+SHOWN         := details=8
+endif
+
+sweep  = $(BIN)/mixgan train -m sweep.name=$(1) paths.outputs=$(OUTPUTS)
+report = $(BIN)/mixgan report $(OUTPUTS)/sweeps/$@ $(SHOWN)
+
+reproduce-mggan-ring: setup ## MGGAN's figure 2: eight Gaussians, five seeds
+	$(call sweep,$@) experiment=mggan_ring seed=$(RING_SEEDS) $(SHORT) $(ON_POINTS) $(ARGS)
+	$(report)
+
+reproduce-mggan-cifar10: setup ## MGGAN's table 1 on CIFAR-10: the code's beta and the text's, three seeds
+	$(call sweep,$@) experiment=mggan_cifar10 model.beta=0.01,0.1 seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(ARGS)
+	$(report)
+
+reproduce-mggan-stl10: setup ## MGGAN's table 1 on STL-10 at 48 pixels: the text's beta in both units, three seeds
+	$(call sweep,$@) experiment=mggan_stl10 model.beta=0.1,1 seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(CIFAR10) $(ARGS)
+	$(report)
+
+reproduce-mggan-imagenet32: setup ## MGGAN's table 1 on ImageNet at 32 pixels, one seed
+	$(call sweep,$@) experiment=mggan_imagenet32 seed=0 $(SHORT) $(ON_IMAGES) $(CIFAR10) $(ARGS)
+	$(report)
+
+reproduce-megan-cifar10: setup ## MEGAN's Inception score on CIFAR-10, three seeds
+	$(call sweep,$@) experiment=megan_cifar10 seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(ARGS)
+	$(report)
+
+reproduce-megan-celeba: setup ## MEGAN's MS-SSIM on CelebA, three seeds
+	$(call sweep,$@) experiment=megan_celeba seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(CIFAR10) $(NO_CROP) $(ARGS)
+	$(report)
+
+# Five models, four numbers of experts, five seeds: the HMoG author's tables.
+comma := ,
+five  = $(subst $() ,$(comma),$(foreach model,madgan mggan megan mog hmog,hmog2019_$(model)_$(1)))
+grid  = $(call sweep,$@) experiment=$(call five,$(1)) model.k=$(AUTHORS_K) seed=$(AUTHORS_SEEDS) $(SHORT) $(ON_IMAGES)
+
+reproduce-hmog-mnist: setup ## the HMoG author's table on MNIST: five models, four K, five seeds
+	$(call grid,mnist) $(ARGS)
+	$(report)
+
+reproduce-hmog-fashion_mnist: setup ## the same on Fashion-MNIST
+	$(call grid,fashion_mnist) $(ARGS)
+	$(report)
+
+reproduce-hmog-utzap50k: setup ## the same on UT Zappos50K
+	$(call grid,utzap50k) $(CIFAR10) $(NO_SPLIT) $(ARGS)
+	$(report)
+
+reproduce-hmog-flowers102: setup ## the same on Flowers-102
+	$(call grid,flowers102) $(CIFAR10) $(NO_SPLIT) $(ARGS)
+	$(report)
+
+reproduce-hmog-celeba: setup ## the same on CelebA
+	$(call grid,celeba) $(CIFAR10) $(NO_CROP) $(NO_SPLIT) $(ARGS)
+	$(report)
+
+reproduce-compare: setup ## every gate and head under one objective, one normalisation, equal parameters: on Fashion-MNIST, three seeds
+	$(call sweep,$@-score) experiment=compare_none,compare_uniform,compare_softmax,compare_tree,compare_gumbel \
+	  model/head=score seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(ARGS)
+	$(call sweep,$@-heads) experiment=compare_uniform,compare_softmax,compare_tree,compare_gumbel \
+	  model/head=classifier,multiclass model.beta=0.1 seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(ARGS)
+	$(BIN)/mixgan report $(OUTPUTS)/sweeps/$@-score $(OUTPUTS)/sweeps/$@-heads to=$(OUTPUTS)/sweeps/$@ $(SHOWN)
+
+help-reproduce: ## what each of these costs
+	@sed -n '/^| target/,/^$$/p' docs/reproducing.md
+
 clean: ## what was built; runs in outputs/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
-.PHONY: help setup quickstart train test integ lint bench bench-plain bench-gpu bench-extractor bench-evaluation bench-safety faults calibrate results clean
+.PHONY: help setup quickstart train browser test integ lint bench bench-plain bench-gpu bench-extractor bench-evaluation bench-safety faults calibrate results configuration reproduce-mggan-ring reproduce-mggan-cifar10 reproduce-mggan-stl10 reproduce-mggan-imagenet32 reproduce-megan-cifar10 reproduce-megan-celeba reproduce-hmog-mnist reproduce-hmog-fashion_mnist reproduce-hmog-utzap50k reproduce-hmog-flowers102 reproduce-hmog-celeba reproduce-compare help-reproduce clean

@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,13 +27,14 @@ from mixgan_cli.console import log_to_stderr
 from mixgan_cli.errors import TrainingStopped, UserError, nearest
 from mixgan_cli.files import refusing
 from mixgan_cli.interrupt import Interrupted, Interruptions
-from mixgan_cli.sweeps.plan import as_word, plan
+from mixgan_cli.sweeps.plan import as_word, plan, quoted
 from mixgan_cli.sweeps.sweep import Outcome, Sweep
 
 log = logging.getLogger("mixgan")
 
 LONGEST = 2000
 """Characters of a line of a message: it may quote a value."""
+FLAGS_WITH_A_WORD = ("--cfg", "-c", "--package", "-p", "--info", "-i", "--config-dir", "-cd", "--config-name", "-cn")
 NO_MEMORY = "not enough memory|an't allocate memory|CUDA out of memory"
 """What torch says then, in a RuntimeError."""
 
@@ -50,11 +51,13 @@ class Command:
 COMMANDS = {
     "train": Command("config", "train a model and evaluate it", "mixgan train model=hmog data=fashion_mnist"),
     "evaluate": Command("evaluate", "measure a run, or a folder of images", "mixgan evaluate run=DIR evaluation=full"),
+    "report": Command("report", "write a page about a run, a sweep or several", "mixgan report outputs/RUN"),
     "fetch": Command("fetch", "download and prepare a data set, or the Inception weights", "mixgan fetch data=cifar10"),
     "bench": Command(
         "config", "time an iteration of what train would run", "mixgan bench -m model=mggan,hmog model.k=1,32"
     ),
-    "sample": Command("sample", "draw pictures from a run", "mixgan sample run=DIR n=64 format=grid"),
+    "sample": Command("sample", "draw samples from a run", "mixgan sample run=DIR n=64 format=grid"),
+    "export": Command("export", "write a generator for others, with a model card", "mixgan export run=DIR to=FOLDER"),
 }
 
 
@@ -80,7 +83,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if name == "fetch":  # the one thing that is fetched and is no data set: `mixgan fetch weights`
         overrides = ["weights=true" if word == "weights" else word for word in overrides]
+    if name == "report":
+        overrides = [*as_paths(overrides)]
     return run_command(name, overrides)
+
+
+def as_paths(words: Sequence[str]) -> Iterator[str]:
+    """Yield words of the command line, those that are neither key=value nor flags nor a flag's as one paths=[…]."""
+    paths = []
+    for before, word in zip(["", *words], words, strict=False):
+        if "=" in word or word.startswith("-") or before in FLAGS_WITH_A_WORD:
+            yield word
+        else:
+            paths.append(word)
+    if paths:
+        yield f"paths=[{','.join(map(quoted, paths))}]"
 
 
 def run_command(name: str, overrides: Sequence[str]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mixgan_cli.config import conf_dir
 from mixgan_cli.errors import nearest
+from mixgan_cli.files import read_yaml
 
 EXTRAS = ("joblib", "submitit", "optuna")
 """Choices that come with an extra of the same name."""
@@ -66,6 +67,15 @@ def choices_of(config_name: str, group: str) -> dict[str, dict[str, Any]]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         composed = {choice: compose(config_name, [f"{group}={choice}"])[group] for choice in groups()[group]}
     return {choice: OmegaConf.to_container(config) for choice, config in composed.items()}  # type: ignore[misc]
+
+
+def name_of_data(data: Mapping[str, Any]) -> str:
+    """Return the name by which one would choose a run's data set: fashion_mnist; or, of a user's own, its class's."""
+    target = str(data.get("_target_", ""))
+    for choice in groups()["data"]:
+        if read_yaml(conf_dir() / "data" / f"{choice}.yaml").get("_target_") == target:
+            return choice
+    return target.rpartition(".")[2].lower()
 
 
 def known_keys(config_name: str) -> list[str]:

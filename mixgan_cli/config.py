@@ -142,6 +142,7 @@ class Training(Strict):
     flips: bool
     report_nimg: PositiveInt
     sample_nimg: PositiveInt | None
+    figures: bool
     evaluate_nimg: PositiveInt | None
     checkpoint_nimg: PositiveInt
     keep: PositiveInt
@@ -365,14 +366,35 @@ class EvaluateCommand(Strict):
 
 
 class SampleCommand(Strict):
-    """`mixgan sample`: how many pictures, of what, where to."""
+    """`mixgan sample`: how many samples, of what, where to."""
 
     run: str
     n: Number
     seed: NonNegativeInt
+    truncation: PositiveFloat | None
     expert: NonNegativeInt | None
     format: Literal["grid", "png", "npz"]
     to: str | None
+    trusted: tuple[str, ...]
+    hardware: Hardware
+
+
+class ExportCommand(Strict):
+    """`mixgan export`: which generator, where to, and whether as ONNX too."""
+
+    run: str
+    to: str | None
+    onnx: bool
+    trusted: tuple[str, ...]
+
+
+class ReportCommand(Strict):
+    """`mixgan report`: which folders, how much of each, where to."""
+
+    paths: Annotated[tuple[str, ...], Field(min_length=1)]
+    to: str | None
+    details: NonNegativeInt
+    redraw: bool
     trusted: tuple[str, ...]
     hardware: Hardware
 

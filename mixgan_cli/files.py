@@ -46,7 +46,11 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def refusing(key: str) -> Iterator[None]:
-    """Turn a path that cannot be written into the user's error, `key` being what they call it."""
+    """Turn a path that cannot be written into the user's error, `key` being what they call it.
+
+    Raises:
+        RunError: it cannot be written.
+    """
     try:
         yield
     except OSError as error:

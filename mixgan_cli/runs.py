@@ -44,6 +44,7 @@ NOT_IDENTITY = frozenset(
         "evaluation.batch",
         "training.report_nimg",
         "training.sample_nimg",
+        "training.figures",
         "training.checkpoint_nimg",
         "training.keep",
         "training.max_skipped",

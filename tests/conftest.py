@@ -36,6 +36,7 @@ TINY = (
     "evaluation.n_fake=16",
     "evaluation.n_real=16",
     "evaluation.download=false",
+    "training.figures=false",
     "model.backbone.channels=4",
 )
 """A run on the embedded digits that takes a second."""
@@ -60,7 +61,12 @@ class Outcome(NamedTuple):
 @pytest.fixture
 def mixgan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
     """Call the program in this process, with outputs in a temporary folder that is also the current one."""
-    monkeypatch.chdir(tmp_path)
+    return program(tmp_path, monkeypatch)
+
+
+def program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """Return what calls the program in this process and a folder."""
+    monkeypatch.chdir(folder)
     monkeypatch.delenv("MIXGAN_WEIGHTS", raising=False)
 
     def call(*arguments: str) -> Outcome:

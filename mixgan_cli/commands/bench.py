@@ -65,7 +65,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     with seeded("networks", settings.seed):
         networks = build_networks(settings.model, source.shape)
     check_game(networks, settings.objective, settings.training.batch, settings.training.fakes)
-    state = begin(settings, networks, _data(source), compute)
+    state = begin(settings, networks, noise(source), compute)
     iterate(state, settings.seed)  # the optimisers get their state, the networks are compiled
     with torch.compiler.set_stance("force_eager"), Counted(best.floor) as counted:
         iterate(state, settings.seed)
@@ -107,7 +107,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     return row
 
 
-def _data(source: Source) -> Dataset:
+def noise(source: Source) -> Dataset:
     """Noise in place of images, so that nothing need be fetched; points as they are."""
     if len(source.shape) == 1:
         return source.load()

@@ -30,8 +30,9 @@ from mixgan_cli.models.load import belonging, save_generator
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.parts import build
 from mixgan_cli.randomness import seeded
+from mixgan_cli.reporting import figures
 from mixgan_cli.reporting.pictures import write_grid, write_scatter
-from mixgan_cli.reporting.plane import write_levels, write_snapshots
+from mixgan_cli.reporting.plane import write_snapshots
 from mixgan_cli.runs import RunFolder, hash_of, open_run, write_environment
 from mixgan_cli.tracking.jsonl import JsonlSink
 from mixgan_cli.tracking.progress import ProgressBar
@@ -126,8 +127,11 @@ def _train_and_evaluate(
     tracker = Tracker([JsonlSink(folder.metrics), ProgressBar(), *map(build, settings.logger.sinks.values())])
     tracker.start(RunInfo(folder.path.name, folder.path, state.config, settings.training.nimg, state.progress.nimg))
 
-    def draw(nimg: int) -> Path:
-        return draw_samples(folder.samples, nimg, sampler, evaluator, settings.seed)
+    def draw(nimg: int) -> dict[str, Path]:
+        drawn = {"samples": draw_samples(folder.samples, nimg, sampler, evaluator, settings.seed)}
+        if settings.training.figures and tracker.shows_images:
+            drawn |= draw_figures(folder, sampler, evaluator, settings.seed, pdf=False)
+        return drawn
 
     def evaluate(nimg: int) -> tuple[dict[str, Any], Best | None]:
         metrics = on_the_way.of(sampler, state.networks.discriminator).metrics
@@ -147,7 +151,8 @@ def _train_and_evaluate(
             state.save(folder.checkpoint("last"))
             save_generator(folder.generator, chosen, settings.model.model_dump(mode="json"), source.shape)
             write_json(folder.results, _results(settings, state, folder, result))
-            draw_figures(folder, sampler, evaluator, settings.seed)
+            if settings.training.figures:
+                draw_figures(folder, sampler, evaluator, settings.seed)
             folder.mark_done()
         tracker.finish(result.metrics)
         for name, why in result.unavailable.items():
@@ -184,14 +189,22 @@ def draw_samples(folder: Path, nimg: int, sampler: Sampler, evaluator: Evaluator
     return path
 
 
-def draw_figures(folder: RunFolder, sampler: Sampler, evaluator: Evaluator, seed: int) -> None:
-    """Draw what the run learned: in the plane, how it came about, and the tree level by level."""
-    reals = evaluator.reals.samples
-    if reals.dim() == 2:
-        if pictures := sorted(folder.samples.glob("[0-9]*.png"))[1:]:  # without the untrained one
-            write_snapshots(folder.figures / "snapshots.png", pictures)
-        if sampler.generator.gate.hierarchical:
-            write_levels(folder.figures / "levels.png", *sampler.draw(2000, seed), reals[:2000])
+def draw_figures(
+    folder: RunFolder, sampler: Sampler, evaluator: Evaluator, seed: int, pdf: bool = True
+) -> dict[str, Path]:
+    """Draw what the run learned, and return where each figure is; in the plane, also how it came about."""
+    reals = evaluator.reals.samples[:2000] if evaluator.reals.samples.dim() == 2 else None
+    drawn = {}
+    if reals is not None and (pictures := sorted(folder.samples.glob("[0-9]*.png"))[1:]):  # without the untrained one
+        drawn["figures/snapshots"] = write_snapshots(folder.figures / "snapshots.png", pictures)
+    try:
+        for name, figure in figures.figures(sampler, reals, seed):
+            drawn[f"figures/{name}"] = figures.save(figure, folder.figures, name, pdf)
+    except OSError:
+        raise
+    except Exception as error:  # a part of a user's own may not stand it; that must not cost the run
+        log.warning("warning: figures could not be drawn (%s: %s)", type(error).__name__, reason(error))
+    return drawn
 
 
 def _results(settings: Run, state: State, folder: RunFolder, result: Result) -> dict[str, Any]:

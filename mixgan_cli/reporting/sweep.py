@@ -5,9 +5,6 @@ Numbers of different protocols are never averaged together: each protocol has a 
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +14,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from mixgan_cli.files import write_text
+from mixgan_cli.reporting.tables import mean_and_sd, to_csv
 from mixgan_cli.sweeps.sweep import Job
 
 Row = dict[str, Any]
@@ -58,8 +56,8 @@ class Table:
 
     def write(self, folder: Path) -> Path:
         """Write jobs.csv and table.csv, and return the latter."""
-        write_text(folder / "jobs.csv", _csv(self.by_job()))
-        write_text(folder / "table.csv", _csv(self.by_configuration()))
+        write_text(folder / "jobs.csv", to_csv(self.by_job()))
+        write_text(folder / "table.csv", to_csv(self.by_configuration()))
         return folder / "table.csv"
 
     def by_job(self) -> list[Row]:
@@ -83,6 +81,10 @@ class Table:
         METRIC is the mean over seeds, METRIC_sd their deviation as a sample (n - 1; of one seed there is none), and
         METRIC_n how many seeds have this metric.
         """
+        return [row for row, _ in self.grouped()]
+
+    def grouped(self) -> list[tuple[Row, list[Entry]]]:
+        """Return the rows of `by_configuration`, each with what was measured for it."""
         groups: dict[tuple[str | None, ...], list[Entry]] = {}
         keys = [key for key in self.keys if key != "seed"]
         for entry in self.entries:
@@ -94,20 +96,28 @@ class Table:
                 measured = [entry for entry in group if protocol and entry.protocol == protocol]
                 counts = _counts([*(entry.job for entry in measured), *rest])
                 row = {**dict(zip(keys, values, strict=True)), **counts, "protocol": protocol}
-                rows.append({**row, **self._over_seeds(measured)})
+                rows.append(({**row, **self._over_seeds(measured)}, measured))
                 rest = []
         return rows
 
-    def text(self) -> str:
-        """Return the table as people read it; below, what failed and in what protocols differ."""
+    def shown(self) -> list[Row]:
+        """Return the rows of `by_configuration` as people read them, mean ± deviation in one cell."""
         rows = []
         for row in self.by_configuration():
             shown = {key: value for key, value in row.items() if key in self.keys or key in self.counts}
             if len(self.protocols) > 1:
                 shown["protocol"] = row["protocol"]
-            shown |= {name: _mean_and_sd(row, name) for name in self.metrics if not name.endswith(BESIDE)}
-            rows.append(shown)
-        lines = _aligned(rows, shutil.get_terminal_size((120, 24)).columns)
+            rows.append(shown | {name: _told(row, name) for name in self.main_metrics})
+        return rows
+
+    @property
+    def main_metrics(self) -> list[str]:
+        """The metrics that do not accompany another."""
+        return [name for name in self.metrics if not name.endswith(BESIDE)]
+
+    def remarks(self) -> list[str]:
+        """Return what failed, and in what protocols differ, a line each."""
+        lines = []
         for entry in self.entries:
             if entry.job.state == "failed":
                 values = [f"{key}={entry.job.values.get(key)}" for key in self.keys]
@@ -115,7 +125,12 @@ class Table:
         for number, protocol in enumerate(self.protocols[1:], start=2):
             different = "; ".join(self.differences(self.protocols[0], protocol))
             lines.append(f"protocols 1 and {number} are not comparable: {different}")
-        return "\n".join(lines)
+        return lines
+
+    def text(self) -> str:
+        """Return the table as people read it; below, what failed and in what protocols differ."""
+        width = shutil.get_terminal_size((120, 24)).columns
+        return "\n".join([*_aligned(self.shown(), width), *self.remarks()])
 
     def _entry(self, job: Job) -> Entry:
         if job.state != "done":
@@ -143,24 +158,9 @@ def _counts(jobs: Sequence[Job]) -> dict[str, int]:
     return {state: counts[state] for state in ("done", "failed", "missing")}
 
 
-def _csv(rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _mean_and_sd(row: Row, name: str) -> str:
-    mean, sd, n = row[name], row[f"{name}_sd"], row[f"{name}_n"]
-    if mean is None:
-        return "–"
-    if sd:  # two of its digits, and as many of the mean's
-        decimals = max(0, 1 - math.floor(math.log10(sd)))
-        told = f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
-    else:
-        told = f"{mean:.4g}" + (" ± 0" if sd == 0 else "")
-    return told if n == row["done"] else f"{told} (n={n})"
+def _told(row: Row, name: str) -> str:
+    told, n = mean_and_sd(row[name], row[f"{name}_sd"]), row[f"{name}_n"]
+    return told if n in (0, row["done"]) else f"{told} (n={n})"
 
 
 def _aligned(rows: Sequence[Row], width: int) -> list[str]:

@@ -39,7 +39,7 @@ def plan(config_name: str, words: Sequence[str]) -> Sweep | None:
         overrides = parser.parse_overrides(arguments.overrides)
         first = [first_of(override) for override in overrides]
         if arguments.config_dir:
-            first.append(f"hydra.searchpath=[{_quoted(f'file://{Path(arguments.config_dir).absolute()}')}]")
+            first.append(f"hydra.searchpath=[{quoted(f'file://{Path(arguments.config_dir).absolute()}')}]")
         config = compose(arguments.config_name or config_name, first, return_hydra_config=True)
         settings = parse(OmegaConf.masked_copy(config, "sweep"), Sweeping).sweep
         task = [override for override in overrides if not override.is_hydra_override()]
@@ -64,7 +64,7 @@ def plan(config_name: str, words: Sequence[str]) -> Sweep | None:
 
 def as_word(sweep: Sweep) -> str:
     """Return the override that tells Hydra the sweep's folder."""
-    return f"hydra.sweep.dir={_quoted(str(sweep.folder))}"
+    return f"hydra.sweep.dir={quoted(str(sweep.folder))}"
 
 
 def first_of(override: Override) -> str:
@@ -103,5 +103,6 @@ def _name(overrides: Sequence[Override]) -> str:
     return f"{readable}-{hash_of(override.input_line or '' for override in overrides)}".lstrip("-.")
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return a text as a word of Hydra's grammar, whatever is in it."""
     return QuotedString(text, Quote.single).with_quotes()

@@ -21,6 +21,8 @@ class JsonlSink:
     It is the truth about a run, so a full disk does not end it: lines that cannot be written wait for the next try.
     """
 
+    shows_images = False
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._waiting: list[str] = []

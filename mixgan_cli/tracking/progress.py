@@ -15,6 +15,8 @@ from mixgan_cli.tracking.tracker import RunInfo
 class ProgressBar:
     """A bar on a terminal; elsewhere, a line now and then."""
 
+    shows_images = False
+
     def start(self, run: RunInfo) -> None:
         """Show the bar."""
         self._alarms: dict[str, str] = {}

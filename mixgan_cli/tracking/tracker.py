@@ -23,7 +23,10 @@ class RunInfo:
 
 
 class Sink(Protocol):
-    """A place records go to. A new one is a class with these, and a YAML in conf/logger/."""
+    """A place records go to. A new one is a class with these, and a YAML in conf/logger/.
+
+    One that does nothing with pictures says `shows_images = False`, so that fewer are drawn.
+    """
 
     def start(self, run: RunInfo) -> None:
         """Get ready. On resume, `run.nimg` is where the run goes on."""
@@ -46,6 +49,11 @@ class Tracker:
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = list(sinks)
+
+    @property
+    def shows_images(self) -> bool:
+        """Whether some sink shows pictures to people: those of their own, as long as they do not say otherwise."""
+        return any(getattr(sink, "shows_images", True) for sink in self._sinks)
 
     def start(self, run: RunInfo) -> None:
         """Open every sink."""

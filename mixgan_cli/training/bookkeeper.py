@@ -31,8 +31,8 @@ log = logging.getLogger("mixgan")
 class Errands:
     """What the bookkeeper has done by others, at a number of images shown."""
 
-    draw: Callable[[int], Path]
-    """Draws the sample grid and returns where it is."""
+    draw: Callable[[int], dict[str, Path]]
+    """Draws the sample grid, and whatever else is wanted, and returns where each picture is."""
     evaluate: Callable[[int], tuple[dict[str, Any], Best | None]]
     """Measures the run: the metrics, and the one that decides which state is best."""
 
@@ -75,7 +75,8 @@ class Bookkeeper:
             saving = saving and not told.row  # not while all goes wrong: the state before is the better one
         if self._due(training.sample_nimg, state, at_first=True) and self.errands:
             with _going_on("a sample grid"):
-                self.tracker.image("samples", self.errands.draw(progress.nimg), progress.nimg)
+                for name, path in self.errands.draw(progress.nimg).items():
+                    self.tracker.image(name, path, progress.nimg)
         measured = None
         if self._due(training.evaluate_nimg, state) and not self._last(state) and self.errands:
             began = time.monotonic()

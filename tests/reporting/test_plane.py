@@ -2,7 +2,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mixgan_cli.reporting.plane import SIDE, write_levels, write_snapshots
+from mixgan_cli.reporting.plane import SIDE, draw_levels, write_snapshots
 
 
 @pytest.mark.parametrize(("pictures", "shown"), [(20, [1, 5, 10, 15, 20]), (3, [1, 2, 3]), (1, [1])])
@@ -23,7 +23,7 @@ def test_levels_have_a_panel_each_and_colours_of_their_nodes(tmp_path):
     points = torch.cat((torch.randn(50, 2) / 5 - 1, torch.randn(50, 2) / 5 + 1))
     weights = torch.zeros(100, 4)
     weights[:50, 0], weights[50:, 3] = 1, 1
-    write_levels(tmp_path / "levels.png", points, weights, points)
+    draw_levels(points, weights, points).savefig(tmp_path / "levels.png")
     with Image.open(tmp_path / "levels.png") as picture:
         panel = picture.width // 3
         colours = []

@@ -1,0 +1,134 @@
+"""Figures of a sweep: each metric over K and beta, as a heat map or as lines with the seeds' deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixgan_cli.reporting.sweep import Row, Table
+from mixgan_cli.reporting.tables import mean_and_sd
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+AXES = ("model.beta", "model.k")
+"""The keys that span a heat map: rows, columns."""
+MOST = 6
+"""Panels beside each other, or lines in one."""
+DIRECTIONS = {
+    "↓": ("fid", "kid", "symmetric_kl", "wasserstein", "ms_ssim"),
+    "↑": (
+        "inception_score",
+        "precision",
+        "recall",
+        "modes_covered",
+        "high_quality",
+        "classifier_score",
+        "nmi",
+        "purity",
+    ),
+    "50 % is ideal": ("knn",),
+}
+
+
+def figures(table: Table) -> Iterator[tuple[str, Figure]]:
+    """Draw each metric of a sweep over what is swept, as (metric, figure).
+
+    Over model.beta and model.k a heat map, over one number alone lines; each other combination of what varies is a
+    panel, or a line. Nothing where no number is swept. Rows of several protocols are drawn apart.
+    """
+    rows = [row for row in table.by_configuration() if row["done"]]
+    swept = [key for key in table.keys if key != "seed" and len(_values(rows, key)) > 1]
+    numbers = [key for key in swept if all(_number(row[key]) is not None for row in rows)]
+    spanning = [key for key in AXES if key in numbers] or numbers[:1]
+    if not spanning:
+        return
+    others = [*(key for key in swept if key not in spanning), *(["protocol"] if len(table.protocols) > 1 else [])]
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(", ".join(_short(key, row[key]) for key in others), []).append(row)
+    for metric in table.main_metrics:
+        shown = {name: [row for row in of if row[metric] is not None] for name, of in groups.items()}
+        shown = {name: of for name, of in shown.items() if of}
+        if shown:
+            draw = draw_heat_maps if len(spanning) == 2 else draw_lines
+            yield metric, draw(metric, shown, spanning)
+
+
+def draw_heat_maps(metric: str, groups: dict[str, list[Row]], axes_keys: Sequence[str]) -> Figure:
+    """Draw a panel a group, the first key down, the second across; in each cell mean ± deviation over seeds."""
+    from matplotlib.figure import Figure
+
+    panels = list(groups.items())[:MOST]
+    everything = [row for _, rows in panels for row in rows]
+    down, across = (sorted(_values(everything, key)) for key in axes_keys)
+    figure = Figure(figsize=(len(panels) * max(3.2, 0.9 * len(across)), 1.3 + 0.5 * len(down)), layout="constrained")
+    least, most = min(row[metric] for row in everything), max(row[metric] for row in everything)
+    for number, (name, rows) in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, len(panels), number)
+        means = np.full((len(down), len(across)), np.nan)
+        for row in rows:
+            y, x = (values.index(_number(row[key])) for key, values in zip(axes_keys, (down, across), strict=True))
+            means[y, x] = row[metric]
+            dark = row[metric] < (least + most) / 2
+            told = mean_and_sd(row[metric], row[f"{metric}_sd"]).replace(" ± ", "\n± ")
+            axes.text(x, y, told, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+        shown = axes.imshow(means, cmap="viridis", vmin=least, vmax=most, aspect="auto")
+        axes.set_xticks(range(len(across)), [f"{value:g}" for value in across])
+        axes.set_yticks(range(len(down)), [f"{value:g}" for value in down])
+        axes.set(xlabel=_word(axes_keys[1]), ylabel=_word(axes_keys[0]))
+        axes.set_title(f"{_title(metric)}{f': {name}' if name else ''}", fontsize=8)
+    figure.colorbar(shown, ax=figure.axes)
+    return figure
+
+
+def draw_lines(metric: str, groups: dict[str, list[Row]], axes_keys: Sequence[str]) -> Figure:
+    """Draw a line a group over one key, with the seeds' deviation as bars."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axes = figure.add_subplot()
+    (key,) = axes_keys
+    for name, rows in groups.items():
+        rows = sorted(rows, key=lambda row: _number(row[key]) or 0.0)
+        xs = [_number(row[key]) or 0.0 for row in rows]
+        axes.errorbar(
+            xs, [row[metric] for row in rows], [row[f"{metric}_sd"] or 0 for row in rows],
+            marker="o", markersize=3, capsize=2, linewidth=1, label=name or None,
+        )  # fmt: skip
+    values = sorted(_values([row for rows in groups.values() for row in rows], key))
+    if values[0] > 0 and values[-1] >= 8 * values[0]:
+        axes.set_xscale("log", base=2)
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.minorticks_off()
+    axes.set(xlabel=_word(key))
+    axes.set_title(_title(metric), fontsize=9)
+    if any(groups):
+        axes.legend(fontsize=7, frameon=False)
+    return figure
+
+
+def _title(metric: str) -> str:
+    direction = next((told for told, heads in DIRECTIONS.items() if metric.startswith(heads)), "")
+    return f"{metric} {direction}".strip()
+
+
+def _word(key: str) -> str:
+    return {"model.beta": "β", "model.k": "K, experts"}.get(key, key)
+
+
+def _short(key: str, value: Any) -> str:
+    return f"{value}" if key in ("model", "data", "experiment") else f"{key.rpartition('.')[2]}={value}"
+
+
+def _values(rows: Sequence[Row], key: str) -> set[Any]:
+    return {row[key] if _number(row[key]) is None else _number(row[key]) for row in rows}
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,151 @@
+"""`mixgan report` on runs of seconds: one, a sweep, several; and what it may be given besides."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mixgan_cli.reporting.figures import CAPTIONS
+from tests.browser import opened
+from tests.conftest import TINY
+
+DRAWN = ("training.figures=true", "training.nimg=48")
+
+
+def text_of(outcome):
+    return Path(outcome.json["page"]).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def hmog(mixgan):
+    outcome = mixgan("train", *TINY, *DRAWN, "model.k=4", "evaluation.metrics=[ms_ssim,knn,mixture]")
+    assert outcome.code == 0, outcome.err
+    return Path(outcome.json["run_dir"])
+
+
+def test_a_run_draws_what_it_learned_and_its_page_shows_it(mixgan, hmog):
+    drawn = {path.stem for path in (hmog / "figures").glob("*.png")}
+    assert drawn == {"tree", "top", "covariance", "within", "across"}
+    assert drawn == {path.stem for path in (hmog / "figures").glob("*.pdf")}
+    outcome = mixgan("report", str(hmog))
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["page"] == str(hmog / "report" / "index.html") and outcome.json["runs"] == 1
+    with opened(hmog / "report" / "index.html") as seen:
+        titles = seen.page.evaluate("[...document.querySelectorAll('figcaption b')].map(b => b.innerText)")
+        assert titles == [
+            "Samples.",
+            "Learning curves.",
+            *(f"{CAPTIONS[name][0]}." for name in CAPTIONS if name in drawn),
+        ]
+        assert seen.page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+        assert not seen.complaints
+    metrics = json.loads((hmog / "results.json").read_text())["metrics"]
+    assert f">{metrics['ms_ssim']:.4g}<" in text_of(outcome)
+
+
+def test_hard_experts_have_averages_and_no_tops(mixgan):
+    run = Path(mixgan("train", *TINY, *DRAWN, "model=mggan", "model.k=2", "evaluation=none").json["run_dir"])
+    assert {path.stem for path in (run / "figures").glob("*.png")} == {"experts", "within", "across"}
+
+
+def test_points_have_snapshots_and_levels(mixgan):
+    small = ("training.nimg=96", "training.sample_nimg=48", "evaluation.n_fake=64", "evaluation.n_real=64")
+    outcome = mixgan("train", "debug=short", "hardware=cpu", "data=ring", "model.k=4", *small)
+    run = Path(outcome.json["run_dir"])
+    assert {path.stem for path in (run / "figures").glob("*.png")} == {"snapshots", "levels", "covariance"}
+    assert mixgan("report", str(run)).code == 0
+
+
+def test_figures_can_be_left_out_and_the_page_draws_them_later(mixgan):
+    run = Path(mixgan("train", *TINY, "training.figures=false", "model.k=2", "evaluation=none").json["run_dir"])
+    assert not (run / "figures").exists()
+    assert mixgan("report", str(run)).code == 0
+    tree = run / "figures" / "tree.png"
+    before = tree.read_bytes()
+    tree.write_bytes(b"")
+    assert mixgan("report", str(run)).code == 0 and tree.read_bytes() == b""
+    assert mixgan("report", str(run), "redraw=true").code == 0 and tree.read_bytes() == before
+    assert Image.open(tree).width > 100
+
+
+@pytest.fixture
+def sweep(mixgan):
+    outcome = mixgan("train", "-m", *TINY, "training.figures=false", "model=mggan", "model.beta=0,1", "model.k=2,4",
+                     "seed=0,1", "evaluation.metrics=[knn,mixture]", "sweep.name=betak")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    return Path(outcome.json["sweep_dir"])
+
+
+def test_a_sweep_has_tables_heat_maps_and_its_best_runs(mixgan, sweep):
+    outcome = mixgan("report", str(sweep), "details=1")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["runs"] == 8
+    tables, figures = sweep / "report" / "tables", sweep / "report" / "figures"
+    rows = list(csv.DictReader((tables / "configurations.csv").open()))
+    assert {(row["model.beta"], row["model.k"], row["knn_fake_n"]) for row in rows} == {
+        (beta, k, "2") for beta in "01" for k in "24"
+    }
+    assert (tables / "configurations.md").read_text().count("\n") == 6
+    assert r"\begin{tabular}" in (tables / "configurations.tex").read_text()
+    assert {"knn_fake.png", "knn_fake.pdf", "jsd_experts.png"} <= {path.name for path in figures.iterdir()}
+    text = text_of(outcome)
+    assert text.count("<article>") == 1 and "The best runs" in text and "All runs" in text
+    best = min(
+        json.loads((run / "results.json").read_text())["metrics"]["knn_fake"] for run in Path("outputs").glob("digits*")
+    )
+    shown = re.search(r"The best runs</h3>.*?<tbody>\s*<tr><td>[^<]*</td><td>([^<]*)</td>", text, re.DOTALL)
+    assert float(shown[1]) == pytest.approx(best, abs=1e-3)
+
+
+def test_loose_runs_are_told_apart_by_what_differs(mixgan, hmog):
+    differs = ("objective.optimizer.generator.lr=0.01", "evaluation.metrics=[knn]")
+    other = Path(mixgan("train", *TINY, "model.k=4", "training.nimg=48", *differs).json["run_dir"])
+    outcome = mixgan("report", str(hmog), str(other))
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["page"] == str(hmog.resolve().parent / "report" / "index.html")
+    header = (Path(outcome.json["tables"]) / "configurations.md").read_text().splitlines()[0]
+    assert "evaluation.metrics" in header or "objective.optimizer.generator.lr" in header
+    assert len((Path(outcome.json["tables"]) / "configurations.md").read_text().splitlines()) == 4
+    above = mixgan("report", "outputs", "to=page")
+    assert above.json["runs"] == 2 and Path("page/index.html").is_file()
+
+
+def test_unfinished_and_failed_runs_are_shown_as_they_are(mixgan, hmog):
+    (hmog / "DONE").unlink()
+    assert ">not finished<" in text_of(mixgan("report", str(hmog)))
+    (hmog / "FAILED").write_text("MemoryError: <b>all</b>")
+    text = text_of(mixgan("report", str(hmog)))
+    assert ">failed<" in text and "MemoryError: &lt;b&gt;all&lt;/b&gt;" in text
+    shutil.rmtree(hmog / "samples")
+    (hmog / "results.json").unlink()
+    (hmog / "metrics.jsonl").unlink()
+    assert mixgan("report", str(hmog)).code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["nowhere"], "nowhere: neither a run's folder"), ([], "paths"), ([".", "details=-1"], "details=-1"),
+     (["run", "to=/proc/x"], "to=/proc/x: cannot be written")],
+)  # fmt: skip
+def test_what_cannot_be_reported(mixgan, hmog, words, told):
+    hmog.rename("run")
+    outcome = mixgan("report", *words)
+    assert outcome.code == 2 and told in outcome.err and "Traceback" not in outcome.err
+
+
+def test_wandb_gets_the_same_pictures_while_training(mixgan, monkeypatch):
+    from mixgan_cli.tracking.wandb import WandbSink
+
+    seen = []
+    monkeypatch.setattr(WandbSink, "image", lambda self, name, path, nimg: seen.append((name, nimg)))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    often = ("training.sample_nimg=24", "model.k=2", "evaluation=none")
+    outcome = mixgan("train", *TINY, *DRAWN, *often, "logger=wandb", "logger.sinks.wandb.mode=auto")
+    assert outcome.code == 0, outcome.err
+    shown = {name for name, nimg in seen if nimg == 0}
+    assert shown == {"samples", *(f"figures/{name}" for name in ("tree", "top", "covariance", "within", "across"))}
+    assert len({nimg for _, nimg in seen}) >= 2

@@ -1,0 +1,70 @@
+"""The page in a real browser: everything is inside it, it is readable in light and dark and on a phone."""
+
+import io
+
+import pytest
+from PIL import Image
+
+from mixgan_cli.reporting.page import Page, Picture, RunPage, Shares, TableOf
+from tests.browser import opened
+
+HOSTILE = "<script>document.title = 'taken'</script>"
+
+
+def png(width, height):
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), "red").save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def page(tmp_path):
+    wide = {f"metric_{number}": 1.0 for number in range(30)}
+    run = RunPage(
+        anchor="run-one", name=f"one {HOSTILE}", status="failed", error=HOSTILE,
+        facts={"folder": HOSTILE * 5, "seed": 0},
+        metrics=TableOf("Metrics", [{"metric": "fid", "value": 1.23456}]), unavailable={"kid": HOSTILE},
+        protocol={"n_fake": 5, "reals": {"name": HOSTILE}}, pictures=[Picture("Samples", HOSTILE, png(2000, 50))],
+        shares=[Shares("Classes", "told", ["expert 0", "expert 1"], ["a", "b"], [[0.25, 0.75], [1.0, 0.0]])],
+        tables=[TableOf("By level", [{"level": 1, "nmi": 0.5}])],
+    )  # fmt: skip
+    published = TableOf("mnist", [{"of": "paper", "fid": "1.0 ± 0.1"}, {"of": "ours", "fid": "2.0"}], ["a source"])
+    tables = [TableOf("Configurations", [{"model.k": 4, **wide}])]
+    return Page("A report", tables, [Picture("fid", "over K", png(40, 30))], [published], [run, run], [HOSTILE]).write(
+        tmp_path / "index.html"
+    )
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1100, "light"), (1100, "dark"), (390, "light")])
+def test_it_renders_whole_and_alone(page, width, scheme):
+    with opened(page, width, scheme) as seen:
+        of = seen.page.evaluate
+        assert seen.page.title() == "A report" and not seen.complaints
+        assert [url for url in seen.requests if not url.startswith("data:")] == [page.resolve().as_uri()]
+        sizes = of("[...document.images].map(image => [image.naturalWidth, image.naturalHeight])")
+        assert sizes == [[40, 30], [2000, 50], [2000, 50]]
+        assert of("document.documentElement.scrollWidth") <= width  # only tables scroll sideways
+        assert of("[...document.images].every(image => image.getBoundingClientRect().right <= innerWidth)")
+        ink, ground = (of(f"getComputedStyle(document.body).{key}") for key in ("color", "backgroundColor"))
+        assert (brightness(ink) > brightness(ground)) == (scheme == "dark")
+
+
+def test_what_it_says(page):
+    with opened(page) as seen:
+        of = seen.page.evaluate
+        assert of("[...document.querySelectorAll('tr.ours')].map(row => row.innerText.split('\\t'))") == [
+            ["ours", "2.0"]
+        ]
+        shades = of(
+            "[...document.querySelectorAll('td.share')].slice(0, 4).map(cell => getComputedStyle(cell).backgroundColor)"
+        )
+        assert len(set(shades)) == 4
+        assert of("[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.getAttribute('href')))")
+        assert of("document.querySelector('dd').innerText").startswith(HOSTILE)  # as letters
+        assert of("[...document.images].every(image => image.alt)")
+        assert of("document.querySelectorAll('script').length") == 0
+        assert "1.235" in of("document.body.innerText")
+
+
+def brightness(color):
+    return sum(map(int, color.removeprefix("rgb(").removesuffix(")").split(",")))

@@ -1,0 +1,67 @@
+"""Figures of sweeps: what stands where."""
+
+import numpy as np
+import pytest
+
+from mixgan_cli.reporting import swept
+from mixgan_cli.reporting.sweep import Table
+
+
+class Of:
+    """A table whose rows are given."""
+
+    def __init__(self, keys, rows, metrics=("fid",), protocols=1):
+        self.keys, self.main_metrics, self.protocols = keys, list(metrics), [{}] * protocols
+        self._rows = [{"done": 1, "protocol": 1, **row} for row in rows]
+
+    def by_configuration(self):
+        return self._rows
+
+
+def row(fid, sd=None, **keys):
+    return {**{key.replace("__", "."): value for key, value in keys.items()}, "fid": fid, "fid_sd": sd}
+
+
+def test_beta_by_k_is_a_heat_map_with_numbers_in_order():
+    cells = {("1", "8"): 4.0, ("0.1", "8"): 3.0, ("0.1", "16"): 2.0, ("1", "16"): 1.0}
+    rows = [row(fid, 0.5, model__beta=beta, model__k=k) for (beta, k), fid in cells.items()]
+    ((metric, figure),) = swept.figures(Of(["model.beta", "model.k", "seed"], rows))
+    axes = figure.axes[0]
+    assert metric == "fid" and axes.get_title() == "fid ↓"
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["0.1", "1"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["8", "16"]  # as numbers, not as words
+    np.testing.assert_array_equal(axes.images[0].get_array(), [[3.0, 2.0], [4.0, 1.0]])
+    assert {text.get_position(): text.get_text() for text in axes.texts}[(1, 0)] == "2.00\n± 0.50"
+
+
+def test_a_cell_without_a_run_is_empty_and_models_have_panels():
+    rows = [row(1.0, model="a", model__beta="0", model__k="2"), row(2.0, model="a", model__beta="1", model__k="4"),
+            row(3.0, model="b", model__beta="1", model__k="2")]  # fmt: skip
+    ((_, figure),) = swept.figures(Of(["model", "model.beta", "model.k"], rows))
+    a, b = figure.axes[:2]
+    assert (a.get_title(), b.get_title()) == ("fid ↓: a", "fid ↓: b")
+    np.testing.assert_array_equal(np.ma.filled(a.images[0].get_array(), np.nan), [[1.0, np.nan], [np.nan, 2.0]])
+
+
+def test_one_number_gives_lines_with_deviations():
+    rows = [row(k * scale, 0.1 * k, model=model, model__k=str(k)) for model, scale in (("mog", 1.0), ("hmog", 2.0))
+            for k in (16, 4, 8)]  # fmt: skip
+    ((_, figure),) = swept.figures(Of(["model", "model.k"], rows))
+    (axes,) = figure.axes
+    lines = {container.get_label(): container.lines[0].get_xydata().tolist() for container in axes.containers}
+    assert lines == {"mog": [[4, 4], [8, 8], [16, 16]], "hmog": [[4, 8], [8, 16], [16, 32]]}
+
+
+@pytest.mark.parametrize("keys", [["seed"], ["model"]])
+def test_nothing_where_no_number_is_swept(keys):
+    assert list(swept.figures(Of(keys, [row(1.0, model="a"), row(2.0, model="b")]))) == []
+
+
+def test_numbers_of_two_protocols_are_apart():
+    rows = [{**row(k, model__k=str(k)), "protocol": protocol} for k in (2, 4) for protocol in (1, 2)]
+    ((_, figure),) = swept.figures(Of(["model.k"], rows, protocols=2))
+    assert len(figure.axes[0].containers) == 2
+
+
+def test_a_table_offers_what_is_asked_of_it():
+    assert {"keys", "protocols"} <= set(vars(Table([], lambda *_: []))) and hasattr(Table, "main_metrics")

@@ -1,0 +1,46 @@
+"""Tables as text: what programs read is exact, what people read is short."""
+
+import csv
+import io
+
+import pytest
+
+from mixgan_cli.reporting.tables import cell, mean_and_sd, to_csv, to_latex, to_markdown
+
+ROWS = [{"model": "a|b", "fid": 1.23456, "n": 3}, {"model": "c_d", "fid": None}]
+
+
+def test_csv_keeps_every_digit():
+    assert list(csv.DictReader(io.StringIO(to_csv(ROWS)))) == [
+        {"model": "a|b", "fid": "1.23456", "n": "3"},
+        {"model": "c_d", "fid": "", "n": ""},
+    ]
+
+
+def test_markdown_has_figures_to_the_right_and_escapes_bars():
+    assert to_markdown(ROWS).splitlines() == [
+        "| model | fid | n |",
+        "| --- | ---: | ---: |",
+        r"| a\|b | 1.235 | 3 |",
+        "| c_d | – | – |",
+    ]
+
+
+def test_latex_escapes_what_is_special_to_it():
+    lines = to_latex([{"model_k": "50 % & more", "fid ↓": "1.0 ± 0.2"}]).splitlines()
+    assert lines[0] == r"\begin{tabular}{lr}" and lines[-1] == r"\end{tabular}"
+    assert lines[2] == r"model\_k & fid $\downarrow$ \\" and lines[4] == r"50 \% \& more & 1.0 $\pm$ 0.2 \\"
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "told"),
+    [(0.23, 0.155563, "0.23 ± 0.16"), (1242.0, 11.3, "1242 ± 11"), (2e-5, 1.41e-5, "0.000020 ± 0.000014"),
+     (3.0, 0.0, "3 ± 0"), (3.14159, None, "3.142"), (None, None, "–")],
+)  # fmt: skip
+def test_a_mean_has_its_deviation_s_digits(mean, sd, told):
+    assert mean_and_sd(mean, sd) == told
+
+
+@pytest.mark.parametrize(("value", "told"), [(None, "–"), ("", "–"), (0, "0"), (0.123456, "0.1235"), ("x", "x")])
+def test_cells(value, told):
+    assert cell(value) == told

@@ -1,0 +1,116 @@
+"""The Makefile's reproduce targets: what they run composes, is what docs/reproducing.md says, and runs when small."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mixgan_cli.models.build import build_networks, parameter_counts
+from mixgan_cli.parts import build
+from mixgan_cli.reporting.published import figures, matches
+from mixgan_cli.sweeps.plan import plan
+from mixgan_cli.training.rules import check_game
+from tests.conftest import ENVIRONMENT, composed, real_folder
+
+ROOT = Path(__file__).parents[1]
+TARGETS = re.findall(r"^(reproduce-[a-z0-9_-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+WITHOUT_SETUP = ("--old-file=.venv/.installed", f"BIN={Path(sys.executable).parent}")
+
+
+def commands(target, *options):
+    """The words of each command that make would run, the program's own name apart."""
+    made = subprocess.run(
+        ["make", "--dry-run", *WITHOUT_SETUP, target, *options], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    return [shlex.split(line)[1:] for line in made.replace("\\\n", " ").splitlines() if "/mixgan " in line]
+
+
+def runs(target, *options):
+    """Each run of a target's sweeps, composed, with what its experiment is called."""
+    jobs = [
+        job for words in commands(target, *options) if words[0] == "train" for job in plan("config", words[1:]).planned
+    ]
+    for job in {tuple(word for word in job if not word.startswith("seed=")): job for job in jobs}.values():
+        root = [] if re.search("mnist|ring|compare|cifar10", " ".join(job)) else ["data.root=anywhere"]
+        yield composed(*job, *root), next(word for word in job if word.startswith("experiment="))
+
+
+def test_there_are_the_targets_that_were_promised():
+    sets = [f"hmog-{name}" for name in ("mnist", "fashion_mnist", "utzap50k", "flowers102", "celeba")]
+    names = ["mggan-ring", "mggan-cifar10", "mggan-stl10", "mggan-imagenet32", "megan-cifar10", "megan-celeba", *sets]
+    assert [f"reproduce-{name}" for name in [*names, "compare"]] == TARGETS
+    page = (ROOT / "docs" / "reproducing.md").read_text()
+    assert re.findall(r"^\| `(reproduce-\S+)` \|", page, re.MULTILINE) == TARGETS
+
+
+@pytest.mark.parametrize("smoke", [False, True], ids=["whole", "smoke"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_run_can_be_played(target, smoke):
+    found = list(runs(target, *(["SMOKE=1"] if smoke else [])))
+    assert found
+    for run, _ in found:
+        with torch.device("meta"):
+            networks = build_networks(run.model, build(run.data).shape)
+        check_game(networks, run.objective, run.training.batch, run.training.fakes)
+        assert (run.training.nimg <= 1000) == smoke
+
+
+@pytest.mark.parametrize("target", [name for name in TARGETS if not name.endswith(("ring", "compare"))])
+def test_every_run_has_a_published_figure(target):
+    data = target.rpartition("-")[2]
+    for run, _ in runs(target):
+        assert any(matches(figure, run.model.model_dump()) for figure in figures(data))
+
+
+@pytest.mark.parametrize("target", [name for name in TARGETS if "-hmog-" in name])
+def test_the_author_s_grid_is_five_models_four_k_five_seeds(target):
+    (words,) = [words for words in commands(target) if words[0] == "train"]
+    jobs = plan("config", words[1:]).planned
+    assert len(jobs) == 100 == len(set(jobs))
+    assert {word for job in jobs for word in job if word.startswith("seed=")} == {f"seed={2019 + n}" for n in range(5)}
+    assert {run.model.name for run, _ in runs(target)} == {"madgan", "mggan", "megan_hidden", "mog", "hmog"}
+
+
+def test_the_comparison_changes_gate_and_head_alone():
+    """One objective, one trunk and body, as many parameters to a third of a per cent; the heads differ by K logits."""
+    found = [(run, name) for run, name in runs("reproduce-compare")]
+    cells = {(run.model.gate["_target_"], run.model.head["_target_"]) for run, _ in found}
+    assert len(found) == len(cells) == 4 * 3 + 1
+    assert len({run.objective.model_dump_json() for run, _ in found}) == 1
+    assert len({json.dumps(run.model.experts) + json.dumps(run.model.backbone) for run, _ in found}) == 1
+    assert len({run.training.model_dump_json() + json.dumps(run.data) for run, _ in found}) == 1
+    counts = []
+    for run, _ in found:
+        with torch.device("meta"):
+            counts.append(parameter_counts(build_networks(run.model, build(run.data).shape)))
+    for part, tolerance in (("generator", 1.003), ("trunk", 1.0), ("discriminator", 1.05)):
+        sizes = [count[part] for count in counts]
+        assert max(sizes) <= tolerance * min(sizes), part
+    for run, _ in found:
+        classifies = "Score" not in run.model.head["_target_"]
+        assert run.model.beta == (0.1 if classifies else 0.0)
+
+
+@pytest.mark.integ
+@pytest.mark.parametrize("target", TARGETS)
+def test_smoke(target, tmp_path, tmp_path_factory):
+    """Made as a user would, on the real images, prepared once for all."""
+    real_folder("MIXGAN_DATA", "cifar10")
+    real_folder("MIXGAN_DATA", "FashionMNIST")
+    made = subprocess.run(
+        ["make", *WITHOUT_SETUP, target, "SMOKE=1", f"OUTPUTS={tmp_path}"], cwd=ROOT, capture_output=True, text=True,
+        env={**ENVIRONMENT, "MIXGAN_CACHE": str(tmp_path_factory.getbasetemp() / "cache")}, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr[-3000:]
+    page = Path(json.loads(made.stdout.strip().splitlines()[-1])["page"])
+    text = page.read_text(encoding="utf-8")
+    done = [json.loads(line)["jobs"] for line in made.stdout.splitlines() if line.startswith('{"sweep_dir"')]
+    assert done and all(jobs["done"] and not jobs["failed"] and not jobs["missing"] for jobs in done)
+    assert "<article>" in text and "data:image/png;base64," in text
+    if re.search("mggan-cifar10|megan-cifar10|-hmog-.*mnist", target):  # of the set itself, not of one in its place
+        assert "Published beside ours" in text and "not comparable: " in text
