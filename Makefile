@@ -157,7 +157,7 @@ reproduce-compare: setup ## every gate and head under one objective, one normali
 	$(BIN)/mixgan report $(OUTPUTS)/sweeps/$@-score $(OUTPUTS)/sweeps/$@-heads to=$(OUTPUTS)/sweeps/$@ $(SHOWN)
 
 help-reproduce: ## what each of these costs
-	@sed -n '/^| target/,/^$$/p' docs/reproducing.md
+	@sed -n '/^| target |/,/^$$/p' docs/reproducing.md
 
 clean: ## what was built; runs in outputs/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -19,6 +19,8 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "losses": ("loss/", "penalty"),
     "scores": ("score/",),
     "usage of the experts": ("gate_usage/", "expert_usage/"),
+    "k-NN test": ("knn_",),
+    "MS-SSIM": ("ms_ssim",),
 }
 """What is drawn together, by how its names begin; of the rest each has a panel of its own."""
 LEFT_OUT = ("step", "nimg", "seconds", "img_per_second", "skipped")
@@ -50,6 +52,7 @@ def read(log: Path) -> Series:
 def draw(series: Series, columns: int = 3) -> Figure | None:
     """Draw a panel for each kind of figure; None where there are no two points of any."""
     from matplotlib.figure import Figure  # here, for it takes a second to import
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     panels: dict[str, list[str]] = defaultdict(list)
     for name, points in series.items():
@@ -63,12 +66,14 @@ def draw(series: Series, columns: int = 3) -> Figure | None:
     for number, (title, names) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(rows, min(columns, len(panels)), number)
         for name in names:
-            label = name.partition("/")[2] or None
+            label = (name.partition("/")[2] or name) if len(names) > 1 else None
             marker = "." if len(series[name]) < 30 else None
             axes.plot(*zip(*series[name], strict=True), linewidth=1, marker=marker, label=label)
         axes.set_title(title, fontsize=9)
         axes.tick_params(labelsize=7)
         axes.set_xlabel("images shown", fontsize=7)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         if 1 < len(names) <= 10:
             axes.legend(fontsize=6, frameon=False, ncols=2 if len(names) > 5 else 1)
     return figure
