@@ -14,7 +14,7 @@ from mixgan_cli.config import ReportCommand, parse
 from mixgan_cli.errors import UserError
 from mixgan_cli.evaluation.protocol import differences
 from mixgan_cli.evaluation.ranking import deciding
-from mixgan_cli.files import refusing
+from mixgan_cli.files import inside, refusing
 from mixgan_cli.hardware import Compute
 from mixgan_cli.models.load import load
 from mixgan_cli.reporting import figures, swept
@@ -37,18 +37,19 @@ def run(config: DictConfig) -> dict[str, Any]:
     compute = hardware.resolve(settings.hardware)
     paths = [Path(path) for path in settings.paths]
     table = Table(gather(paths), differences)
-    to = Path(settings.to) if settings.to else (paths[0] if len(paths) == 1 else paths[0].resolve().parent) / "report"
+    to = Path(settings.to) if settings.to else _place(paths)
     ranked = sorted((entry for entry in table.entries if entry.job.run_dir), key=_badness)
     detailed = ranked[: settings.details]
     with refusing(f"to={to}"):
-        for entry in detailed:
-            draw_missing(entry.job.run, settings, compute)
         page = Page(
             title=_title(paths, table),
             tables=_tables(table, ranked, to / "tables"),
             pictures=_swept(table, to / "figures"),
             published=_published(table, to / "tables"),
-            runs=[portrait(entry.job.run, name_of(entry, table)) for entry in detailed],
+            runs=[
+                portrait(entry.job.run, name_of(entry, table), drawn(entry.job.run, to / "figures", settings, compute))
+                for entry in detailed
+            ],
             remarks=table.remarks(),
         )
         path = page.write(to / "index.html")
@@ -56,18 +57,30 @@ def run(config: DictConfig) -> dict[str, Any]:
     return {"page": str(path), "runs": len(table.entries), "tables": str(to / "tables"), "figures": str(to / "figures")}
 
 
-def draw_missing(folder: RunFolder, settings: ReportCommand, compute: Compute) -> None:
-    """Draw what a run learned, where it has not done so itself; in the plane that takes data, which a page has not."""
+def drawn(folder: RunFolder, figures_of: Path, settings: ReportCommand, compute: Compute) -> Path:
+    """Return the page's own folder for figures of a run, with what it learned, where it has not drawn that itself.
+
+    In the plane the tree by level takes data, which a page has not.
+    """
+    to = figures_of / folder.path.name
     there = any((folder.figures / f"{name}.png").is_file() for name in figures.CAPTIONS)
     if not folder.generator.is_file() or (there and not settings.redraw):
-        return
+        return to
     try:
         sampler = load(folder.path, settings.trusted)
         compute.place(sampler)
         for name, figure in figures.figures(sampler, None, folder.read_config()["seed"]):
-            figures.save(figure, folder.figures, name)
+            figures.save(figure, to, name)
     except UserError as error:
         log.warning("warning: %s: its figures could not be drawn (%s)", folder.path, error)
+    return to
+
+
+def _place(paths: Sequence[Path]) -> Path:
+    """Return where the page goes: into the one path, or into the folder above the first."""
+    if len(paths) > 1:
+        return paths[0].resolve().parent / "report"
+    return inside(paths[0] / "report", paths[0])
 
 
 def name_of(entry: Entry, table: Table) -> str:

@@ -20,8 +20,13 @@ LARGEST = 8 << 20
 """Bytes of a picture that the page takes in."""
 
 
-def portrait(folder: RunFolder, name: str) -> RunPage:
+def portrait(folder: RunFolder, name: str, drawn: Path) -> RunPage:
     """Return what is told of a run, finished or not.
+
+    Args:
+        folder: the run's, from which all is read.
+        name: what tells it from others.
+        drawn: figures of it that the page has drawn; its learning curves are written there.
 
     Raises:
         RunError: its configuration cannot be read, or it is finished and its results cannot.
@@ -40,7 +45,7 @@ def portrait(folder: RunFolder, name: str) -> RunPage:
         metrics=_metrics(metrics),
         unavailable=results["unavailable"],
         protocol=protocol,
-        pictures=[*_samples(folder), *_curves(folder), *_figures(folder)],
+        pictures=[*_samples(folder), *_curves(folder, drawn), *_figures(folder, drawn)],
         shares=_shares(metrics),
         tables=_levels(metrics),
     )
@@ -94,18 +99,23 @@ def _samples(folder: RunFolder) -> list[Picture]:
     return _read([("Samples", caption, pictures[-1])])
 
 
-def _curves(folder: RunFolder) -> list[Picture]:
+def _curves(folder: RunFolder, to: Path) -> list[Picture]:
     figure = curves.draw(curves.read(folder.metrics))
     if figure is None:
         return []
-    save(figure, folder.figures, "curves")
+    save(figure, to, "curves")
     return [
         Picture("Learning curves", "Losses and what was measured on the way, against images shown.", as_png(figure))
     ]
 
 
-def _figures(folder: RunFolder) -> list[Picture]:
-    return _read([(*told, folder.figures / f"{name}.png") for name, told in CAPTIONS.items()])
+def _figures(folder: RunFolder, drawn: Path) -> list[Picture]:
+    """What the run learned: of each figure the one that the page drew, else the run's own."""
+    pictures = []
+    for name, told in CAPTIONS.items():
+        own = drawn / f"{name}.png"
+        pictures.append((*told, own if own.is_file() else folder.figures / own.name))
+    return _read(pictures)
 
 
 def _read(pictures: list[tuple[str, str, Path]]) -> list[Picture]:
