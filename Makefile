@@ -158,6 +158,7 @@ reproduce-compare: setup ## every gate and head under one objective, one normali
 
 help-reproduce: ## what each of these costs
 	@sed -n '/^| target |/,/^$$/p' docs/reproducing.md
+	@echo 'Estimated for an H100, to a factor of two or three: docs/reproducing.md says how. SMOKE=1 tries each target on a CPU, in minutes.'
 
 clean: ## what was built; runs in outputs/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

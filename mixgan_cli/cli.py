@@ -46,18 +46,24 @@ class Command:
     config: str
     help: str
     example: str
+    bare: str | None = None
+    """The key whose value may be given without it."""
 
 
 COMMANDS = {
     "train": Command("config", "train a model and evaluate it", "mixgan train model=hmog data=fashion_mnist"),
-    "evaluate": Command("evaluate", "measure a run, or a folder of images", "mixgan evaluate run=DIR evaluation=full"),
-    "report": Command("report", "write a page about a run, a sweep or several", "mixgan report outputs/RUN"),
+    "evaluate": Command(
+        "evaluate", "measure a run, or a folder of images", "mixgan evaluate run=DIR evaluation=full", "run"
+    ),
+    "report": Command("report", "write a page about a run, a sweep or several", "mixgan report outputs/RUN", "paths"),
     "fetch": Command("fetch", "download and prepare a data set, or the Inception weights", "mixgan fetch data=cifar10"),
     "bench": Command(
         "config", "time an iteration of what train would run", "mixgan bench -m model=mggan,hmog model.k=1,32"
     ),
-    "sample": Command("sample", "draw samples from a run", "mixgan sample run=DIR n=64 format=grid"),
-    "export": Command("export", "write a generator for others, with a model card", "mixgan export run=DIR to=FOLDER"),
+    "sample": Command("sample", "draw samples from a run", "mixgan sample run=DIR n=64 format=grid", "run"),
+    "export": Command(
+        "export", "write a generator for others, with a model card", "mixgan export run=DIR to=FOLDER", "run"
+    ),
 }
 
 
@@ -83,21 +89,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if name == "fetch":  # the one thing that is fetched and is no data set: `mixgan fetch weights`
         overrides = ["weights=true" if word == "weights" else word for word in overrides]
-    if name == "report":
-        overrides = [*as_paths(overrides)]
+    if key := COMMANDS[name].bare:
+        overrides = [*named(overrides, key)]
     return run_command(name, overrides)
 
 
-def as_paths(words: Sequence[str]) -> Iterator[str]:
-    """Yield words of the command line, those that are neither key=value nor flags nor a flag's as one paths=[…]."""
-    paths = []
+def named(words: Sequence[str], key: str) -> Iterator[str]:
+    """Yield words of the command line, with those that are neither key=value nor flags nor a flag's as the key's value.
+
+    `run` takes one of them, `paths` all.
+    """
+    bare = []
     for before, word in zip(["", *words], words, strict=False):
         if "=" in word or word.startswith("-") or before in FLAGS_WITH_A_WORD:
             yield word
         else:
-            paths.append(word)
-    if paths:
-        yield f"paths=[{','.join(map(quoted, paths))}]"
+            bare.append(word)
+    if bare and key == "paths":
+        yield f"paths=[{','.join(map(quoted, bare))}]"
+    else:
+        yield from (f"{key}={quoted(word)}" for word in bare)
 
 
 def run_command(name: str, overrides: Sequence[str]) -> int:

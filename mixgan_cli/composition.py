@@ -40,6 +40,9 @@ def explain(error: Exception, config_name: str) -> str:
         return f"cannot read the override {error.override!r}: write key=value, or quote what the shell may eat"
     if isinstance(error, MissingConfigException):
         return _unknown_choice(error)
+    if several := re.search("Ambiguous value for argument '([^']+)'", text):
+        key, _, values = several[1].partition("=")
+        return f"{several[1]}: several values are a sweep; add -m, or write {key}=[{values}] for a list"
     unknown = re.search(r"Could not override '([^'@]+)", text)
     if isinstance(error, ConfigCompositionException) and unknown:
         key = unknown[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -278,7 +278,10 @@ class Run(Strict):
     def _beta_has_a_classifier(self) -> Run:
         head = self.model.head[parts.TARGET]
         if self.model.beta and not parts.attribute(head, "classifies_experts"):
-            raise ValueError(f"model.beta={self.model.beta}: {_name(head)} does not classify experts; take 0")
+            raise ValueError(
+                f"model.beta={self.model.beta}: {_name(head)} does not classify experts; take 0, or "
+                "model/head=classifier"
+            )
         return self
 
     @model_validator(mode="after")
@@ -425,6 +428,8 @@ def parse(composed: DictConfig | dict[str, Any], schema: type[Strict]) -> Any:
         try:
             config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         except OmegaConfBaseException as error:
+            if isinstance(error, MissingMandatoryValue):
+                raise ConfigError(f"{error.full_key}: missing. Give {error.full_key}=…") from error
             reason = str(error).splitlines()[0]
             raise ConfigError(f"{error.full_key}: {reason}" if error.full_key else reason) from error
         secrecy.refuse_key(str(config))

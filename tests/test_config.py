@@ -38,7 +38,7 @@ WRONG = {
     "evaluation.feature_layer=512": "feature_layer=512: the Inception network has 64, 192, 768, 2048",
     "model.gate._target_=mixgan_cli.models.gates.BushGate": "BushGate cannot be imported",
     "data.size=12": "data.size=12: model/backbone=dcgan takes 8, 16, 32, 64 or 128",
-    "data=folder": "data.root: Missing mandatory value",
+    "data=folder": "data.root: missing. Give data.root=",
     "seed=-1": "seed=-1",
     "data=0.5": "Config group override must be a string or a list. Got float",
     "model/gate=null": "Config group override must be a string or a list. Got NoneType",

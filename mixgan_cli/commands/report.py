@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ from mixgan_cli import hardware
 from mixgan_cli.config import ReportCommand, parse
 from mixgan_cli.errors import UserError
 from mixgan_cli.evaluation.protocol import differences
-from mixgan_cli.evaluation.ranking import deciding
+from mixgan_cli.evaluation.ranking import best_is, deciding
+from mixgan_cli.evaluation.ranking import ranked as ranked_by
 from mixgan_cli.files import inside, refusing
 from mixgan_cli.hardware import Compute
 from mixgan_cli.models.load import load
 from mixgan_cli.reporting import figures, swept
 from mixgan_cli.reporting.besides import beside
 from mixgan_cli.reporting.gathering import gather
+from mixgan_cli.reporting.glossary import glossary
 from mixgan_cli.reporting.page import Page, Picture, TableOf
 from mixgan_cli.reporting.portrait import portrait
 from mixgan_cli.reporting.sweep import Entry, Row, Table
@@ -28,15 +31,13 @@ from mixgan_cli.runs import RunFolder
 
 log = logging.getLogger("mixgan")
 
-WORST = float("inf")
-
 
 def run(config: DictConfig) -> dict[str, Any]:
     """Write the page, and return where it is."""
     settings: ReportCommand = parse(config, ReportCommand)
-    compute = hardware.resolve(settings.hardware)
     paths = [Path(path) for path in settings.paths]
-    table = Table(gather(paths), differences)
+    table = Table(gather(paths), differences)  # first: a slip in a path is told at once
+    compute = hardware.resolve(settings.hardware)
     to = Path(settings.to) if settings.to else _place(paths)
     ranked = sorted((entry for entry in table.entries if entry.job.run_dir), key=_badness)
     detailed = ranked[: settings.details]
@@ -51,9 +52,10 @@ def run(config: DictConfig) -> dict[str, Any]:
                 for entry in detailed
             ],
             remarks=table.remarks(),
+            glossary=glossary(table.metrics),
         )
         path = page.write(to / "index.html")
-    log.info("%s: %d runs", path, len(table.entries))
+    log.info("%s: %d run%s", path, len(table.entries), "" if len(table.entries) == 1 else "s")
     return {"page": str(path), "runs": len(table.entries), "tables": str(to / "tables"), "figures": str(to / "figures")}
 
 
@@ -96,10 +98,10 @@ def _tables(table: Table, ranked: Sequence[Entry], folder: Path) -> list[TableOf
     configurations, runs = table.shown(), [_shortened(row) for row in table.by_job()]
     write_tables(folder, "configurations", configurations, table.by_configuration())
     write_tables(folder, "runs", runs, table.by_job())
-    tables = [TableOf("Configurations, mean ± standard deviation over seeds", configurations)]
-    best = [_as_best(entry, table) for entry in ranked[:5] if deciding(entry.metrics)]
-    if len(best) > 1:
-        tables.append(TableOf("The best runs", best, ["By the first metric that was measured; within one protocol."]))
+    repeated = any(row["done"] > 1 for row in configurations)
+    title = "Configurations, mean ± standard deviation over seeds" if repeated else "Configurations"
+    tables = [TableOf(title, configurations)]
+    tables += _best(table, ranked)
     if len(runs) > len(configurations):
         tables.append(TableOf("All runs", runs))
     return tables
@@ -107,33 +109,48 @@ def _tables(table: Table, ranked: Sequence[Entry], folder: Path) -> list[TableOf
 
 def _swept(table: Table, folder: Path) -> list[Picture]:
     pictures = []
+    repeated = any(row["done"] > 1 for row in table.by_configuration())
+    told = "Mean and standard deviation over seeds." if repeated else "One run each."
     for metric, figure in swept.figures(table):
         figures.save(figure, folder, metric)
-        pictures.append(Picture(metric, "Mean and standard deviation over seeds.", figures.as_png(figure)))
+        pictures.append(Picture(metric, told, figures.as_png(figure)))
     return pictures
 
 
 def _published(table: Table, folder: Path) -> list[TableOf]:
     """What the papers report for the same data, and ours."""
     tables = []
-    for data, rows, remarks in beside(table):
-        write_tables(folder, f"published_{data}", rows, rows)
-        tables.append(TableOf(data, rows, remarks))
+    for data, rows, published, remarks in beside(table):
+        write_tables(folder, f"beside_{data}", rows, rows)
+        write_tables(folder, f"published_{data}", published, published)
+        tables.append(TableOf(f"{data}: ours beneath what is published of the same model", rows, remarks))
+        tables.append(TableOf(f"{data}: all that is published", published, folded=True))
     return tables
 
 
-def _badness(entry: Entry) -> tuple[bool, int, str, float]:
-    """By protocol, and within it by the metric that decides, the best first; what was not measured comes last."""
-    metric, _, badness = deciding(entry.metrics) or ("", 0.0, WORST)
-    return entry.protocol is None, entry.protocol or 0, metric, badness
+def _badness(entry: Entry) -> tuple[bool, int, tuple[float, ...]]:
+    """By protocol, and within it by the metrics that decide, the best first; what was not measured comes last."""
+    decide = tuple(badness for _, _, badness in ranked_by(entry.metrics))
+    return entry.protocol is None, entry.protocol or 0, decide or (math.inf,)
 
 
-def _as_best(entry: Entry, table: Table) -> Row:
-    figure = deciding(entry.metrics)
-    assert figure is not None
-    metric, value, _ = figure
-    protocol = {"protocol": entry.protocol} if len(table.protocols) > 1 else {}
-    return {"run": name_of(entry, table), **protocol, metric: value, "folder": entry.job.run_dir}
+def _best(table: Table, ranked: Sequence[Entry], most: int = 5) -> list[TableOf]:
+    """The best runs of each protocol that several have, by the metric that decides; among equals by the next."""
+    tables = []
+    for number, _ in enumerate(table.protocols, start=1):
+        entries = [entry for entry in ranked if entry.protocol == number and deciding(entry.metrics)]
+        if len(entries) < 2:
+            continue
+        decide = [metric for metric, _, _ in ranked_by(entries[0].metrics)]
+        rows = [
+            {"run": name_of(entry, table), **{name: entry.metrics.get(name) for name in decide[:3]},
+             "folder": entry.job.run_dir}
+            for entry in entries[:most]
+        ]  # fmt: skip
+        of = f" of protocol {number}" if len(table.protocols) > 1 else ""
+        then = f", then {', '.join(decide[1:3])}" if len(decide) > 1 else ""
+        tables.append(TableOf(f"The best runs{of} by {decide[0]} (best: {best_is(decide[0])}){then}", rows))
+    return tables
 
 
 def _shortened(row: Row) -> Row:

@@ -69,7 +69,7 @@ def read_generator(run_or_file: str | Path, trusted: Iterable[str] = ()) -> Trai
     path, trusted = Path(run_or_file), tuple(trusted)
     path = RunFolder(path).generator if path.is_dir() else path
     if not path.is_file():
-        raise RunError(f"{path}: there is no generator (an unfinished run has none yet)")
+        raise RunError(f"{path}: there is no generator (an unfinished run has none yet; its command, again, goes on)")
     try:
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata() or {}

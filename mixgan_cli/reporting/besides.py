@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mixgan_cli.composition import name_of_data
-from mixgan_cli.reporting.published import Figure, figures, matches, obstacles
+from mixgan_cli.reporting.published import PARTS, Figure, figures, matches, obstacles
 from mixgan_cli.reporting.sweep import Entry, Row, Table
 from mixgan_cli.reporting.tables import mean_and_sd
 
@@ -14,42 +14,46 @@ OURS = "ours"
 """In the column "of", what marks our rows."""
 
 
+MEASURED_ALIKE = (
+    "“Measured alike” speaks of measuring alone: on how many images, how wide and how often a run was trained is for "
+    "you to compare. `make reproduce-…` trains as published, as far as that is known, and measures alike."
+)
+
+
 class Beside(NamedTuple):
-    """A data set's table, and what is to be said of its sources."""
+    """A data set: ours beside theirs, all that is published of it, and what is to be said of the sources."""
 
     data: str
     rows: list[Row]
+    published: list[Row]
     remarks: list[str]
 
 
 def beside(table: Table) -> Iterator[Beside]:
-    """Yield a table for each data set that papers and finished runs have in common.
+    """Yield what papers and finished runs have in common, data set by data set.
 
-    A row of ours has mean ± deviation over its seeds, what else was measured, and whether it may be compared with the
-    published row of its model, with each reason why not.
+    A row of ours has mean ± deviation over its seeds, what else was measured, and whether it was measured as the
+    published row of its model above it, or each reason why not.
     """
     finished = [(row, entries, entries[0].job.run.read_config()) for row, entries in table.grouped() if entries]
     for data in dict.fromkeys(name_of_data(config["data"]) for _, _, config in finished):
         published = figures(data)
         if not published:
             continue
-        ours = [one for one in finished if name_of_data(one[2]["data"]) == data]
         metrics = list(dict.fromkeys(figure.metric for figure in published))
+        systems = _systems(published)
         rows: list[Row] = []
-        placed: set[int] = set()
-        for theirs in _systems(published):
-            rows.append(_theirs(theirs, metrics))
-            for number, (row, entries, config) in enumerate(ours):
-                if matches(theirs[0], config["model"]):
-                    rows.append(_ours(row, entries, config, metrics, theirs, table))
-                    placed.add(number)
-        rows += [
-            _ours(row, entries, config, metrics, (), table)
-            for number, (row, entries, config) in enumerate(ours)
-            if number not in placed
-        ]
+        for row, entries, config in finished:
+            if name_of_data(config["data"]) != data:
+                continue
+            matching = [theirs for theirs in systems if matches(theirs[0], config["model"])]
+            for theirs in matching or [[]]:
+                above = _theirs(theirs, metrics) if theirs else None
+                rows += [above] if above and above not in rows else []
+                rows.append(_ours(row, entries, config, metrics, theirs, table))
         sources = dict.fromkeys(figure.source.name for figure in published)
-        yield Beside(data, rows, [line for name in sources for line in _said(name, published)])
+        remarks = [MEASURED_ALIKE, *(_said(name, published) for name in sources)]
+        yield Beside(data, rows, [_theirs(theirs, metrics) for theirs in systems], remarks)
 
 
 def _systems(published: Sequence[Figure]) -> list[list[Figure]]:
@@ -69,7 +73,6 @@ def _theirs(of: Sequence[Figure], metrics: Sequence[str]) -> Row:
         "system": first.system,
         "K": first.k,
         **{metric: printed.get(metric) for metric in metrics},
-        "comparable": None,
         "n": _count(protocol.get("n_fake")),
         "over": first.source.over if any(figure.sd is not None for figure in of) else None,
     }
@@ -91,23 +94,25 @@ def _ours(
         f"{name} {mean_and_sd(row[name], row[f'{name}_sd'])}" for name in others if name.startswith(_heads(metrics))
     ]
     nimg = entries[0].job.run.read_results().get("run", {}).get("nimg")
+    varied = [f"{key}={row[key]}" for key in table.keys if key != "seed" and row.get(key) is not None]
     return {
         "of": OURS,
         "system": config["model"]["name"],
         "K": config["model"]["k"],
         **{metric: shown.get(metric) for metric in metrics},
-        "comparable": verdict(theirs, protocol, config, shown),
-        "also measured": "; ".join(told) or None,
         "n": _count(protocol.get("n_fake")),
         "over": f"seed {', '.join(map(str, seeds))}",
         "images shown": _count(nimg),
+        "also measured": "; ".join(told) or None,
+        "run": ", ".join(varied) or entries[0].job.run.path.name,
+        "comparable": verdict(theirs, protocol, config, shown),
     }
 
 
 def verdict(
     theirs: Sequence[Figure], protocol: Mapping[str, Any], config: Mapping[str, Any], measured: Mapping[str, str]
 ) -> str:
-    """Return "comparable", or which metrics are not, and why.
+    """Return "measured alike", or which metrics are not comparable, and why.
 
     Args:
         theirs: the published figures of the model.
@@ -116,17 +121,16 @@ def verdict(
         measured: our figures, by metric.
     """
     if not theirs:
-        return "not comparable: nothing is published of this model"
+        parts = ", ".join(str(config["model"][part].get("_target_")).rpartition(".")[2] for part in PARTS)
+        return f"not comparable: nothing is published of K = {config['model']['k']} with {parts}"
     reasons: dict[str, list[str]] = {}
     size = config["data"].get("size")
     for figure in theirs:
-        if figure.metric not in measured:
-            reasons.setdefault("not measured", []).append(figure.metric)
-            continue
-        for obstacle in obstacles(figure, protocol, size):
-            reasons.setdefault(obstacle, []).append(figure.metric)
+        missing = [] if figure.metric in measured else ["not measured"]
+        for reason in [*missing, *obstacles(figure, protocol, size)]:
+            reasons.setdefault(reason, []).append(figure.metric)
     if not reasons:
-        return "comparable"
+        return "measured alike"
     return "not comparable: " + "; ".join(
         reason if len(of) == len(theirs) else f"{', '.join(of)}: {reason}" for reason, of in reasons.items()
     )
@@ -137,9 +141,9 @@ def _heads(metrics: Sequence[str]) -> tuple[str, ...]:
     return tuple({metric.partition("_")[0] for metric in metrics})
 
 
-def _said(name: str, published: Sequence[Figure]) -> list[str]:
+def _said(name: str, published: Sequence[Figure]) -> str:
     source = next(figure.source for figure in published if figure.source.name == name)
-    return [f"{name}: {source.citation}. Deviations over {source.over}. " + " ".join(_sentences(source.notes))]
+    return f"{name}: {source.citation}. Deviations over {source.over}. " + " ".join(_sentences(source.notes))
 
 
 def _sentences(notes: Sequence[str]) -> list[str]:

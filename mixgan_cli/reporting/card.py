@@ -112,7 +112,9 @@ def _what(exported: Exported) -> Iterator[str]:
         "latent": f"{model.latent.size} coordinates, {prior}",
         "experts (K)": f"{model.k}, {_name(model.experts)}",
         "gate": f"{_name(model.gate)}: {combined}",
-        "backbone": _name(model.backbone),
+        "head": _name(model.head) + (f", diversity with β = {model.beta:g}" if model.beta else ""),
+        "backbone": _name(model.backbone)
+        + (f", {model.backbone['channels']} channels" if "channels" in model.backbone else ""),
         "parameters": f"{exported.parameters:,}",
     }
     if results:
@@ -120,13 +122,14 @@ def _what(exported: Exported) -> Iterator[str]:
         own = [f"{name} {counts[name]:,}" for name in ("gate", "experts", "trunk") if name in counts]
         rows["parameters"] += f": {', '.join(own)}"
     if run and results:
+        half_life = run.training.ema_half_life_nimg
         rows |= {
             "data set": f"{exported.data}",
             "trained for": f"{results.run.nimg:,} real samples shown to the discriminator, in batches of "
             f"{run.training.batch}",
             "objective": f"{_name(run.objective.adversarial)}, penalty {_name(run.objective.penalty)}",
-            "weights": f"moving average, half-life {run.training.ema_half_life_nimg:,} real samples shown"
-            if run.evaluation.ema and run.training.ema_half_life_nimg
+            "weights": f"moving average, half-life {half_life:,} real samples shown, less early on"
+            if run.evaluation.ema and half_life
             else "as trained, no moving average",
             "seed": f"{run.seed}",
         }
@@ -195,7 +198,7 @@ def _use(exported: Exported) -> Iterator[str]:
 def _limits(exported: Exported) -> Iterator[str]:
     things = "images" if len(exported.shape) == 3 else "points"
     limits = [
-        f"It makes {_samples(exported.shape)}, and takes no wish: neither a class nor a text.",
+        f"It makes {_samples(exported.shape)} of noise: nothing can be asked for, neither a class nor a text.",
         f"It knows its training set{f' ({exported.data})' if exported.data else ''} alone. What that lacks, or has too "
         "much of, its samples lack or have too much of.",
         "How near its samples come to single training samples has not been measured. Do not use it where none may be "

@@ -29,9 +29,12 @@ LEFT_OUT = ("step", "nimg", "seconds", "img_per_second", "skipped")
 def read(log: Path) -> Series:
     """Return every figure of a run's log; a list becomes NAME/0, NAME/1, ….
 
+    What an evaluation says of a figure that training tells as well is a series of its own, NAME (evaluation).
     Lines that are damaged, or none of ours, are left out: the log of a killed run may end in half a line.
     """
     series: Series = defaultdict(list)
+    estimated: set[str] = set()
+    """What training tells too, of its own samples: another measure than the evaluation's of the same name."""
     if not log.is_file():
         return series
     with log.open(encoding="utf-8", errors="replace") as lines:
@@ -44,6 +47,10 @@ def read(log: Path) -> Series:
             for name, value in record.items():
                 if name in LEFT_OUT:
                     continue
+                if "protocol" in record and name in estimated:
+                    name = f"{name} (evaluation)"
+                elif "protocol" not in record:
+                    estimated.add(name)
                 for key, number in _scalars(name, value):
                     series[key].append((nimg, number))
     return series

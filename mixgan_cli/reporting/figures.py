@@ -168,13 +168,16 @@ def draw_sheet(
 def draw_covariance(covariance_KK: Tensor) -> Figure:
     """Draw a covariance of the experts' weights [K, K], divided by its largest absolute entry."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     largest = covariance_KK.abs().max().item()
     figure = Figure(figsize=(4, 3.4), layout="constrained")
     axes = figure.add_subplot()
     shown = axes.imshow((covariance_KK / (largest or 1)).numpy(), cmap="RdBu_r", vmin=-1, vmax=1)
     axes.set(xlabel="expert", ylabel="expert")
-    figure.colorbar(shown, label=f"covariance / {largest:.2g}")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=min(len(covariance_KK), 8)))
+    figure.colorbar(shown, label=f"covariance (1 is {largest:.2g})")
     return figure
 
 

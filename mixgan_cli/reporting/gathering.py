@@ -35,7 +35,7 @@ def gather(paths: Sequence[Path]) -> list[Job]:
         else:
             within = sorted(config.parent for config in path.glob("*/config.yaml"))
             if not within:
-                raise RunError(f"{path}: neither a run's folder, nor a sweep's, nor one that holds runs")
+                raise RunError(_not_there(path))
             runs += within
     known = {Path(job.run_dir).resolve() for job in of_sweeps if job.run_dir}
     return of_sweeps + as_jobs([run for run in runs if run.resolve() not in known])
@@ -69,10 +69,20 @@ def as_jobs(runs: Sequence[Path]) -> list[Job]:
 def describe(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run is, flat: its identity, and data and model by the names one would choose them by."""
     told = {
-        key: json.dumps(value) if isinstance(value, (list, dict)) else value for key, value in identity(config).items()
+        key: json.dumps(value) if isinstance(value, (list, dict)) else value
+        for key, value in identity(config).items()
+        if not key.startswith("evaluation.")  # protocols are told apart by themselves
     }
     told |= {"data": name_of_data(config["data"]), "model": config["model"]["name"]}
     return told
+
+
+def _not_there(path: Path) -> str:
+    if not path.exists():
+        return f"{path}: there is no such folder"
+    above = next((folder for folder in path.resolve().parents if (folder / "config.yaml").is_file()), None)
+    hint = f". The run is {above}" if above else ""
+    return f"{path}: neither a run's folder, nor a sweep's, nor one that holds runs{hint}"
 
 
 def _here(job: Job, sweep: Path) -> Job:

@@ -38,6 +38,8 @@ class TableOf:
     title: str
     rows: Sequence[Row]
     remarks: Sequence[str] = ()
+    folded: bool = False
+    """Whether it is shown only to who asks."""
 
     @property
     def columns(self) -> list[str]:
@@ -83,6 +85,8 @@ class Page:
     published: Sequence[TableOf]
     runs: Sequence[RunPage]
     remarks: Sequence[str] = ()
+    glossary: Mapping[str, str] = field(default_factory=dict)
+    """What the figures on it are."""
 
     def write(self, path: Path) -> Path:
         """Write it as one HTML file, and return where."""

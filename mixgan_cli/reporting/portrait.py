@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mixgan_cli.composition import name_of_data
+from mixgan_cli.errors import ConfigError
+from mixgan_cli.parts import TARGET, attribute, trust
 from mixgan_cli.reporting import curves
 from mixgan_cli.reporting.figures import CAPTIONS, as_png, save
 from mixgan_cli.reporting.page import Picture, RunPage, Shares, TableOf
@@ -45,7 +47,7 @@ def portrait(folder: RunFolder, name: str, drawn: Path) -> RunPage:
         metrics=_metrics(metrics),
         unavailable=results["unavailable"],
         protocol=protocol,
-        pictures=[*_samples(folder), *_curves(folder, drawn), *_figures(folder, drawn)],
+        pictures=[*_samples(folder, _hard(config)), *_curves(folder, drawn), *_figures(folder, drawn)],
         shares=_shares(metrics),
         tables=_levels(metrics),
     )
@@ -62,9 +64,10 @@ def _facts(folder: RunFolder, config: Mapping[str, Any], run: Mapping[str, Any])
         "model": f"{model['name']}, K = {model['k']}"
         + (f", β = {model['beta']:g}" if model.get("beta") else "")
         + "".join(f", {part} {_class(model[part])}" for part in ("gate", "experts", "head")),
-        "objective": f"{_class(config['objective']['adversarial'])}, {config['objective']['d_steps']} D steps a G step",
+        "objective": f"{_class(config['objective']['adversarial'])}, "
+        f"discriminator steps for each of the generator: {config['objective']['d_steps']}",
         "seed": config["seed"],
-        "images shown": f"{run['nimg']:,} of {config['training']['nimg']:,}" if "nimg" in run else None,
+        "images shown": _length(folder, config, run),
         "time": f"{run['seconds']:,.0f} s of training, {run['img_per_second']:,.0f} images a second"
         if "seconds" in run
         else None,
@@ -79,6 +82,15 @@ def _facts(folder: RunFolder, config: Mapping[str, Any], run: Mapping[str, Any])
     return {key: value for key, value in facts.items() if value not in (None, "")}
 
 
+def _length(folder: RunFolder, config: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    """How far the run is: by its results, or by its log."""
+    wanted = config["training"]["nimg"]
+    logged = max((points[-1][0] for points in curves.read(folder.metrics).values()), default=0)
+    shown = int(run.get("nimg", logged))
+    more = " (whole batches)" if shown > wanted else "" if shown == wanted else "; the same command goes on"
+    return f"{shown:,} of {wanted:,}{more}"
+
+
 def _metrics(metrics: Mapping[str, Any]) -> TableOf | None:
     rows = []
     for name, value in metrics.items():
@@ -90,12 +102,12 @@ def _metrics(metrics: Mapping[str, Any]) -> TableOf | None:
     return TableOf("Metrics", rows) if rows else None
 
 
-def _samples(folder: RunFolder) -> list[Picture]:
+def _samples(folder: RunFolder, hard: bool) -> list[Picture]:
     pictures = sorted(folder.samples.glob("[0-9]*.png"))
     if not pictures:
         return []
-    nimg = int(pictures[-1].stem)
-    caption = f"Drawn from fixed latents after {nimg:,} images; where experts are hard, a row is one expert."
+    rows = " Each row is one expert's." if hard else ""
+    caption = f"Drawn from fixed latents after {int(pictures[-1].stem):,} images.{rows}"
     return _read([("Samples", caption, pictures[-1])])
 
 
@@ -161,6 +173,16 @@ def _levels(metrics: Mapping[str, Any]) -> list[TableOf]:
     ]
     remark = "nmi: normalised mutual information of nodes and classes; purity: the share of a node's commonest class."
     return [TableOf("The hierarchy and the classes, by level", rows, [remark])]
+
+
+def _hard(config: Mapping[str, Any]) -> bool:
+    """Whether each sample is one expert's alone, and there are several; of a gate of a user's own that is not asked."""
+    gate = config["model"]["gate"]
+    try:
+        trust(gate)
+    except ConfigError:
+        return False
+    return config["model"]["k"] > 1 and bool(attribute(gate[TARGET], "hard"))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ def figures(table: Table) -> Iterator[tuple[str, Figure]]:
     for metric in table.main_metrics:
         shown = {name: [row for row in of if row[metric] is not None] for name, of in groups.items()}
         shown = {name: of for name, of in shown.items() if of}
-        if shown:
+        if len({row[metric] for of in shown.values() for row in of}) > 1:  # else there is nothing to see
             draw = draw_heat_maps if len(spanning) == 2 else draw_lines
             yield metric, draw(metric, shown, spanning)
 
@@ -65,6 +66,8 @@ def draw_heat_maps(metric: str, groups: dict[str, list[Row]], axes_keys: Sequenc
     everything = [row for _, rows in panels for row in rows]
     down, across = (sorted(_values(everything, key)) for key in axes_keys)
     figure = Figure(figsize=(len(panels) * max(3.2, 0.9 * len(across)), 1.3 + 0.5 * len(down)), layout="constrained")
+    falling = metric.startswith(DIRECTIONS["↓"])
+    colours = "viridis_r" if falling else "viridis"  # the better, the brighter
     least, most = min(row[metric] for row in everything), max(row[metric] for row in everything)
     for number, (name, rows) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), number)
@@ -72,14 +75,15 @@ def draw_heat_maps(metric: str, groups: dict[str, list[Row]], axes_keys: Sequenc
         for row in rows:
             y, x = (values.index(_number(row[key])) for key, values in zip(axes_keys, (down, across), strict=True))
             means[y, x] = row[metric]
-            dark = row[metric] < (least + most) / 2
+            dark = (row[metric] < (least + most) / 2) != falling
             told = mean_and_sd(row[metric], row[f"{metric}_sd"]).replace(" ± ", "\n± ")
             axes.text(x, y, told, ha="center", va="center", fontsize=7, color="white" if dark else "black")
-        shown = axes.imshow(means, cmap="viridis", vmin=least, vmax=most, aspect="auto")
+        shown = axes.imshow(means, cmap=colours, vmin=least, vmax=most, aspect="auto")
         axes.set_xticks(range(len(across)), [f"{value:g}" for value in across])
         axes.set_yticks(range(len(down)), [f"{value:g}" for value in down])
         axes.set(xlabel=_word(axes_keys[1]), ylabel=_word(axes_keys[0]))
-        axes.set_title(f"{_title(metric)}{f': {name}' if name else ''}", fontsize=8)
+        axes.set_title(textwrap.fill(name, 30), fontsize=7)
+    figure.suptitle(_title(metric), fontsize=9)
     figure.colorbar(shown, ax=figure.axes)
     return figure
 

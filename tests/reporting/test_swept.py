@@ -27,7 +27,7 @@ def test_beta_by_k_is_a_heat_map_with_numbers_in_order():
     rows = [row(fid, 0.5, model__beta=beta, model__k=k) for (beta, k), fid in cells.items()]
     ((metric, figure),) = swept.figures(Of(["model.beta", "model.k", "seed"], rows))
     axes = figure.axes[0]
-    assert metric == "fid" and axes.get_title() == "fid ↓"
+    assert metric == "fid" and figure.get_suptitle() == "fid ↓"
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["0.1", "1"]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["8", "16"]  # as numbers, not as words
     np.testing.assert_array_equal(axes.images[0].get_array(), [[3.0, 2.0], [4.0, 1.0]])
@@ -39,7 +39,7 @@ def test_a_cell_without_a_run_is_empty_and_models_have_panels():
             row(3.0, model="b", model__beta="1", model__k="2")]  # fmt: skip
     ((_, figure),) = swept.figures(Of(["model", "model.beta", "model.k"], rows))
     a, b = figure.axes[:2]
-    assert (a.get_title(), b.get_title()) == ("fid ↓: a", "fid ↓: b")
+    assert (a.get_title(), b.get_title()) == ("a", "b")
     np.testing.assert_array_equal(np.ma.filled(a.images[0].get_array(), np.nan), [[1.0, np.nan], [np.nan, 2.0]])
 
 
