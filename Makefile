@@ -97,31 +97,32 @@ AUTHORS_K     := 4,8,16,32
 SHOWN         := details=8
 endif
 
+# A run that fails costs neither the others nor the page; the target then fails at the end.
 sweep  = $(BIN)/mixgan train -m sweep.name=$(1) paths.outputs=$(OUTPUTS)
-report = $(BIN)/mixgan report $(OUTPUTS)/sweeps/$@ $(SHOWN)
+report = $(BIN)/mixgan report $(OUTPUTS)/sweeps/$@ $(SHOWN) && exit $$failed
 
 reproduce-mggan-ring: setup ## MGGAN's figure 2: eight Gaussians, five seeds
-	$(call sweep,$@) experiment=mggan_ring seed=$(RING_SEEDS) $(SHORT) $(ON_POINTS) $(ARGS)
+	$(call sweep,$@) experiment=mggan_ring seed=$(RING_SEEDS) $(SHORT) $(ON_POINTS) $(ARGS); failed=$$?; \
 	$(report)
 
 reproduce-mggan-cifar10: setup ## MGGAN's table 1 on CIFAR-10: the code's beta and the text's, three seeds
-	$(call sweep,$@) experiment=mggan_cifar10 model.beta=0.01,0.1 seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(ARGS)
+	$(call sweep,$@) experiment=mggan_cifar10 model.beta=0.01,0.1 seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(ARGS); failed=$$?; \
 	$(report)
 
 reproduce-mggan-stl10: setup ## MGGAN's table 1 on STL-10 at 48 pixels: the text's beta in both units, three seeds
-	$(call sweep,$@) experiment=mggan_stl10 model.beta=0.1,1 seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(CIFAR10) $(ARGS)
+	$(call sweep,$@) experiment=mggan_stl10 model.beta=0.1,1 seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(CIFAR10) $(ARGS); failed=$$?; \
 	$(report)
 
 reproduce-mggan-imagenet32: setup ## MGGAN's table 1 on ImageNet at 32 pixels, one seed
-	$(call sweep,$@) experiment=mggan_imagenet32 seed=0 $(SHORT) $(ON_IMAGES) $(CIFAR10) $(ARGS)
+	$(call sweep,$@) experiment=mggan_imagenet32 seed=0 $(SHORT) $(ON_IMAGES) $(CIFAR10) $(ARGS); failed=$$?; \
 	$(report)
 
 reproduce-megan-cifar10: setup ## MEGAN's Inception score on CIFAR-10, three seeds
-	$(call sweep,$@) experiment=megan_cifar10 seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(ARGS)
+	$(call sweep,$@) experiment=megan_cifar10 seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(ARGS); failed=$$?; \
 	$(report)
 
 reproduce-megan-celeba: setup ## MEGAN's MS-SSIM on CelebA, three seeds
-	$(call sweep,$@) experiment=megan_celeba seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(CIFAR10) $(NO_CROP) $(ARGS)
+	$(call sweep,$@) experiment=megan_celeba seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(CIFAR10) $(NO_CROP) $(ARGS); failed=$$?; \
 	$(report)
 
 # Five models, four numbers of experts, five seeds: the HMoG author's tables.
@@ -130,31 +131,31 @@ five  = $(subst $() ,$(comma),$(foreach model,madgan mggan megan mog hmog,hmog20
 grid  = $(call sweep,$@) experiment=$(call five,$(1)) model.k=$(AUTHORS_K) seed=$(AUTHORS_SEEDS) $(SHORT) $(ON_IMAGES)
 
 reproduce-hmog-mnist: setup ## the HMoG author's table on MNIST: five models, four K, five seeds
-	$(call grid,mnist) $(ARGS)
+	$(call grid,mnist) $(ARGS); failed=$$?; \
 	$(report)
 
 reproduce-hmog-fashion_mnist: setup ## the same on Fashion-MNIST
-	$(call grid,fashion_mnist) $(ARGS)
+	$(call grid,fashion_mnist) $(ARGS); failed=$$?; \
 	$(report)
 
 reproduce-hmog-utzap50k: setup ## the same on UT Zappos50K
-	$(call grid,utzap50k) $(CIFAR10) $(NO_SPLIT) $(ARGS)
+	$(call grid,utzap50k) $(CIFAR10) $(NO_SPLIT) $(ARGS); failed=$$?; \
 	$(report)
 
 reproduce-hmog-flowers102: setup ## the same on Flowers-102
-	$(call grid,flowers102) $(CIFAR10) $(NO_SPLIT) $(ARGS)
+	$(call grid,flowers102) $(CIFAR10) $(NO_SPLIT) $(ARGS); failed=$$?; \
 	$(report)
 
 reproduce-hmog-celeba: setup ## the same on CelebA
-	$(call grid,celeba) $(CIFAR10) $(NO_CROP) $(NO_SPLIT) $(ARGS)
+	$(call grid,celeba) $(CIFAR10) $(NO_CROP) $(NO_SPLIT) $(ARGS); failed=$$?; \
 	$(report)
 
 reproduce-compare: setup ## every gate and head under one objective, one normalisation, equal parameters: on Fashion-MNIST, three seeds
 	$(call sweep,$@-score) experiment=compare_none,compare_uniform,compare_softmax,compare_tree,compare_gumbel \
-	  model/head=score seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(ARGS)
+	  model/head=score seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(ARGS); failed=$$?; \
 	$(call sweep,$@-heads) experiment=compare_uniform,compare_softmax,compare_tree,compare_gumbel \
-	  model/head=classifier,multiclass model.beta=0.1 seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(ARGS)
-	$(BIN)/mixgan report $(OUTPUTS)/sweeps/$@-score $(OUTPUTS)/sweeps/$@-heads to=$(OUTPUTS)/sweeps/$@ $(SHOWN)
+	  model/head=classifier,multiclass model.beta=0.1 seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(ARGS) || failed=$$?; \
+	$(BIN)/mixgan report $(OUTPUTS)/sweeps/$@-score $(OUTPUTS)/sweeps/$@-heads to=$(OUTPUTS)/sweeps/$@ $(SHOWN) && exit $$failed
 
 help-reproduce: ## what each of these costs
 	@sed -n '/^| target |/,/^$$/p' docs/reproducing.md

@@ -72,8 +72,8 @@ def main() -> None:
 def commands(target: str) -> Iterator[list[str]]:
     """Yield the words of each `mixgan train` that a target runs."""
     made = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for line in made.replace("\\\n", " ").splitlines():
-        words = shlex.split(line)
+    for part in re.split(r"\n|;|&&|\|\|", made.replace("\\\n", " ")):
+        words = shlex.split(part)
         if words[1:2] == ["train"] and words[0].endswith("/mixgan"):
             yield words[2:]
 

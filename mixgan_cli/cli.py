@@ -13,9 +13,10 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -34,7 +35,20 @@ log = logging.getLogger("mixgan")
 
 LONGEST = 2000
 """Characters of a line of a message: it may quote a value."""
-FLAGS_WITH_A_WORD = ("--cfg", "-c", "--package", "-p", "--info", "-i", "--config-dir", "-cd", "--config-name", "-cn")
+FLAGS_WITH_A_WORD = (
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--info",
+    "-i",
+    "--config-dir",
+    "-cd",
+    "--config-name",
+    "-cn",
+    "--config-path",
+    "-cp",
+)
 NO_MEMORY = "not enough memory|an't allocate memory|CUDA out of memory"
 """What torch says then, in a RuntimeError."""
 
@@ -90,25 +104,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name == "fetch":  # the one thing that is fetched and is no data set: `mixgan fetch weights`
         overrides = ["weights=true" if word == "weights" else word for word in overrides]
     if key := COMMANDS[name].bare:
-        overrides = [*named(overrides, key)]
+        overrides = named(overrides, key)
     return run_command(name, overrides)
 
 
-def named(words: Sequence[str], key: str) -> Iterator[str]:
-    """Yield words of the command line, with those that are neither key=value nor flags nor a flag's as the key's value.
+def named(words: Sequence[str], key: str) -> list[str]:
+    """Return words of the command line, those that are neither key=value nor flags nor a flag's as the key's value.
 
-    `run` takes one of them, `paths` all.
+    `run` takes one of them, `paths` all; beside the key itself, or more of them, they stay, and are refused.
     """
-    bare = []
+    bare, others = [], []
     for before, word in zip(["", *words], words, strict=False):
-        if "=" in word or word.startswith("-") or before in FLAGS_WITH_A_WORD:
-            yield word
+        is_path = "=" not in word or Path(word).exists()
+        if word.startswith("-") or before in FLAGS_WITH_A_WORD or not is_path:
+            others.append(word)
         else:
             bare.append(word)
-    if bare and key == "paths":
-        yield f"paths=[{','.join(map(quoted, bare))}]"
-    else:
-        yield from (f"{key}={quoted(word)}" for word in bare)
+    if any(word.startswith(f"{key}=") for word in others) or (key != "paths" and len(bare) > 1):
+        return list(words)
+    values = f"[{','.join(map(quoted, bare))}]" if key == "paths" else "".join(map(quoted, bare))
+    return [*others, f"{key}={values}"] if bare else others
 
 
 def run_command(name: str, overrides: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -75,10 +76,13 @@ def choices_of(config_name: str, group: str) -> dict[str, dict[str, Any]]:
 def name_of_data(data: Mapping[str, Any]) -> str:
     """Return the name by which one would choose a run's data set: fashion_mnist; or, of a user's own, its class's."""
     target = str(data.get("_target_", ""))
-    for choice in groups()["data"]:
-        if read_yaml(conf_dir() / "data" / f"{choice}.yaml").get("_target_") == target:
-            return choice
-    return target.rpartition(".")[2].lower()
+    return _data_names().get(target, target.rpartition(".")[2].lower())
+
+
+@cache
+def _data_names() -> dict[str, str]:
+    files = {choice: read_yaml(conf_dir() / "data" / f"{choice}.yaml") for choice in groups()["data"]}
+    return {content["_target_"]: choice for choice, content in files.items() if "_target_" in content}
 
 
 def known_keys(config_name: str) -> list[str]:

@@ -28,7 +28,8 @@ def commands(target, *options):
     made = subprocess.run(
         ["make", "--dry-run", *WITHOUT_SETUP, target, *options], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    return [shlex.split(line)[1:] for line in made.replace("\\\n", " ").splitlines() if "/mixgan " in line]
+    parts = re.split(r"\n|;|&&|\|\|", made.replace("\\\n", " "))
+    return [shlex.split(part)[1:] for part in parts if "/mixgan " in part]
 
 
 @cache

@@ -371,3 +371,53 @@ def test_evaluating_a_strangers_run_writes_nothing_into_it(mixgan, run, tmp_path
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
     assert not (tmp_path / "outside").exists()
     assert {path.name for path in tmp_path.iterdir()} <= {"theirs", "answer.json", "own-cache"}
+
+
+def test_a_report_of_a_foreign_run_writes_and_reads_nowhere_else(mixgan, tmp_path):
+    """Metrics named like paths, links out of the folder, texts that are HTML, figures that are none."""
+    runs = [
+        Path(mixgan("train", *TINY, "training.nimg=16", f"model.k={k}", "evaluation=none").json["run_dir"])
+        for k in (2, 4)
+    ]
+    secret, elsewhere = tmp_path / "secret", tmp_path / "elsewhere"
+    secret.write_text("WANDB_API_KEY=abc")
+    elsewhere.mkdir()
+    for number, run in enumerate(runs):
+        results = json.loads((run / "results.json").read_text())
+        names = (f"{elsewhere}/evil", "../../evil", "..", "<b>x</b>", "x" * 300, "fid")
+        results["metrics"] = dict.fromkeys(names, float(number)) | {"huge": 10**400, "nan": float("nan")}
+        results["unavailable"] = {"kid": "<script>alert(1)</script>"}
+        (run / "results.json").write_text(json.dumps(results))
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    outcome = mixgan("report", *map(str, runs), "to=page")
+    assert outcome.code == 0, outcome.err
+    page = Path("page").resolve()
+    assert all(path.is_relative_to(page) for path in set(tmp_path.rglob("*")) - before if path.is_file())
+    assert "<script>" not in (page / "index.html").read_text() and "fid.png" in {path.name for path in page.rglob("*")}
+
+    (runs[0] / "DONE").unlink()
+    (runs[0] / "FAILED").symlink_to(secret)
+    outcome = mixgan("report", str(runs[0]))
+    assert outcome.code == 2 and "a link that leads out of the folder" in outcome.err
+    (runs[0] / "FAILED").unlink()
+    (runs[0] / "report").mkdir()
+    (runs[0] / "report" / "figures").symlink_to(elsewhere)
+    outcome = mixgan("report", str(runs[0]))
+    assert outcome.code == 2 and not any(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{", '{"metrics": []}', '{"metrics": {"fid": 1}, "run": {"nimg": "x", "seconds": "y"}, "protocol": 3}',
+     '{"metrics": {"expert_usage": null, "expert_class": [["a"]], "nmi_by_level": 0.5}}'],
+)  # fmt: skip
+def test_a_report_of_odd_results_ends_in_a_page_or_a_message(mixgan, content):
+    run = Path(mixgan("train", *TINY, "training.nimg=16", "evaluation=none").json["run_dir"])
+    (run / "results.json").write_text(content)
+    (run / "samples" / "9-of-mine.png").write_bytes(b"no picture")
+    (run / "environment.json").write_text("[1]")
+    outcome = mixgan("report", str(run))
+    assert outcome.code in (0, 2) and "Traceback" not in outcome.err
+    (run / "environment.json").unlink()
+    outcome = mixgan("report", str(run))
+    assert outcome.code in (0, 2) and "Traceback" not in outcome.err

@@ -12,70 +12,110 @@ from omegaconf import DictConfig
 
 from mixgan_cli import hardware
 from mixgan_cli.config import ReportCommand, parse
-from mixgan_cli.errors import UserError
+from mixgan_cli.errors import RunError, UserError
 from mixgan_cli.evaluation.protocol import differences
-from mixgan_cli.evaluation.ranking import best_is, deciding
-from mixgan_cli.evaluation.ranking import ranked as ranked_by
-from mixgan_cli.files import inside, refusing
+from mixgan_cli.evaluation.ranking import best_is, decisive
+from mixgan_cli.files import inside, reason, refusing
 from mixgan_cli.hardware import Compute
 from mixgan_cli.models.load import load
 from mixgan_cli.reporting import figures, swept
 from mixgan_cli.reporting.besides import beside
 from mixgan_cli.reporting.gathering import gather
 from mixgan_cli.reporting.glossary import glossary
-from mixgan_cli.reporting.page import Page, Picture, TableOf
+from mixgan_cli.reporting.page import Page, Picture, RunPage, TableOf
 from mixgan_cli.reporting.portrait import portrait
 from mixgan_cli.reporting.sweep import Entry, Row, Table
 from mixgan_cli.reporting.tables import write_tables
 from mixgan_cli.runs import RunFolder
+from mixgan_cli.sweeps.sweep import Job
 
 log = logging.getLogger("mixgan")
 
 
 def run(config: DictConfig) -> dict[str, Any]:
-    """Write the page, and return where it is."""
+    """Write the page, and return where it is.
+
+    Raises:
+        RunError: there is no run in these paths, or it cannot be read.
+    """
     settings: ReportCommand = parse(config, ReportCommand)
     paths = [Path(path) for path in settings.paths]
-    table = Table(gather(paths), differences)  # first: a slip in a path is told at once
-    compute = hardware.resolve(settings.hardware)
+    jobs, remarks = gather(paths)  # first: a slip in a path is told at once
+    table, unread = _table(jobs)
     to = Path(settings.to) if settings.to else _place(paths)
-    ranked = sorted((entry for entry in table.entries if entry.job.run_dir), key=_badness)
-    detailed = ranked[: settings.details]
+    with refusing(f"to={to}"):
+        to.mkdir(parents=True, exist_ok=True)
+    tables, pictures = inside(to / "tables", to), inside(to / "figures", to)
+    ranked = by_rank(table)
+    portraits, untold = _portraits(ranked[: settings.details], table, settings, pictures)
     with refusing(f"to={to}"):
         page = Page(
             title=_title(paths, table),
-            tables=_tables(table, ranked, to / "tables"),
-            pictures=_swept(table, to / "figures"),
-            published=_published(table, to / "tables"),
-            runs=[
-                portrait(entry.job.run, name_of(entry, table), drawn(entry.job.run, to / "figures", settings, compute))
-                for entry in detailed
-            ],
-            remarks=table.remarks(),
+            tables=_tables(table, ranked, tables),
+            pictures=_swept(table, pictures),
+            published=_published(table, tables),
+            runs=portraits,
+            remarks=[*remarks, *unread, *untold, *table.remarks()],
             glossary=glossary(table.metrics),
         )
         path = page.write(to / "index.html")
     log.info("%s: %d run%s", path, len(table.entries), "" if len(table.entries) == 1 else "s")
-    return {"page": str(path), "runs": len(table.entries), "tables": str(to / "tables"), "figures": str(to / "figures")}
+    written = {name: str(folder) for name, folder in {"tables": tables, "figures": pictures}.items() if folder.is_dir()}
+    return {"page": str(path), "runs": len(table.entries), **written}
 
 
-def drawn(folder: RunFolder, figures_of: Path, settings: ReportCommand, compute: Compute) -> Path:
-    """Return the page's own folder for figures of a run, with what it learned, where it has not drawn that itself.
+def _table(jobs: Sequence[Job]) -> tuple[Table, list[str]]:
+    """The table of those jobs whose results can be read, and what is to be said of the others."""
+    readable, remarks = [], []
+    for job in jobs:
+        try:
+            Table([job], differences)
+            readable.append(job)
+        except UserError as error:
+            if len(jobs) == 1:
+                raise
+            remarks.append(f"left out: {error}")
+    return Table(readable, differences), remarks
+
+
+def _portraits(
+    entries: Sequence[Entry], table: Table, settings: ReportCommand, pictures: Path
+) -> tuple[list[RunPage], list[str]]:
+    """These runs in detail, and what is to be said of those that cannot be told."""
+    told, remarks = [], []
+    compute = hardware.resolve(settings.hardware)
+    for number, entry in enumerate(entries, start=1):
+        run = entry.job.run
+        to = inside(pictures / f"{number}-{run.path.name}", pictures)
+        try:
+            drawn = _drawn(run, to, settings, compute)
+            told.append(portrait(run, name_of(entry, table), number, to, drawn))
+        except UserError as error:
+            if len(entries) == 1:
+                raise
+            remarks.append(f"not told in detail: {error}")
+    return told, remarks
+
+
+def _drawn(folder: RunFolder, to: Path, settings: ReportCommand, compute: Compute) -> dict[str, Path]:
+    """Draw what a run learned for the page, where it has not drawn that itself, and return where each figure is.
 
     In the plane the tree by level takes data, which a page has not.
     """
-    to = figures_of / folder.path.name
     there = any((folder.figures / f"{name}.png").is_file() for name in figures.CAPTIONS)
     if not folder.generator.is_file() or (there and not settings.redraw):
-        return to
+        return {}
+    drawn: dict[str, Path] = {}
     try:
         sampler = load(folder.path, settings.trusted)
         compute.place(sampler)
         for name, figure in figures.figures(sampler, None, folder.read_config()["seed"]):
-            figures.save(figure, to, name)
-    except UserError as error:
-        log.warning("warning: %s: its figures could not be drawn (%s)", folder.path, error)
-    return to
+            drawn[name] = figures.save(figure, to, name)
+    except OSError as error:
+        raise RunError(f"to={to}: cannot be written ({reason(error)})") from error
+    except Exception as error:  # a part of a user's own may not stand it
+        log.warning("warning: %s: figures could not be drawn (%s)", folder.path, reason(error))
+    return drawn
 
 
 def _place(paths: Sequence[Path]) -> Path:
@@ -91,11 +131,36 @@ def name_of(entry: Entry, table: Table) -> str:
     return ", ".join(f"{key}={value}" for key, value in values.items() if value is not None) or entry.job.run.path.name
 
 
+def by_rank(table: Table) -> list[Entry]:
+    """Return the runs that have a folder, protocol by protocol, the best first by the metrics that decide.
+
+    A run that lacks a metric that others of its protocol have comes after them.
+    """
+    there = [entry for entry in table.entries if entry.job.run_dir and entry.job.run.config.is_file()]
+    badness = {id(entry): {name: bad for name, _, bad in decisive(entry.metrics)} for entry in there}
+    order = {number: _decide(table, number) for number in {entry.protocol for entry in there}}
+    return sorted(
+        there,
+        key=lambda entry: (
+            entry.protocol is None,
+            entry.protocol or 0,
+            [badness[id(entry)].get(name, math.inf) for name in order[entry.protocol]],
+        ),
+    )
+
+
+def _decide(table: Table, protocol: int | None) -> list[str]:
+    """The metrics by which runs of a protocol compare, the deciding one first: of all that some run has."""
+    metrics = {name: value for of in table.entries if of.protocol == protocol for name, value in of.metrics.items()}
+    return [name for name, _, _ in decisive(metrics)]
+
+
 def _tables(table: Table, ranked: Sequence[Entry], folder: Path) -> list[TableOf]:
     """The tables over all runs: of configurations, of the best runs, of all of them."""
     if len(table.entries) == 1:
         return []
-    configurations, runs = table.shown(), [_shortened(row) for row in table.by_job()]
+    left_out = ("exit_code",) if len(table.protocols) > 1 else ("exit_code", "protocol")
+    configurations, runs = table.shown(), [_shortened(row, left_out) for row in table.by_job()]
     write_tables(folder, "configurations", configurations, table.by_configuration())
     write_tables(folder, "runs", runs, table.by_job())
     repeated = any(row["done"] > 1 for row in configurations)
@@ -112,8 +177,7 @@ def _swept(table: Table, folder: Path) -> list[Picture]:
     repeated = any(row["done"] > 1 for row in table.by_configuration())
     told = "Mean and standard deviation over seeds." if repeated else "One run each."
     for metric, figure in swept.figures(table):
-        figures.save(figure, folder, metric)
-        pictures.append(Picture(metric, told, figures.as_png(figure)))
+        pictures.append(Picture(metric, told, figures.save(figure, folder, metric).read_bytes()))
     return pictures
 
 
@@ -128,36 +192,26 @@ def _published(table: Table, folder: Path) -> list[TableOf]:
     return tables
 
 
-def _badness(entry: Entry) -> tuple[bool, int, tuple[float, ...]]:
-    """By protocol, and within it by the metrics that decide, the best first; what was not measured comes last."""
-    decide = tuple(badness for _, _, badness in ranked_by(entry.metrics))
-    return entry.protocol is None, entry.protocol or 0, decide or (math.inf,)
-
-
 def _best(table: Table, ranked: Sequence[Entry], most: int = 5) -> list[TableOf]:
     """The best runs of each protocol that several have, by the metric that decides; among equals by the next."""
     tables = []
-    for number, _ in enumerate(table.protocols, start=1):
-        entries = [entry for entry in ranked if entry.protocol == number and deciding(entry.metrics)]
-        if len(entries) < 2:
+    for number in range(1, len(table.protocols) + 1):
+        entries, decide = [entry for entry in ranked if entry.protocol == number], _decide(table, number)[:3]
+        if len(entries) < 2 or not decide:
             continue
-        decide = [metric for metric, _, _ in ranked_by(entries[0].metrics)]
         rows = [
-            {"run": name_of(entry, table), **{name: entry.metrics.get(name) for name in decide[:3]},
-             "folder": entry.job.run_dir}
-            for entry in entries[:most]
-        ]  # fmt: skip
-        of = f" of protocol {number}" if len(table.protocols) > 1 else ""
-        then = f", then {', '.join(decide[1:3])}" if len(decide) > 1 else ""
-        tables.append(TableOf(f"The best runs{of} by {decide[0]} (best: {best_is(decide[0])}){then}", rows))
+            {"run": name_of(of, table), **{name: of.metrics.get(name) for name in decide}, "folder": of.job.run_dir}
+            for of in entries[:most]
+        ]
+        of_protocol = f" of protocol {number}" if len(table.protocols) > 1 else ""
+        then = f", then {', '.join(decide[1:])}" if len(decide) > 1 else ""
+        tables.append(TableOf(f"The best runs{of_protocol} by {decide[0]} (best: {best_is(decide[0])}){then}", rows))
     return tables
 
 
-def _shortened(row: Row) -> Row:
-    """A row without what is nowhere of interest to people."""
-    return {
-        key: value for key, value in row.items() if key not in ("exit_code", "protocol") and not key.endswith("_std")
-    }
+def _shortened(row: Row, left_out: tuple[str, ...]) -> Row:
+    """A row without what is of no interest to people."""
+    return {key: value for key, value in row.items() if key not in left_out and not key.endswith("_std")}
 
 
 def _title(paths: Sequence[Path], table: Table) -> str:

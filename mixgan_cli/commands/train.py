@@ -140,6 +140,8 @@ def _train_and_evaluate(
     books = Bookkeeper(settings.training, settings.alarms, folder, tracker, Errands(draw, evaluate))
     try:
         train(settings.training, settings.seed, state, compute, books, interruptions)
+        if settings.training.figures:
+            draw_figures(folder, sampler, evaluator, settings.seed)  # now: whoever ends it loses nothing
         result = evaluator.of(sampler, state.networks.discriminator)
         progress = state.progress
         # by one protocol only: a figure of more images would always look better
@@ -151,8 +153,6 @@ def _train_and_evaluate(
             state.save(folder.checkpoint("last"))
             save_generator(folder.generator, chosen, settings.model.model_dump(mode="json"), source.shape)
             write_json(folder.results, _results(settings, state, folder, result))
-            if settings.training.figures:
-                draw_figures(folder, sampler, evaluator, settings.seed)
             folder.mark_done()
         tracker.finish(result.metrics)
         for name, why in result.unavailable.items():
@@ -195,14 +195,12 @@ def draw_figures(
     """Draw what the run learned, and return where each figure is; in the plane, also how it came about."""
     reals = evaluator.reals.samples[:2000] if evaluator.reals.samples.dim() == 2 else None
     drawn = {}
-    if reals is not None and (pictures := sorted(folder.samples.glob("[0-9]*.png"))[1:]):  # without the untrained one
-        drawn["figures/snapshots"] = write_snapshots(folder.figures / "snapshots.png", pictures)
     try:
+        if reals is not None and (pictures := sorted(folder.samples.glob("[0-9]*.png"))[1:]):  # but the untrained one
+            drawn["figures/snapshots"] = write_snapshots(folder.figures / "snapshots.png", pictures)
         for name, figure in figures.figures(sampler, reals, seed):
             drawn[f"figures/{name}"] = figures.save(figure, folder.figures, name, pdf)
-    except OSError:
-        raise
-    except Exception as error:  # a part of a user's own may not stand it; that must not cost the run
+    except Exception as error:  # a full disk, or a part of a user's own: figures must not cost the run
         log.warning("warning: figures could not be drawn (%s: %s)", type(error).__name__, reason(error))
     return drawn
 

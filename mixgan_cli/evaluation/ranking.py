@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 RANKED_BY = ("fid", "inception_score", "kid", "symmetric_kl", "high_quality", "knn_fake", "precision", "ms_ssim")
-"""Mapping[str, Any] by which states of a run are compared: the first that was computed counts."""
+"""Metrics by which states of a run are compared: the first that was computed counts."""
 HIGHER_IS_BETTER = ("inception_score", "high_quality", "precision")
 IDEALS = {"knn_fake": "half of each sample's neighbours of its kind", "ms_ssim": "as of real images"}
 """What is best of a metric that should be neither high nor low."""
@@ -17,10 +17,10 @@ def deciding(metrics: Mapping[str, Any]) -> tuple[str, float, float] | None:
 
     Badness is lower for better states: the value, its negative, or its distance from the ideal.
     """
-    return next(iter(ranked(metrics)), None)
+    return next(iter(decisive(metrics)), None)
 
 
-def ranked(metrics: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+def decisive(metrics: Mapping[str, Any]) -> list[tuple[str, float, float]]:
     """Return (metric, its value, its badness) of all metrics by which states compare, the deciding one first."""
     return [
         (name, metrics[name], _badness(kind, name, metrics))

@@ -9,6 +9,7 @@ from mixgan_cli.composition import name_of_data
 from mixgan_cli.reporting.published import PARTS, Figure, figures, matches, obstacles
 from mixgan_cli.reporting.sweep import Entry, Row, Table
 from mixgan_cli.reporting.tables import mean_and_sd
+from mixgan_cli.reporting.written import read_results
 
 OURS = "ours"
 """In the column "of", what marks our rows."""
@@ -35,22 +36,21 @@ def beside(table: Table) -> Iterator[Beside]:
     A row of ours has mean ± deviation over its seeds, what else was measured, and whether it was measured as the
     published row of its model above it, or each reason why not.
     """
-    finished = [(row, entries, entries[0].job.run.read_config()) for row, entries in table.grouped() if entries]
+    finished = [(row, of, of[0].job.run.read_config()) for row, of in table.grouped() if of]
     for data in dict.fromkeys(name_of_data(config["data"]) for _, _, config in finished):
         published = figures(data)
         if not published:
             continue
         metrics = list(dict.fromkeys(figure.metric for figure in published))
         systems = _systems(published)
+        ours = [one for one in finished if name_of_data(one[2]["data"]) == data]
         rows: list[Row] = []
-        for row, entries, config in finished:
-            if name_of_data(config["data"]) != data:
-                continue
-            matching = [theirs for theirs in systems if matches(theirs[0], config["model"])]
-            for theirs in matching or [[]]:
-                above = _theirs(theirs, metrics) if theirs else None
-                rows += [above] if above and above not in rows else []
-                rows.append(_ours(row, entries, config, metrics, theirs, table))
+        for theirs in systems:
+            matching = [one for one in ours if matches(theirs[0], one[2]["model"])]
+            rows += [_theirs(theirs, metrics)] if matching else []
+            rows += [_ours(*one, metrics, theirs, table) for one in matching]
+        alone = [one for one in ours if not any(matches(theirs[0], one[2]["model"]) for theirs in systems)]
+        rows += [_ours(*one, metrics, (), table) for one in alone]
         sources = dict.fromkeys(figure.source.name for figure in published)
         remarks = [MEASURED_ALIKE, *(_said(name, published) for name in sources)]
         yield Beside(data, rows, [_theirs(theirs, metrics) for theirs in systems], remarks)
@@ -67,13 +67,13 @@ def _systems(published: Sequence[Figure]) -> list[list[Figure]]:
 def _theirs(of: Sequence[Figure], metrics: Sequence[str]) -> Row:
     first = of[0]
     printed = {figure.metric: figure.printed for figure in of}
-    protocol = first.source.protocol_of(first.metric, first.data)
+    ns = {first.source.protocol_of(figure.metric, first.data).get("n_fake") for figure in of}
     return {
         "of": first.source.name,
         "system": first.system,
         "K": first.k,
         **{metric: printed.get(metric) for metric in metrics},
-        "n": _count(protocol.get("n_fake")),
+        "n": _count(*ns) if len(ns) == 1 else None,
         "over": first.source.over if any(figure.sd is not None for figure in of) else None,
     }
 
@@ -93,7 +93,7 @@ def _ours(
     told = [
         f"{name} {mean_and_sd(row[name], row[f'{name}_sd'])}" for name in others if name.startswith(_heads(metrics))
     ]
-    nimg = entries[0].job.run.read_results().get("run", {}).get("nimg")
+    nimg = read_results(entries[0].job.run).run.get("nimg")
     varied = [f"{key}={row[key]}" for key in table.keys if key != "seed" and row.get(key) is not None]
     return {
         "of": OURS,

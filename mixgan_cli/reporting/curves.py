@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixgan_cli.files import LONGEST
+from mixgan_cli.files import LONGEST, inside
+from mixgan_cli.reporting.written import NAME
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,34 +24,33 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "MS-SSIM": ("ms_ssim",),
 }
 """What is drawn together, by how its names begin; of the rest each has a panel of its own."""
+PANELS_AT_MOST = 30
 LEFT_OUT = ("step", "nimg", "seconds", "img_per_second", "skipped")
 
 
 def read(log: Path) -> Series:
     """Return every figure of a run's log; a list becomes NAME/0, NAME/1, ….
 
-    What an evaluation says of a figure that training tells as well is a series of its own, NAME (evaluation).
+    Another protocol's figure of a name that is there, or an evaluation's of what training tells, is NAME (PROTOCOL).
     Lines that are damaged, or none of ours, are left out: the log of a killed run may end in half a line.
     """
     series: Series = defaultdict(list)
-    estimated: set[str] = set()
-    """What training tells too, of its own samples: another measure than the evaluation's of the same name."""
+    by: dict[str, str | None] = {}
+    """What first told a figure: training (None), or which protocol."""
     if not log.is_file():
         return series
-    with log.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
+    with inside(log, log.parent).open(encoding="utf-8", errors="replace") as lines:
+        for line in iter(lambda: lines.readline(LONGEST + 1), ""):
             try:
-                record = json.loads(line) if len(line) <= LONGEST else {}
-                nimg = float(record["nimg"])
-            except (ValueError, KeyError, TypeError, RecursionError):
+                record = json.loads(line)
+                nimg, protocol = float(record["nimg"]), record.get("protocol")
+            except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
                 continue
             for name, value in record.items():
-                if name in LEFT_OUT:
+                if name in LEFT_OUT or not NAME.fullmatch(name.replace("/", "_")):
                     continue
-                if "protocol" in record and name in estimated:
-                    name = f"{name} (evaluation)"
-                elif "protocol" not in record:
-                    estimated.add(name)
+                if by.setdefault(name, protocol) != protocol:
+                    name = f"{name} ({protocol})"
                 for key, number in _scalars(name, value):
                     series[key].append((nimg, number))
     return series
@@ -68,6 +68,7 @@ def draw(series: Series, columns: int = 3) -> Figure | None:
             panels[next((panel for panel, heads in PANELS.items() if name.startswith(heads)), own)].append(name)
     if not panels:
         return None
+    panels = dict(list(panels.items())[:PANELS_AT_MOST])
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.4 * min(columns, len(panels)), 2.4 * rows), layout="constrained")
     for number, (title, names) in enumerate(panels.items(), start=1):
@@ -93,4 +94,5 @@ def _scalars(name: str, value: Any) -> list[tuple[str, float]]:
         if isinstance(value, list)
         else [(name, value)]
     )
-    return [(key, float(part)) for key, part in named if isinstance(part, (int, float)) and not isinstance(part, bool)]
+    numbers = [(key, part) for key, part in named if isinstance(part, (int, float)) and not isinstance(part, bool)]
+    return [(key, float(part)) for key, part in numbers if abs(part) < 1e300]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -27,6 +26,9 @@ CELL = 0.6
 FOR_AVERAGES, FOR_WEIGHTS, STEPS, EACH = 500, 10_000, 9, 5
 """Latents for averages, latents for all that looks at weights alone, images along a path, top samples an expert. 500,
 10,000 and 5 are the HMoG thesis's."""
+
+SHOWN = 64
+"""Experts, or nodes of a level, that are drawn at most."""
 
 CAPTIONS: Mapping[str, tuple[str, str]] = {
     "snapshots": ("Snapshots", "How it came about: sample pictures of the run, from an early one to the last."),
@@ -74,28 +76,27 @@ def figures(sampler: Sampler, reals: Tensor | None, seed: int) -> Iterator[tuple
         reals: points [N, 2], where the data are in the plane; not needed for images.
         seed: of the latents.
     """
-    fakes = sampler.draw(FOR_AVERAGES if reals is None else 2000, seed)
-    images, weights_NK = fakes
-    hierarchical = sampler.generator.gate.hierarchical
-    if sampler.k > 1 and images.dim() == 4:
-        if hierarchical:
-            yield "tree", draw_tree(images, weights_NK)
-        else:
-            yield "experts", draw_averages(images, weights_NK)
+    samples, weights_NK = sampler.draw(FOR_AVERAGES if reals is None else 2000, seed)
+    images, hierarchical = samples.dim() == 4, sampler.generator.gate.hierarchical
+    if hierarchical and images and sampler.k > 1:
+        yield "tree", draw_tree(samples, weights_NK)
     elif hierarchical and reals is not None:
-        yield "levels", draw_levels(images, weights_NK, reals)
+        yield "levels", draw_levels(samples, weights_NK, reals)
+    elif images and sampler.k > 1:
+        yield "experts", draw_averages(samples, weights_NK[:, :SHOWN])
     if sampler.k > 1 and not sampler.hard:
-        if images.dim() == 4:
-            names = [f"{expert}" for expert in range(sampler.k)]
-            yield "top", draw_sheet(learned.top_samples(sampler, FOR_WEIGHTS, EACH, seed).transpose(0, 1), None, names)
+        if images:
+            top = learned.top_samples(sampler, FOR_WEIGHTS, EACH, seed)[:SHOWN].transpose(0, 1)
+            yield "top", draw_sheet(top, None, [f"{expert}" for expert in range(top.shape[1])])
         yield "covariance", draw_covariance(learned.covariance(learned.weighed(sampler, FOR_WEIGHTS, seed)[1]))
-    if images.dim() == 4:
+    if images:
         within = learned.within_experts(sampler, STEPS, seed)
-        names = [f"expert {expert}" for expert in range(min(len(within), sampler.k))]
-        yield "within", draw_sheet(within, [*names, *["mixture"] * (len(within) - len(names))])
-        if sampler.k > 1:
-            across = learned.across_experts(sampler, STEPS, seed)
-            yield "across", draw_sheet(across, [f"{i} to {j}" for i, j in pairwise(range(len(across) + 1))])
+        alone = min(sampler.k, learned.ROWS)
+        names = [f"expert {expert}" for expert in range(alone)] + ["mixture"] * (len(within) - alone)
+        yield "within", draw_sheet(within, names)
+    if images and sampler.k > 1:
+        across = learned.across_experts(sampler, STEPS, seed)
+        yield "across", draw_sheet(across, [f"{i} to {j}" for i, j in pairwise(range(len(across) + 1))])
 
 
 def save(figure: Figure, folder: Path, name: str, pdf: bool = True) -> Path:
@@ -108,16 +109,9 @@ def save(figure: Figure, folder: Path, name: str, pdf: bool = True) -> Path:
     return folder / f"{name}.png"
 
 
-def as_png(figure: Figure) -> bytes:
-    """Return a figure as a PNG's bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
-
-
 def draw_tree(images_NCHW: Tensor, weights_NK: Tensor) -> Figure:
     """Draw a binary tree of average images [N, C, H, W], weighed by the leaves' weights [N, K], the root above."""
-    nodes = learned.levels(weights_NK)
+    nodes = [density_NM for density_NM in learned.levels(weights_NK) if density_NM.shape[1] <= SHOWN]
     leaves = len(nodes[-1][0])
     figure, axes = _canvas(leaves * 1.15, len(nodes) * 1.5)
     centres = [
@@ -152,13 +146,17 @@ def draw_sheet(
     images_RTCHW: Tensor, row_names: Sequence[str] | None, column_names: Sequence[str] | None = None
 ) -> Figure:
     """Draw images [rows, columns, C, H, W] as a table, its rows or columns named."""
-    rows, columns = images_RTCHW.shape[:2]
+    rows, columns, _, height, width = images_RTCHW.shape
+    gap = max(1, height // 32)
+    # one picture, for many take long to draw
+    sheet = np.full((rows * (height + gap), columns * (width + gap), 3), 255, dtype=np.uint8)
+    for row, column in np.ndindex(rows, columns):
+        y, x = row * (height + gap), column * (width + gap)
+        sheet[y : y + height, x : x + width] = _shown(images_RTCHW[row, column : column + 1])[0]
     figure, axes = _canvas(columns + (1.2 if row_names else 0), rows + (0.4 if column_names else 0))
-    for row in range(rows):
-        for column, image in enumerate(_shown(images_RTCHW[row])):
-            axes.imshow(image, extent=(column + 0.02, column + 0.98, -row - 0.98, -row - 0.02), interpolation="nearest")
-        if row_names:
-            axes.text(-0.1, -row - 0.5, row_names[row], ha="right", va="center", fontsize=7)
+    axes.imshow(sheet, extent=(0, columns, -rows, 0), interpolation="nearest")
+    for row, name in enumerate(row_names or ()):
+        axes.text(-0.1, -row - 0.5, name, ha="right", va="center", fontsize=7)
     for column, name in enumerate(column_names or ()):
         axes.text(column + 0.5, 0.1, name, ha="center", va="bottom", fontsize=7)
     axes.set(xlim=(-1.2 if row_names else 0, columns), ylim=(-rows, 0.4 if column_names else 0))
@@ -195,4 +193,5 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
 def _shown(images_NCHW: Tensor) -> np.ndarray:
     """Images as matplotlib takes them: uint8 [N, H, W, 3]."""
     images = images_NCHW.round().to(torch.uint8)
-    return images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+    images = images[:, :3] if images.shape[1] >= 3 else images[:, :1].expand(-1, 3, -1, -1)
+    return images.permute(0, 2, 3, 1).numpy()

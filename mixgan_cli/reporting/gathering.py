@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mixgan_cli.composition import name_of_data
-from mixgan_cli.errors import RunError
+from mixgan_cli.errors import RunError, UserError
+from mixgan_cli.reporting.written import as_written, read_text
 from mixgan_cli.runs import RunFolder, identity
 from mixgan_cli.sweeps.sweep import Job, Sweep
 
@@ -17,19 +18,21 @@ FIRST = ("data", "model", "model.k", "model.beta", "seed")
 """What is told of runs before anything else in which they differ."""
 
 
-def gather(paths: Sequence[Path]) -> list[Job]:
+def gather(paths: Sequence[Path]) -> tuple[list[Job], list[str]]:
     """Return the jobs of sweeps, and a job for each run that was not part of one, in the order of the paths.
 
-    A path is a run's folder, a sweep's, or one that holds runs.
+    A path is a run's folder, a sweep's, or one that holds runs; each run counts once. Of several, those that cannot be
+    read are left out, and the second list says which.
 
     Raises:
-        RunError: there is nothing of that kind.
+        RunError: there is nothing of that kind, or the only run cannot be read.
     """
     of_sweeps: list[Job] = []
     runs: list[Path] = []
     for path in paths:
         if (path / "jobs").is_dir():
-            of_sweeps += [_here(job, path) for job in Sweep(path, None, 1, False, None, ()).jobs()]
+            with as_written(path / "jobs"):
+                of_sweeps += [_here(job, path) for job in Sweep(path, None, 1, False, None, ()).jobs()]
         elif (path / "config.yaml").is_file():
             runs.append(path)
         else:
@@ -37,43 +40,55 @@ def gather(paths: Sequence[Path]) -> list[Job]:
             if not within:
                 raise RunError(_not_there(path))
             runs += within
-    known = {Path(job.run_dir).resolve() for job in of_sweeps if job.run_dir}
-    return of_sweeps + as_jobs([run for run in runs if run.resolve() not in known])
+    once = {Path(job.run_dir).resolve() if job.run_dir else job.overrides: job for job in of_sweeps}
+    jobs, remarks = _as_jobs(
+        [run for run in {path.resolve(): path for path in runs}.values() if run.resolve() not in once]
+    )
+    return [*once.values(), *jobs], remarks
 
 
-def as_jobs(runs: Sequence[Path]) -> list[Job]:
-    """Return a job for each run, with the fewest values that tell apart all that differ in more than their seeds."""
-    described = [describe(RunFolder(run).read_config()) for run in runs]
-    keys = [key for key in FIRST if key in ("data", "model") or len({d.get(key) for d in described}) > 1]
-    others = sorted({key for one in described for key in one} - set(FIRST))
-    for key in others:
-        settled: dict[tuple[Any, ...], Any] = {}
-        for one in described:
-            values = tuple(one.get(known) for known in keys if known != "seed")
-            if settled.setdefault(values, one.get(key)) != one.get(key):
-                keys.append(key)
-                break
-    jobs = []
-    for number, (run, one) in enumerate(zip(runs, described, strict=True)):
-        folder, failed = RunFolder(run), run / "FAILED"
-        error = failed.read_text(encoding="utf-8", errors="replace") if failed.is_file() else None
-        job = Job(tuple(f"{key}={one.get(key)}" for key in keys), number, "begun", run_dir=str(run))
-        if folder.done:
-            job = replace(job, status="done", exit_code=0)
-        elif error:
-            job = replace(job, status="failed", error=error)
-        jobs.append(job)
-    return jobs
+def _as_jobs(runs: Sequence[Path]) -> tuple[list[Job], list[str]]:
+    """A job for each run, its values all in which runs of one data set, model, K and beta differ but their seeds."""
+    described, remarks = {}, []
+    for run in runs:
+        try:
+            with as_written(run):
+                described[run] = _describe(RunFolder(run).read_config())
+        except UserError as error:
+            if len(runs) == 1:
+                raise
+            remarks.append(f"left out: {error}")
+    keys = [key for key in FIRST if key in ("data", "model") or len({of.get(key) for of in described.values()}) > 1]
+    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for of in described.values():
+        alike.setdefault(tuple(of.get(key) for key in FIRST if key != "seed"), []).append(of)
+    others = dict.fromkeys(key for of in described.values() for key in of if key not in FIRST)
+    keys += [key for key in others if any(len({of.get(key) for of in group}) > 1 for group in alike.values())]
+    return [_job(number, run, of, keys) for number, (run, of) in enumerate(described.items())], remarks
 
 
-def describe(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run is, flat: its identity, and data and model by the names one would choose them by."""
+def _job(number: int, run: Path, of: Mapping[str, Any], keys: Sequence[str]) -> Job:
+    folder, failed = RunFolder(run), run / "FAILED"
+    job = Job(tuple(f"{key}={of.get(key)}" for key in keys), number, "begun", run_dir=str(run))
+    if folder.done:
+        return replace(job, status="done", exit_code=0)
+    if failed.is_file():
+        return replace(job, status="failed", error=read_text(failed, run))
+    return job
+
+
+def _describe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run is, flat: its identity, and data and model by the names one would choose them by.
+
+    Without where its data lay, and without a split that follows the seed; protocols are told apart by themselves.
+    """
+    left_out = {"data.root"} | ({"data.split_seed"} if config["data"].get("split_seed") == config["seed"] else set())
     told = {
         key: json.dumps(value) if isinstance(value, (list, dict)) else value
         for key, value in identity(config).items()
-        if not key.startswith("evaluation.")  # protocols are told apart by themselves
+        if not key.startswith("evaluation.") and key not in left_out
     }
-    told |= {"data": name_of_data(config["data"]), "model": config["model"]["name"]}
+    told |= {"data": name_of_data(config["data"]), "model": str(config["model"]["name"])}
     return told
 
 
@@ -87,8 +102,8 @@ def _not_there(path: Path) -> str:
 
 def _here(job: Job, sweep: Path) -> Job:
     """A job whose run's folder is found also where the command is given from another folder than the sweep was."""
-    if job.run_dir and not Path(job.run_dir).is_dir():
-        beside = sweep.resolve().parents[1] / Path(job.run_dir).name
-        if beside.is_dir():
-            return replace(job, run_dir=str(beside))
-    return job
+    if not job.run_dir or Path(job.run_dir).is_dir():
+        return job
+    name = Path(job.run_dir).name
+    beside = next((above / name for above in sweep.resolve().parents if (above / name / "config.yaml").is_file()), None)
+    return replace(job, run_dir=str(beside)) if beside else job

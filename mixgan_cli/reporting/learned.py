@@ -17,6 +17,9 @@ from mixgan_cli.models.generator import Generator
 from mixgan_cli.models.sampler import BLOCK, Sampler
 from mixgan_cli.randomness import seeded
 
+ROWS = 8
+"""Experts, or pairs of them, whose samples are interpolated."""
+
 
 def averages(images_NCHW: Tensor, weights_NK: Tensor) -> Tensor:
     r"""Return what each expert makes on average, \sum_n a_k(z_n) x_n / \sum_n a_k(z_n), float64 [K, C, H, W].
@@ -74,8 +77,8 @@ def top_samples(sampler: Sampler, n: int, each: int, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def within_experts(sampler: Sampler, steps: int, seed: int, most: int = 8) -> Tensor:
-    """Return what lies between two latents for the first `most` experts, each alone; then, of soft gates, the mixture.
+def within_experts(sampler: Sampler, steps: int, seed: int) -> Tensor:
+    """Return what lies between two latents for the first ROWS experts, each alone; of a soft gate then for the mixture.
 
     Returns:
         uint8 [rows, steps, C, H, W], on the CPU.
@@ -83,14 +86,14 @@ def within_experts(sampler: Sampler, steps: int, seed: int, most: int = 8) -> Te
     with _still(sampler) as generator, seeded("path", seed):
         ends_2Z = generator.latents(2, device="cpu").to(generator.device)
         path_TZ = path(ends_2Z[0], ends_2Z[1], steps, spherical=generator.prior == "normal")
-        alone = [to_uint8(generator(path_TZ, expert).samples) for expert in range(min(sampler.k, most))]
-        mixed = [] if sampler.hard else [to_uint8(generator(path_TZ).samples)]
+        alone = [to_uint8(generator(path_TZ, expert).samples) for expert in range(min(sampler.k, ROWS))]
+        mixed = [] if sampler.hard or sampler.k == 1 else [to_uint8(generator(path_TZ).samples)]
         return torch.stack([*alone, *mixed]).cpu()
 
 
 @torch.no_grad()
-def across_experts(sampler: Sampler, steps: int, seed: int, most: int = 8) -> Tensor:
-    """Return what lies between one expert and the next at one latent, for the first `most` pairs.
+def across_experts(sampler: Sampler, steps: int, seed: int) -> Tensor:
+    """Return what lies between one expert and the next at one latent, for the first ROWS pairs.
 
     The weights run from expert i's (1, 0) to expert i + 1's (0, 1), whatever the gate would say of this latent; where
     experts are whole networks their images are blended.
@@ -103,7 +106,7 @@ def across_experts(sampler: Sampler, steps: int, seed: int, most: int = 8) -> Te
         inputs = generator.stem(generator.latents(1, device="cpu").to(generator.device))
         inputs = inputs.expand(steps, *inputs.shape[1:])
         share_T = torch.linspace(0, 1, steps, device=generator.device)
-        for expert in range(min(sampler.k - 1, most)):
+        for expert in range(min(sampler.k - 1, ROWS)):
             weights_TK = inputs.new_zeros(steps, sampler.k)
             weights_TK[:, expert], weights_TK[:, expert + 1] = 1 - share_T, share_T
             rows.append(to_uint8(generator.trunk(generator.experts.mix(inputs, weights_TK))))

@@ -2,68 +2,69 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mixgan_cli.composition import name_of_data
 from mixgan_cli.errors import ConfigError
+from mixgan_cli.files import refusing
 from mixgan_cli.parts import TARGET, attribute, trust
 from mixgan_cli.reporting import curves
-from mixgan_cli.reporting.figures import CAPTIONS, as_png, save
+from mixgan_cli.reporting.figures import CAPTIONS, save
 from mixgan_cli.reporting.page import Picture, RunPage, Shares, TableOf
 from mixgan_cli.reporting.tables import NONE, cell
+from mixgan_cli.reporting.written import Results, as_written, read_bytes, read_json, read_results, read_text
 from mixgan_cli.runs import RunFolder
 
-COMPANIONS = ("_std", "_sd")
-LARGEST = 8 << 20
-"""Bytes of a picture that the page takes in."""
+COMPANIONS = ("_sd", "_std")
+"""Endings of a metric's deviation: over draws of latents, or over parts."""
 
 
-def portrait(folder: RunFolder, name: str, drawn: Path) -> RunPage:
+def portrait(folder: RunFolder, name: str, number: int, to: Path, drawn: Mapping[str, Path]) -> RunPage:
     """Return what is told of a run, finished or not.
 
     Args:
         folder: the run's, from which all is read.
         name: what tells it from others.
-        drawn: figures of it that the page has drawn; its learning curves are written there.
+        number: its place on the page.
+        to: the folder for its learning curves.
+        drawn: figures of it that were drawn for the page, by name; else the run's own are taken.
 
     Raises:
-        RunError: its configuration cannot be read, or it is finished and its results cannot.
+        RunError: its files are not what mixgan writes.
     """
-    config = folder.read_config()
-    results = folder.read_results() if folder.results.is_file() else {"metrics": {}, "unavailable": {}}
-    metrics, protocol = results["metrics"], results.get("protocol", {})
+    config, results = folder.read_config(), read_results(folder)
     failed = folder.path / "FAILED"
     status = "done" if folder.done else "failed" if failed.is_file() else "not finished"
-    return RunPage(
-        anchor=f"run-{re.sub(r'[^A-Za-z0-9_-]+', '-', folder.path.name)}",
-        name=name,
-        status=status,
-        error=failed.read_text(encoding="utf-8", errors="replace")[:4000] if status == "failed" else None,
-        facts=_facts(folder, config, results.get("run", {})),
-        metrics=_metrics(metrics),
-        unavailable=results["unavailable"],
-        protocol=protocol,
-        pictures=[*_samples(folder, _hard(config)), *_curves(folder, drawn), *_figures(folder, drawn)],
-        shares=_shares(metrics),
-        tables=_levels(metrics),
-    )
+    with as_written(folder.path):
+        return RunPage(
+            anchor=f"run-{number}",
+            name=name,
+            status=status,
+            error=read_text(failed, folder.path)[:4000] if status == "failed" else None,
+            facts=_facts(folder, config, results),
+            metrics=_metrics(results.metrics),
+            unavailable=results.unavailable,
+            protocol=results.protocol,
+            pictures=[*_samples(folder, _hard(config)), *_curves(folder, to), *_figures(folder, drawn)],
+            shares=_shares(results.metrics),
+            tables=_levels(results.metrics),
+        )
 
 
-def _facts(folder: RunFolder, config: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
-    environment = _read_json(folder.path / "environment.json")
-    model = config["model"]
+def _facts(folder: RunFolder, config: Mapping[str, Any], results: Results) -> dict[str, Any]:
+    environment, run, model = read_json(folder.path / "environment.json", folder.path), results.run, config["model"]
     parameters = ", ".join(f"{part} {count:,}" for part, count in run.get("parameters", {}).items())
     dirty = " (with uncommitted changes)" if environment.get("git_dirty") else ""
+    parts = "".join(f", {part} {_class(model[part])}" for part in ("gate", "experts", "head"))
+    beta = f", β = {model['beta']:g}" if model.get("beta") else ""
+    device = environment.get("device")
+    versions = [f"{key} {environment[key]}" for key in ("mixgan", "torch", "python") if key in environment]
     facts = {
         "folder": folder.path,
         "data": name_of_data(config["data"]),
-        "model": f"{model['name']}, K = {model['k']}"
-        + (f", β = {model['beta']:g}" if model.get("beta") else "")
-        + "".join(f", {part} {_class(model[part])}" for part in ("gate", "experts", "head")),
+        "model": f"{model['name']}, K = {model['k']}{beta}{parts}",
         "objective": f"{_class(config['objective']['adversarial'])}, "
         f"discriminator steps for each of the generator: {config['objective']['d_steps']}",
         "seed": config["seed"],
@@ -71,12 +72,9 @@ def _facts(folder: RunFolder, config: Mapping[str, Any], run: Mapping[str, Any])
         "time": f"{run['seconds']:,.0f} s of training, {run['img_per_second']:,.0f} images a second"
         if "seconds" in run
         else None,
-        "parameters": parameters or None,
-        "device": environment.get("device")
-        and f"{environment['device']}, {environment.get('precision', '')}".strip(", "),
-        "versions": ", ".join(
-            f"{key} {environment[key]}" for key in ("mixgan", "torch", "python") if key in environment
-        ),
+        "parameters": parameters,
+        "device": device and f"{device}, {environment.get('precision', '')}".strip(", "),
+        "versions": ", ".join(versions),
         "commit": environment.get("git_commit") and f"{environment['git_commit']}{dirty}",
     }
     return {key: value for key, value in facts.items() if value not in (None, "")}
@@ -85,10 +83,12 @@ def _facts(folder: RunFolder, config: Mapping[str, Any], run: Mapping[str, Any])
 def _length(folder: RunFolder, config: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     """How far the run is: by its results, or by its log."""
     wanted = config["training"]["nimg"]
+    if folder.done:
+        more = " (whole batches)" if run["nimg"] > wanted else ""
+        ended = f", ended by an alarm: {', '.join(run['ended_by'])}" if run.get("ended_by") else ""
+        return f"{run['nimg']:,} of {wanted:,}{more}{ended}"
     logged = max((points[-1][0] for points in curves.read(folder.metrics).values()), default=0)
-    shown = int(run.get("nimg", logged))
-    more = " (whole batches)" if shown > wanted else "" if shown == wanted else "; the same command goes on"
-    return f"{shown:,} of {wanted:,}{more}"
+    return f"{int(logged):,} of {wanted:,}; the same command goes on"
 
 
 def _metrics(metrics: Mapping[str, Any]) -> TableOf | None:
@@ -97,44 +97,43 @@ def _metrics(metrics: Mapping[str, Any]) -> TableOf | None:
         if isinstance(value, (int, float)) and not name.endswith(COMPANIONS):
             companion = next((metrics[name + end] for end in COMPANIONS if name + end in metrics), None)
             rows.append({"metric": name, "value": value, **({} if companion is None else {"±": companion})})
-        elif name in ("expert_usage", "fid_by_expert", "ms_ssim_by_expert") or name.startswith("fid_by_expert"):
+        elif name.startswith(("expert_usage", "fid_by_expert", "ms_ssim_by_expert")) and isinstance(value, list):
             rows.append({"metric": name, "value": ", ".join(f"{entry:.3g}" for entry in value)})
     return TableOf("Metrics", rows) if rows else None
 
 
 def _samples(folder: RunFolder, hard: bool) -> list[Picture]:
-    pictures = sorted(folder.samples.glob("[0-9]*.png"))
+    pictures = sorted(path for path in folder.samples.glob("[0-9]*.png") if path.stem.isdecimal())
     if not pictures:
         return []
     rows = " Each row is one expert's." if hard else ""
     caption = f"Drawn from fixed latents after {int(pictures[-1].stem):,} images.{rows}"
-    return _read([("Samples", caption, pictures[-1])])
+    return _read([("Samples", caption, pictures[-1])], folder.path)
 
 
 def _curves(folder: RunFolder, to: Path) -> list[Picture]:
     figure = curves.draw(curves.read(folder.metrics))
     if figure is None:
         return []
-    save(figure, to, "curves")
-    return [
-        Picture("Learning curves", "Losses and what was measured on the way, against images shown.", as_png(figure))
-    ]
+    with refusing(f"to={to}"):
+        path = save(figure, to, "curves")
+    return _read([("Learning curves", "Losses and what was measured on the way, against images shown.", path)], to)
 
 
-def _figures(folder: RunFolder, drawn: Path) -> list[Picture]:
-    """What the run learned: of each figure the one that the page drew, else the run's own."""
+def _figures(folder: RunFolder, drawn: Mapping[str, Path]) -> list[Picture]:
+    """What the run learned, in the order of CAPTIONS."""
     pictures = []
     for name, told in CAPTIONS.items():
-        own = drawn / f"{name}.png"
-        pictures.append((*told, own if own.is_file() else folder.figures / own.name))
-    return _read(pictures)
+        path = drawn.get(name, folder.figures / f"{name}.png")
+        pictures += _read([(*told, path)], path.parent if name in drawn else folder.path)
+    return pictures
 
 
-def _read(pictures: list[tuple[str, str, Path]]) -> list[Picture]:
-    """The pictures that there are; what is no PNG, or too large for a page, is not one of ours."""
+def _read(pictures: list[tuple[str, str, Path]], folder: Path) -> list[Picture]:
+    """Those pictures that are there, in the folder itself; what is no PNG is not one of ours."""
     found = []
     for title, caption, path in pictures:
-        if path.is_file() and path.stat().st_size <= LARGEST and (png := path.read_bytes()).startswith(b"\x89PNG"):
+        if path.is_file() and (png := read_bytes(path, folder)).startswith(b"\x89PNG"):
             found.append(Picture(title, caption, png))
     return found
 
@@ -183,14 +182,6 @@ def _hard(config: Mapping[str, Any]) -> bool:
     except ConfigError:
         return False
     return config["model"]["k"] > 1 and bool(attribute(gate[TARGET], "hard"))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else {}
-    except (OSError, ValueError, RecursionError):
-        return {}
 
 
 def _class(part: Mapping[str, Any]) -> str:

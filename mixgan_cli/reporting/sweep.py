@@ -15,6 +15,7 @@ from typing import Any
 
 from mixgan_cli.files import write_text
 from mixgan_cli.reporting.tables import mean_and_sd, to_csv
+from mixgan_cli.reporting.written import read_results
 from mixgan_cli.sweeps.sweep import Job
 
 Row = dict[str, Any]
@@ -46,6 +47,8 @@ class Table:
         """What varies from job to job."""
         self.protocols: list[Mapping[str, Any]] = []
         self.differences = differences
+        self.follows_the_seed = False
+        """Whether seeds also decide which images are held out."""
         self.entries = [self._entry(job) for job in jobs]
         self.metrics = list(dict.fromkeys(name for entry in self.entries for name in entry.metrics))
 
@@ -93,7 +96,7 @@ class Table:
         for values, group in groups.items():
             rest = [entry.job for entry in group if entry.protocol is None]  # told once, in the group's first row
             for protocol in sorted({entry.protocol for entry in group if entry.protocol}) or (None,):
-                measured = [entry for entry in group if protocol and entry.protocol == protocol]
+                measured = _newest_of_each_seed([e for e in group if protocol and e.protocol == protocol])
                 counts = _counts([*(entry.job for entry in measured), *rest])
                 row = {**dict(zip(keys, values, strict=True)), **counts, "protocol": protocol}
                 rows.append(({**row, **self._over_seeds(measured)}, measured))
@@ -117,7 +120,10 @@ class Table:
 
     def remarks(self) -> list[str]:
         """Return what failed, and in what protocols differ, a line each."""
-        lines = []
+        lines = ["Which images are held out follows the seed."] if self.follows_the_seed else []
+        again = len([entry for entry in self.entries if entry.protocol]) - sum(len(of) for _, of in self.grouped())
+        if again:
+            lines.append(f"{again} runs are left out of the means: a newer one has their configuration and seed.")
         for entry in self.entries:
             if entry.job.state == "failed":
                 values = [f"{key}={entry.job.values.get(key)}" for key in self.keys]
@@ -135,22 +141,45 @@ class Table:
     def _entry(self, job: Job) -> Entry:
         if job.state != "done":
             return Entry(job, None, {})
-        results = job.run.read_results()
-        scalars = {name: value for name, value in results["metrics"].items() if isinstance(value, (int, float))}
+        results = read_results(job.run)
+        scalars = {name: value for name, value in results.metrics.items() if isinstance(value, (int, float))}
+        protocol = self._apart_from_the_seed(job, results.protocol)
         for number, known in enumerate(self.protocols, start=1):
-            if not self.differences(known, results["protocol"]):
+            if not self.differences(known, protocol):
                 return Entry(job, number, scalars)
-        self.protocols.append(results["protocol"])
+        self.protocols.append(protocol)
         return Entry(job, len(self.protocols), scalars)
+
+    def _apart_from_the_seed(self, job: Job, protocol: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The protocol without the checksums of images that the run's own seed holds out, as the HMoG author's does."""
+        config = job.run.read_config() if job.run.config.is_file() else {}
+        split, reals = (config.get("data") or {}).get("split_seed"), protocol.get("reals")
+        if split is None or split != config.get("seed") or not isinstance(reals, dict):
+            return protocol
+        self.follows_the_seed = True
+        kept = {
+            name: {key: value for key, value in part.items() if key != "checksum"} if isinstance(part, dict) else part
+            for name, part in reals.items()
+        }
+        return {**protocol, "reals": {**kept, "held out by": "the run's seed"}}
 
     def _over_seeds(self, entries: Sequence[Entry]) -> Row:
         row: Row = {}
         for name in self.metrics:
+            if name.endswith("_sd") and name.removesuffix("_sd") in self.metrics:
+                continue  # a run's own, over its draws of latents
             values = [entry.metrics[name] for entry in entries if name in entry.metrics]
             row[name] = fmean(values) if values else None
             row[f"{name}_sd"] = stdev(values) if len(values) > 1 else None
             row[f"{name}_n"] = len(values)
         return row
+
+
+def _newest_of_each_seed(entries: Sequence[Entry]) -> list[Entry]:
+    """A run that was begun anew (force=true) is no other seed."""
+    by_age = sorted(entries, key=lambda entry: entry.job.run.results.stat().st_mtime)
+    newest = {entry.job.values.get("seed"): entry for entry in by_age}
+    return [entry for entry in entries if newest[entry.job.values.get("seed")] is entry]
 
 
 def _counts(jobs: Sequence[Job]) -> dict[str, int]:

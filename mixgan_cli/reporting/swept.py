@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 AXES = ("model.beta", "model.k")
 """The keys that span a heat map: rows, columns."""
-MOST = 6
-"""Panels beside each other, or lines in one."""
+BESIDE_EACH_OTHER = 3
+"""Heat maps in a line."""
 DIRECTIONS = {
     "↓": ("fid", "kid", "symmetric_kl", "wasserstein", "ms_ssim"),
     "↑": (
@@ -59,18 +60,23 @@ def figures(table: Table) -> Iterator[tuple[str, Figure]]:
 
 
 def draw_heat_maps(metric: str, groups: dict[str, list[Row]], axes_keys: Sequence[str]) -> Figure:
-    """Draw a panel a group, the first key down, the second across; in each cell mean ± deviation over seeds."""
+    """Draw a panel a group, the first key down, the second across; in each cell mean ± deviation over seeds.
+
+    Panels share their colours, but not those of other protocols: these do not compare.
+    """
     from matplotlib.figure import Figure
 
-    panels = list(groups.items())[:MOST]
-    everything = [row for _, rows in panels for row in rows]
+    everything = [row for rows in groups.values() for row in rows]
     down, across = (sorted(_values(everything, key)) for key in axes_keys)
-    figure = Figure(figsize=(len(panels) * max(3.2, 0.9 * len(across)), 1.3 + 0.5 * len(down)), layout="constrained")
+    columns = min(len(groups), BESIDE_EACH_OTHER)
+    lines = -(-len(groups) // columns)
+    size = (columns * max(3.4, 0.9 * len(across)), lines * (1.4 + 0.5 * len(down)))
+    figure = Figure(figsize=size, layout="constrained")
     falling = metric.startswith(DIRECTIONS["↓"])
-    colours = "viridis_r" if falling else "viridis"  # the better, the brighter
-    least, most = min(row[metric] for row in everything), max(row[metric] for row in everything)
-    for number, (name, rows) in enumerate(panels, start=1):
-        axes = figure.add_subplot(1, len(panels), number)
+    for number, (name, rows) in enumerate(groups.items(), start=1):
+        axes = figure.add_subplot(lines, columns, number)
+        comparable = [row[metric] for row in everything if row["protocol"] == rows[0]["protocol"]]
+        least, most = min(comparable), max(comparable)
         means = np.full((len(down), len(across)), np.nan)
         for row in rows:
             y, x = (values.index(_number(row[key])) for key, values in zip(axes_keys, (down, across), strict=True))
@@ -78,13 +84,14 @@ def draw_heat_maps(metric: str, groups: dict[str, list[Row]], axes_keys: Sequenc
             dark = (row[metric] < (least + most) / 2) != falling
             told = mean_and_sd(row[metric], row[f"{metric}_sd"]).replace(" ± ", "\n± ")
             axes.text(x, y, told, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+        colours = "viridis_r" if falling else "viridis"  # the better, the brighter
         shown = axes.imshow(means, cmap=colours, vmin=least, vmax=most, aspect="auto")
+        figure.colorbar(shown, ax=axes)
         axes.set_xticks(range(len(across)), [f"{value:g}" for value in across])
         axes.set_yticks(range(len(down)), [f"{value:g}" for value in down])
         axes.set(xlabel=_word(axes_keys[1]), ylabel=_word(axes_keys[0]))
-        axes.set_title(textwrap.fill(name, 30), fontsize=7)
+        axes.set_title(textwrap.fill(_plain(name), 30), fontsize=7)
     figure.suptitle(_title(metric), fontsize=9)
-    figure.colorbar(shown, ax=figure.axes)
     return figure
 
 
@@ -96,11 +103,11 @@ def draw_lines(metric: str, groups: dict[str, list[Row]], axes_keys: Sequence[st
     axes = figure.add_subplot()
     (key,) = axes_keys
     for name, rows in groups.items():
-        rows = sorted(rows, key=lambda row: _number(row[key]) or 0.0)
-        xs = [_number(row[key]) or 0.0 for row in rows]
+        by_x = sorted((float(row[key]), number, row) for number, row in enumerate(rows))
+        rows = [row for *_, row in by_x]
         axes.errorbar(
-            xs, [row[metric] for row in rows], [row[f"{metric}_sd"] or 0 for row in rows],
-            marker="o", markersize=3, capsize=2, linewidth=1, label=name or None,
+            [x for x, *_ in by_x], [row[metric] for row in rows], [row[f"{metric}_sd"] or 0 for row in rows],
+            marker="o", markersize=3, capsize=2, linewidth=1, label=_plain(name) or None,
         )  # fmt: skip
     values = sorted(_values([row for rows in groups.values() for row in rows], key))
     if values[0] > 0 and values[-1] >= 8 * values[0]:
@@ -132,7 +139,14 @@ def _values(rows: Sequence[Row], key: str) -> set[Any]:
 
 
 def _number(value: Any) -> float | None:
+    """The value as a number, where it is one."""
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
         return None
+    return number if math.isfinite(number) else None
+
+
+def _plain(text: str) -> str:
+    """A text in which matplotlib finds no formula."""
+    return text.replace("$", r"\$")

@@ -14,6 +14,8 @@ from mixgan_cli.files import write_text
 
 Row = Mapping[str, Any]
 NONE = "–"
+DECIMALS = 6
+"""At most; smaller deviations have an exponent."""
 FIGURE = rf"{NONE}|-?[\d.,]+(e[+-]?\d+)?( ± [\d.]+)?( \(n=\d+\))?"
 OF_LATEX = {
     "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
@@ -34,15 +36,15 @@ def to_csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns_of(rows), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: _no_formula(value) for key, value in row.items()} for row in rows)
     return text.getvalue()
 
 
 def to_markdown(rows: Sequence[Row]) -> str:
     """Return rows as a Markdown table, figures to the right."""
     columns = columns_of(rows)
-    lines = [columns, ["---:" if _figures(rows, column) else "---" for column in columns]]
-    lines += [[cell(row.get(column)).replace("|", r"\|") for column in columns] for row in rows]
+    lines = [[*map(_plain, columns)], ["---:" if _figures(rows, column) else "---" for column in columns]]
+    lines += [[_plain(cell(row.get(column))) for column in columns] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -52,7 +54,8 @@ def to_latex(rows: Sequence[Row]) -> str:
     alignment = "".join("r" if _figures(rows, column) else "l" for column in columns)
     lines = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule"]
     for number, row in enumerate([dict(zip(columns, columns, strict=True)), *rows]):
-        lines.append(" & ".join(_escaped(cell(row.get(column))) for column in columns) + r" \\")
+        told = " & ".join(_escaped(cell(row.get(column))) for column in columns)
+        lines.append(("{}" if told[:1] in ("[", "*") else "") + told + r" \\")  # else the line above would take it
         if number == 0:
             lines.append(r"\midrule")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
@@ -74,15 +77,28 @@ def mean_and_sd(mean: float | None, sd: float | None) -> str:
     """Return "mean ± sd", the deviation with two digits, the mean with as many decimals; without one the mean alone."""
     if mean is None:
         return NONE
-    if not sd:
+    if not sd or not math.isfinite(sd):
         return f"{mean:.4g}" + (" ± 0" if sd == 0 else "")
     decimals = max(0, 1 - math.floor(math.log10(sd)))
+    if decimals > DECIMALS:
+        return f"{mean:.4g} ± {sd:.2g}"
     return f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
 
 
 def _figures(rows: Sequence[Row], column: str) -> bool:
     """Whether a column holds figures: those stand to the right."""
     return all(re.fullmatch(FIGURE, cell(row.get(column))) for row in rows)
+
+
+def _no_formula(value: Any) -> Any:
+    """A text that spreadsheets would take for a formula, as a text."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "@") else value
+
+
+def _plain(text: str) -> str:
+    """A text as a cell of Markdown, with nothing in it that is more."""
+    text = " ".join(text.split()).replace("|", r"\|")
+    return re.sub(r"([<\[\]*_`])", r"\\\1", text) if re.search(r"[<\[`]", text) else text
 
 
 def _escaped(text: str) -> str:

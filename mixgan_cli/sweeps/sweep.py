@@ -71,9 +71,8 @@ class Job:
     @property
     def error_line(self) -> str | None:
         """The error in one line: of a traceback, the last one."""
-        if not self.error:
-            return None
-        return self.error.strip().splitlines()[-1 if self.error.startswith("Traceback") else 0]
+        lines = (self.error or "").strip().splitlines()
+        return lines[-1 if lines[0].startswith("Traceback") else 0] if lines else None
 
     @property
     def run(self) -> RunFolder:

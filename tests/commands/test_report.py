@@ -65,7 +65,7 @@ def test_figures_can_be_left_out_and_the_page_draws_them(mixgan):
     outcome = mixgan("train", *TINY, "training.figures=false", "model.k=2", "evaluation=none")
     run = Path(outcome.json["run_dir"])
     assert mixgan("report", str(run)).code == 0
-    tree = run / "report" / "figures" / run.name / "tree.png"
+    tree = run / "report" / "figures" / f"1-{run.name}" / "tree.png"
     assert Image.open(tree).width > 100 and not (run / "figures").exists()
     (run / "figures").mkdir()
     shutil.copy(tree, run / "figures" / "tree.png")

@@ -51,3 +51,19 @@ def test_kinds_share_a_panel_and_a_single_point_is_no_curve():
     assert panels == {"losses": 2, "usage of the experts": 2, "nmi_by_level": 2, "fid": 1}
     assert [tuple(xy) for xy in figure.axes[-1].lines[0].get_xydata()] == points
     assert curves.draw({"fid": [(0, 1.0)]}) is None
+
+
+def test_figures_of_other_protocols_are_other_series(tmp_path):
+    log = write(
+        tmp_path / "metrics.jsonl",
+        {"nimg": 1, "jsd_experts": 0.5},
+        {"nimg": 1, "protocol": "full_during", "fid": 80, "jsd_experts": 0.1},
+        {"nimg": 2, "protocol": "full_during", "fid": 70},
+        {"nimg": 2, "protocol": "full", "fid": 20, "kid": float("nan")},
+    )
+    assert curves.read(log) == {
+        "jsd_experts": [(1, 0.5)],
+        "jsd_experts (full_during)": [(1, 0.1)],
+        "fid": [(1, 80), (2, 70)],
+        "fid (full)": [(2, 20)],
+    }

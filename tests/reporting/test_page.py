@@ -1,6 +1,7 @@
 """The page in a real browser: everything is inside it, it is readable in light and dark and on a phone."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -30,9 +31,14 @@ def page(tmp_path):
     )  # fmt: skip
     published = TableOf("mnist", [{"of": "paper", "fid": "1.0 ± 0.1"}, {"of": "ours", "fid": "2.0"}], ["a source"])
     tables = [TableOf("Configurations", [{"model.k": 4, **wide}])]
-    return Page("A report", tables, [Picture("fid", "over K", png(40, 30))], [published], [run, run], [HOSTILE]).write(
-        tmp_path / "index.html"
-    )
+    return Page(
+        "A report",
+        tables,
+        [Picture("fid", "over K", png(40, 30))],
+        [published],
+        [run, replace(run, anchor="run-two")],
+        [HOSTILE],
+    ).write(tmp_path / "index.html")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1100, "light"), (1100, "dark"), (390, "light")])
@@ -62,6 +68,8 @@ def test_what_it_says(page):
         assert of("[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.getAttribute('href')))")
         assert of("document.querySelector('dd').innerText").startswith(HOSTILE)  # as letters
         assert of("[...document.images].every(image => image.alt)")
+        ids = of("[...document.querySelectorAll('[id]')].map(element => element.id)")
+        assert len(ids) == len(set(ids)) and {"tables", "swept", "published", "run-one", "run-two"} <= set(ids)
         assert of("document.querySelectorAll('script').length") == 0
         assert "1.235" in of("document.body.innerText")
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from mixgan_cli.reporting import swept
-from mixgan_cli.reporting.sweep import Table
 
 
 class Of:
@@ -38,7 +37,7 @@ def test_a_cell_without_a_run_is_empty_and_models_have_panels():
     rows = [row(1.0, model="a", model__beta="0", model__k="2"), row(2.0, model="a", model__beta="1", model__k="4"),
             row(3.0, model="b", model__beta="1", model__k="2")]  # fmt: skip
     ((_, figure),) = swept.figures(Of(["model", "model.beta", "model.k"], rows))
-    a, b = figure.axes[:2]
+    a, b = figure.axes[0], figure.axes[2]  # each with its colours beside it
     assert (a.get_title(), b.get_title()) == ("a", "b")
     np.testing.assert_array_equal(np.ma.filled(a.images[0].get_array(), np.nan), [[1.0, np.nan], [np.nan, 2.0]])
 
@@ -52,6 +51,24 @@ def test_one_number_gives_lines_with_deviations():
     assert lines == {"mog": [[4, 4], [8, 8], [16, 16]], "hmog": [[4, 8], [8, 16], [16, 32]]}
 
 
+def test_every_group_is_drawn():
+    rows = [row(float(n + k), model=f"m{n}", model__beta="1", model__k=str(k)) for n in range(8) for k in (2, 4)]
+    rows += [row(9.0, model="m0", model__beta="2", model__k="2")]
+    ((_, figure),) = swept.figures(Of(["model", "model.beta", "model.k"], rows))
+    assert [axes.get_title() for axes in figure.axes[::2]] == [f"m{n}" for n in range(8)]
+
+
+def test_what_does_not_vary_is_not_drawn():
+    rows = [row(1.0, model__k=k) for k in ("2", "4")]
+    assert list(swept.figures(Of(["model.k"], rows))) == []
+
+
+def test_names_are_no_formulas():
+    rows = [row(float(k), model="$\\x$", model__k=str(k)) for k in (2, 4)] + [row(9.0, model="b", model__k="2")]
+    ((_, figure),) = swept.figures(Of(["model", "model.k"], rows))
+    figure.canvas.draw()
+
+
 @pytest.mark.parametrize("keys", [["seed"], ["model"]])
 def test_nothing_where_no_number_is_swept(keys):
     assert list(swept.figures(Of(keys, [row(1.0, model="a"), row(2.0, model="b")]))) == []
@@ -61,7 +78,3 @@ def test_numbers_of_two_protocols_are_apart():
     rows = [{**row(k, model__k=str(k)), "protocol": protocol} for k in (2, 4) for protocol in (1, 2)]
     ((_, figure),) = swept.figures(Of(["model.k"], rows, protocols=2))
     assert len(figure.axes[0].containers) == 2
-
-
-def test_a_table_offers_what_is_asked_of_it():
-    assert {"keys", "protocols"} <= set(vars(Table([], lambda *_: []))) and hasattr(Table, "main_metrics")

@@ -35,7 +35,8 @@ def test_latex_escapes_what_is_special_to_it():
 @pytest.mark.parametrize(
     ("mean", "sd", "told"),
     [(0.23, 0.155563, "0.23 ± 0.16"), (1242.0, 11.3, "1242 ± 11"), (2e-5, 1.41e-5, "0.000020 ± 0.000014"),
-     (3.0, 0.0, "3 ± 0"), (3.14159, None, "3.142"), (None, None, "–")],
+     (3.0, 0.0, "3 ± 0"), (3.14159, None, "3.142"), (None, None, "–"),
+     (1.0, 1e-13, "1 ± 1e-13"), (1.0, float("nan"), "1"), (1.0, float("inf"), "1")],
 )  # fmt: skip
 def test_a_mean_has_its_deviation_s_digits(mean, sd, told):
     assert mean_and_sd(mean, sd) == told
@@ -44,3 +45,11 @@ def test_a_mean_has_its_deviation_s_digits(mean, sd, told):
 @pytest.mark.parametrize(("value", "told"), [(None, "–"), ("", "–"), (0, "0"), (0.123456, "0.1235"), ("x", "x")])
 def test_cells(value, told):
     assert cell(value) == told
+
+
+def test_texts_of_others_are_texts():
+    hostile = [{"=1+1": "=cmd()", "a|b": "<script>alert(1)</script>\n| x |", "n": "[x](http://y)"}]
+    assert "'=cmd()" in to_csv(hostile)
+    assert to_markdown(hostile).count("\n") == 3 and r"\<script>" in to_markdown(hostile)
+    assert r"\[x\](http://y)" in to_markdown(hostile)
+    assert to_latex([{"a": "[2pt]"}]).splitlines()[4].startswith("{}[2pt]")  # else it would be a length
