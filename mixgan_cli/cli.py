@@ -115,7 +115,7 @@ def named(words: Sequence[str], key: str) -> list[str]:
     """
     bare, others = [], []
     for before, word in zip(["", *words], words, strict=False):
-        is_path = "=" not in word or Path(word).exists()
+        is_path = "=" not in word or os.path.exists(word)  # noqa: PTH110 (Path's raises where a word is too long)
         if word.startswith("-") or before in FLAGS_WITH_A_WORD or not is_path:
             others.append(word)
         else:

@@ -95,13 +95,14 @@ def made_small(name, *words):
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory):
-    """What the commands speak of: two runs, images of any kind, and data sets."""
+    """What the commands speak of: two runs, a sweep, images of any kind, and data sets."""
     folder = tmp_path_factory.mktemp("files")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MIXGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
         mixgan = program(folder, patch)
         for number, name in enumerate(("RUN", "OTHER")):
             assert mixgan("train", *TINY, f"seed={number}", f"paths.run=outputs/{name}").code == 0
+        assert mixgan("train", "-m", *TINY, "sweep.name=betas", "model=mggan", "model.beta=0,1").code == 0
     for name in ("pictures", "samples", "reals", "faces/img_align_celeba"):
         for number in range(1, 25):
             picture(folder / name / f"{number:06d}.{'jpg' if 'faces' in name else 'png'}", 8, 8, 10 * number)
@@ -183,7 +184,7 @@ def test_what_is_to_train_can_be_played(command):
 
 @pytest.mark.parametrize("command", sorted(set(SHOWN) - set(RUN)))
 def test_other_commands_are_targets_of_make(command):
-    target = re.fullmatch(r"make ([a-z-]+)( .*)?", command)
+    target = re.fullmatch(r"make ([a-z0-9_-]+)( .*)?", command)
     assert target and f"\n{target[1]}: " in (ROOT / "Makefile").read_text()
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 from torch_fidelity import GenerativeModelBase
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.sampler import Sampler
+
+if TYPE_CHECKING:
+    from mixgan_cli.models.sampler import Sampler
 
 
 class FidelityGenerator(GenerativeModelBase):
@@ -16,15 +20,16 @@ class FidelityGenerator(GenerativeModelBase):
     channels, so grey is repeated. A hard gate chooses with torch's random state (torch.manual_seed).
 
     Raises:
-        ConfigError: the generator makes points, not images.
+        ConfigError: the generator makes points, or images of neither one channel nor three.
     """
 
     num_classes = 0
 
     def __init__(self, sampler: Sampler) -> None:
         super().__init__()
-        if sampler.sample(1).dim() != 4:
-            raise ConfigError("torch-fidelity measures images, and this generator makes points")
+        shape = tuple(sampler.sample(1).shape[1:])
+        if shape[:-2] not in ((1,), (3,)):
+            raise ConfigError(f"torch-fidelity measures images of 1 or 3 channels; this generator makes {shape}")
         self.sampler = sampler.eval()
 
     @property

@@ -109,7 +109,7 @@ class Sampler(nn.Module):
         """Return the generator as an input of torch-fidelity's functions: `calculate_metrics(input1=…)`.
 
         Raises:
-            ConfigError: it makes points, not images.
+            ConfigError: it makes points, or images of neither one channel nor three.
         """
         from mixgan_cli.models.fidelity import FidelityGenerator  # here, for torch-fidelity takes seconds to import
 

@@ -1,1 +1,1 @@
-"""Pictures and pages. The report over runs and sweeps will live here; it reads run folders and nothing else."""
+"""Pictures, tables and pages of runs and sweeps. It reads run folders and the package's own data, and nothing else."""

@@ -1,5 +1,7 @@
 """A generator as torch-fidelity's own functions take it, measured with a small registered extractor."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -71,6 +73,7 @@ def test_wrapping_draws_nothing():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_points_are_no_images():
-    with pytest.raises(ConfigError, match="makes points"):
-        sampler("model=hmog", "data=ring", shape=(2,)).for_torch_fidelity()
+@pytest.mark.parametrize(("model", "shape"), [("model=hmog data=ring", (2,)), ("model=mog", (2, 8, 8))])
+def test_what_torch_fidelity_cannot_see_is_refused(model, shape):
+    with pytest.raises(ConfigError, match=re.escape(f"this generator makes {shape}")):
+        sampler(*model.split(), shape=shape).for_torch_fidelity()
