@@ -16,7 +16,6 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig, OmegaConf

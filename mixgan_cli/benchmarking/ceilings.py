@@ -24,16 +24,17 @@ class Ceilings:
 
 
 @cache
-def ceilings(device: torch.device, tf32: bool) -> Ceilings:
+def ceilings(device: torch.device, precision: str) -> Ceilings:
     """Measure them, in operations and bytes a second, once a process.
 
     Args:
         device: where.
-        tf32: whether float32 products may be TF32 on a GPU, as torch is set; part of the cache's key alone.
+        precision: float32, tf32 (as torch is set already) or bf16; without bf16 that is not measured, for a CPU that
+            has no such instructions takes minutes.
     """
     side = 8192 if device.type == "cuda" else 2048
     flops = {}
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in (torch.float32, *([torch.bfloat16] if precision == "bf16" else [])):
         left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
         flops[dtype] = 2 * side**3 / _seconds(lambda left=left, right=right: left @ right, device)
     source = torch.randn(2**28 if device.type == "cuda" else 2**25, device=device)

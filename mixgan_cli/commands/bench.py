@@ -56,7 +56,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     settings: Run = parse(config, Run)
     compute = hardware.resolve(settings.hardware)
     device = compute.device
-    best = ceilings(device, compute.precision != "float32")
+    best = ceilings(device, compute.precision)
     source: Source = build(settings.data)
     check_shape(source.shape, settings.training, settings.objective)
     check_size(settings.model, source.shape)
