@@ -20,13 +20,17 @@ from tests.conftest import ENVIRONMENT, composed, real_folder
 
 ROOT = Path(__file__).parents[1]
 TARGETS = re.findall(r"^(reproduce-[a-z0-9_-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-WITHOUT_SETUP = ("--old-file=.venv/.installed", f"BIN={Path(sys.executable).parent}")
+WITHOUT_SETUP = ("--no-print-directory", "--old-file=.venv/.installed", f"BIN={Path(sys.executable).parent}")
 
 
 def commands(target, *options):
     """The words of each command that make would run, the program's own name apart."""
     made = subprocess.run(
-        ["make", "--dry-run", *WITHOUT_SETUP, target, *options], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--dry-run", *WITHOUT_SETUP, target, *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     parts = re.split(r"\n|;|&&|\|\|", made.replace("\\\n", " "))
     return [shlex.split(part)[1:] for part in parts if "/mixgan " in part]

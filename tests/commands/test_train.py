@@ -314,11 +314,8 @@ def test_points_train_without_pictures(mixgan):
     assert not Path(outcome.json["run_dir"], "figures", "snapshots.png").exists()
 
 
-def test_every_job_of_a_sweep_is_its_own_wandb_run(mixgan, monkeypatch, tmp_path):
+def test_every_job_of_a_sweep_is_its_own_wandb_run(mixgan, offline):
     """For real, offline; the flag in the middle, where people put it."""
-    for variable in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     outcome = mixgan("train", *TINY, "logger=wandb", "-m", "model.k=2,4")
     assert outcome.code == 0, outcome.err
     folders = [Path(json.loads(line)["run_dir"]) for line in outcome.out.splitlines()[:-1]]  # the last is the sweep's

@@ -84,16 +84,6 @@ def test_jsonl_writes_the_final_evaluation_once(tmp_path):
     assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == training
 
 
-@pytest.fixture
-def offline(monkeypatch, tmp_path):
-    """W&B as it is on a machine without a login."""
-    for variable in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
-    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
-
-
 def test_wandb_for_real_offline(offline, tmp_path):
     """The real package, without a login: a run is kept on disk, and the same id goes on after a resume."""
     from PIL import Image
