@@ -83,8 +83,9 @@ SHORT     := hardware=cpu training.nimg=640 training.batch=32 training.report_ni
 ON_IMAGES := model.backbone.channels=8 evaluation.metrics=[ms_ssim,knn,mixture] evaluation.n_fake=64 evaluation.n_real=64
 ON_POINTS := evaluation=points evaluation.n_fake=256 evaluation.n_real=256
 CIFAR10   := data=cifar10 data.size=32
-NO_CROP   := ~data.crop
-NO_SPLIT  := ~data.split_seed
+# Set, then taken away: where experiments are swept Hydra first composes without them, and then there is nothing to take.
+NO_CROP   := ++data.crop=0 ~data.crop
+NO_SPLIT  := ++data.split_seed=0 ~data.split_seed
 RING_SEEDS    := 0
 THREE_SEEDS   := 0
 AUTHORS_SEEDS := 2019

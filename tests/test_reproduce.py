@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from mixgan_cli.config import conf_dir
 from mixgan_cli.models.build import build_networks, parameter_counts
 from mixgan_cli.parts import build
 from mixgan_cli.reporting.published import figures, matches
@@ -68,6 +72,17 @@ def test_every_run_can_be_played(target, smoke):
             networks = build_networks(run.model, shape)
         check_game(networks, run.objective, run.training.batch, run.training.fakes)
         assert (run.training.nimg < 100_000) == smoke
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_smoke_sweep_composes_before_its_values_are_chosen(target):
+    """As Hydra does first: nothing may be taken away that only a swept choice has put there."""
+    for words in commands(target, "SMOKE=1"):
+        if words[0] == "train":
+            overrides = OverridesParser.create().parse_overrides([word for word in words[1:] if word != "-m"])
+            GlobalHydra.instance().clear()
+            with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+                assert compose("config", [word.input_line for word in overrides if not word.is_sweep_override()])
 
 
 @pytest.mark.parametrize("target", [name for name in TARGETS if not name.endswith(("ring", "compare"))])
