@@ -17,6 +17,7 @@ BUDGET = (
     "training.nimg=40_000",
     "training.batch=32",
     "training.checkpoint_nimg=20_000",
+    "training.figures=false",
     "evaluation.feature_layer=768",
     "evaluation.n_fake=150",
     "evaluation.n_real=150",
