@@ -18,6 +18,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
 
 from mixgan_cli import cli
 from mixgan_cli.config import Run, conf_dir, parse
@@ -82,11 +83,16 @@ def program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outc
     return call
 
 
-def composed(*overrides: str) -> Run:
-    """Compose and check a training run."""
+def composition(*overrides: str, of: str = "config", hydra: bool = False) -> DictConfig:
+    """Compose a configuration as Hydra does, with Hydra's own part where it is wanted; nothing is checked."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return parse(compose("config", list(overrides)), Run)
+        return compose(of, list(overrides), return_hydra_config=hydra)
+
+
+def composed(*overrides: str) -> Run:
+    """Compose and check a training run."""
+    return parse(composition(*overrides), Run)
 
 
 def take_step(phase: Phase, nimg: int = 0, iteration: int = 0) -> dict[str, torch.Tensor]:

@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
@@ -23,12 +21,11 @@ from mixgan_cli.benchmarking import timing
 from mixgan_cli.benchmarking.ceilings import Ceilings
 from mixgan_cli.cli import COMMANDS
 from mixgan_cli.commands import bench
-from mixgan_cli.config import conf_dir
 from mixgan_cli.models.build import build_networks
 from mixgan_cli.parts import build
 from mixgan_cli.sweeps.plan import first_of
 from mixgan_cli.training.rules import check_game
-from tests.conftest import TINY, composed, program
+from tests.conftest import TINY, composed, composition, program
 from tests.data.test_flat import as_pickles, in_a_folder
 from tests.data.test_photos import picture
 from tests.data.test_sources import write_idx
@@ -83,9 +80,7 @@ def made_small(name, *words):
             first = list(override.sweep_string_iterator())[: next(values, 1)]
             word = f"{override.get_key_element()}={','.join(first)}"
         kept.append(INSTEAD.get(word, word))
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose(COMMANDS[name].config, first_job(words), return_hydra_config=True)
+    config = composition(*first_job(words), of=COMMANDS[name].config, hydra=True)
     for key, value in SMALL.items():
         group, _, last = key.rpartition(".")
         if last in (OmegaConf.select(config, group) or ()):

@@ -9,19 +9,16 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mixgan_cli.commands import train
 from mixgan_cli.composition import groups, known_keys
-from mixgan_cli.config import conf_dir
 from mixgan_cli.data import download
 from mixgan_cli.errors import UserError
 from mixgan_cli.runs import open_run
-from tests.conftest import TINY
+from tests.conftest import TINY, composition
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 
@@ -96,9 +93,7 @@ HYDRAS = st.sampled_from(["hydra.run.dir", "hydra.verbose", "hydra.job.name", "h
 
 def defaults(config):
     """Every key that is no group, with its value where nothing is overridden."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        composed = compose(config)
+    composed = composition(of=config)
     values = {key: OmegaConf.select(composed, key) for key in known_keys(config)}
     return {key: value for key, value in values.items() if not isinstance(value, DictConfig)}
 

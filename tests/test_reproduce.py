@@ -10,17 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from mixgan_cli.config import conf_dir
 from mixgan_cli.models.build import build_networks, parameter_counts
 from mixgan_cli.parts import build
 from mixgan_cli.reporting.published import figures, matches
 from mixgan_cli.sweeps.plan import plan
 from mixgan_cli.training.rules import check_game
-from tests.conftest import ENVIRONMENT, composed, real_folder
+from tests.conftest import ENVIRONMENT, composed, composition, real_folder
 
 ROOT = Path(__file__).parents[1]
 TARGETS = re.findall(r"^(reproduce-[a-z0-9_-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -30,11 +27,7 @@ WITHOUT_SETUP = ("--no-print-directory", "--old-file=.venv/.installed", f"BIN={P
 def commands(target, *options):
     """The words of each command that make would run, the program's own name apart."""
     made = subprocess.run(
-        ["make", "--dry-run", *WITHOUT_SETUP, target, *options],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
+        ["make", "--dry-run", *WITHOUT_SETUP, target, *options], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     parts = re.split(r"\n|;|&&|\|\|", made.replace("\\\n", " "))
     return [shlex.split(part)[1:] for part in parts if "/mixgan " in part]
@@ -80,9 +73,7 @@ def test_a_smoke_sweep_composes_before_its_values_are_chosen(target):
     for words in commands(target, "SMOKE=1"):
         if words[0] == "train":
             overrides = OverridesParser.create().parse_overrides([word for word in words[1:] if word != "-m"])
-            GlobalHydra.instance().clear()
-            with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-                assert compose("config", [word.input_line for word in overrides if not word.is_sweep_override()])
+            assert composition(*(word.input_line for word in overrides if not word.is_sweep_override()))
 
 
 @pytest.mark.parametrize("target", [name for name in TARGETS if not name.endswith(("ring", "compare"))])

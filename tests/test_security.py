@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -28,7 +26,7 @@ from mixgan_cli.evaluation.weights import harmless
 from mixgan_cli.files import read_yaml
 from mixgan_cli.parts import _target, trust
 from mixgan_cli.runs import name_of
-from tests.conftest import TINY, composed
+from tests.conftest import TINY, composed, composition
 
 SHORT = ("evaluation=none", "hardware=cpu")
 MARK = Path("harm")
@@ -44,9 +42,7 @@ def _somewhere(tmp_path, monkeypatch):
 def trained(tmp_path_factory):
     """A finished run that no test touches."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        train.run(compose("config", [*TINY, f"paths.run={folder}"]))
+    train.run(composition(*TINY, f"paths.run={folder}"))
     return folder
 
 

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from mixgan_cli.composition import groups
-from mixgan_cli.config import Run, conf_dir, parse
+from mixgan_cli.config import Run, parse
 from mixgan_cli.data.batches import PackedBatches
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.errors import ConfigError
@@ -25,6 +23,7 @@ from mixgan_cli.training import iteration
 from mixgan_cli.training.checkpoint import Progress, State
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.phases import build_phases
+from tests.conftest import composition
 
 CPU = torch.device("cpu")
 SHAPE = (1, 8, 8)
@@ -35,9 +34,7 @@ REFUSED = "take|Take|Raise|raise"
 @cache
 def plain(*overrides):
     """A composed configuration as a plain dictionary; composing is what takes time."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+    return OmegaConf.to_container(composition(*overrides), resolve=True)
 
 
 def configuration(model, gate, head, objective):
@@ -129,9 +126,7 @@ def test_any_experts_go_with_any_model(model, experts):
 @cache
 def own(model):
     """The model in its own recipe, which is never refused."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        composed = compose("config", [f"model={model}"], return_hydra_config=True)
+    composed = composition(f"model={model}", hydra=True)
     choices = composed.hydra.runtime.choices
     return model, choices["model/gate"], choices["model/head"], choices["objective"]
 
