@@ -9,6 +9,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +20,14 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
+from tqdm import tqdm
 
 from mixgan_cli import cli
 from mixgan_cli.config import Run, conf_dir, parse
 from mixgan_cli.training.phases import Phase
+
+# tqdm shares its own lock with forked processes: one that a test kills while holding it would stop the tests for good.
+tqdm.set_lock(threading.RLock())
 
 TINY = (
     "debug=short",
