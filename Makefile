@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# A process a core, each with one thread, and what takes long not left for the end.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+# A process a core, each with one thread.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
 
 help: ## this list
 	@grep -hE '^[a-z0-9_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 32
@@ -29,10 +29,10 @@ browser: setup ## a Chromium for the tests of pages, where the machine has none
 
 test: setup browser ## lint, and every test of minutes
 	$(MAKE) lint
-	$(PYTEST) -m "not integ"
+	$(PYTEST) --dist worksteal -m "not integ"
 
 integ: setup ## long checks on real data: $MIXGAN_DATA and $MIXGAN_WEIGHTS say where they are
-	$(PYTEST) -m integ --durations=30
+	$(PYTEST) --maxschedchunk 1 -m integ --durations=30
 
 lint: setup ## ruff's checks and format, and types
 	$(BIN)/ruff check .
