@@ -246,7 +246,7 @@ def command_help(name: str) -> str:
     """Return the command's help: its keys as they stand in YAML, and each group with what its choices are."""
     command = COMMANDS[name]
     source = (conf_dir() / f"{command.config}.yaml").read_text(encoding="utf-8")
-    keys, _, _ = source.partition("\nhydra:")
+    keys, _, _ = source.replace("  - hydra: default\n", "").partition("\nhydra:")
     lines = [f"mixgan {name}: {command.help}", "", f"  {command.example}", "", keys.strip(), ""]
     lines.append("Groups (group=choice), each a folder of conf/:")
     used = {

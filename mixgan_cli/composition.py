@@ -62,6 +62,7 @@ def groups() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for path in sorted(conf_dir().glob("*/**/[!_]*.yaml")):  # _name.yaml: what several choices share
         found.setdefault(path.parent.relative_to(conf_dir()).as_posix(), []).append(path.stem)
+    found.pop("hydra", None)  # what every command sets in Hydra itself is no choice
     return found
 
 

@@ -69,7 +69,7 @@ class File:
     def _choices(self, default: yaml.MappingNode) -> Iterator[Choice]:
         for name, value in default.value:
             words, within = name.value.removeprefix("override "), "" if " " in name.value else self.group
-            if not words.startswith("hydra/"):
+            if words.partition("/")[0] != "hydra":
                 yield Choice(
                     f"{within}/{words}".strip("/").replace("//", "/"), value.value, self._beside(value.end_mark)
                 )
