@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mixgan_cli.config import conf_dir
 from mixgan_cli.errors import nearest
 from mixgan_cli.files import read_yaml
+from mixgan_cli.renamed import renamed
 
 EXTRAS = ("joblib", "submitit", "optuna")
 """Choices that come with an extra of the same name."""
@@ -49,6 +50,8 @@ def explain(error: Exception, config_name: str) -> str:
         key = unknown[1]
         cause = str(error.__cause__ or text).splitlines()[0]
         if re.search("not in|No match", f"{text} {cause}"):
+            if new := renamed(key):
+                return f"{key}: renamed to {new}"
             return f"{key}: there is no such key.{nearest(key, known_keys(config_name))}"
         return f"{key}: {cause}"
     if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
@@ -107,6 +110,8 @@ def _unknown_choice(error: MissingConfigException) -> str:
     missing = (error.missing_cfg_file or "").removesuffix(".yaml")
     group, _, choice = missing.rpartition("/")
     choices = error.options or groups().get(group, [])
+    if new := renamed(f"{group}={choice}"):
+        return f"{group}={choice}: renamed to {new}"
     extra = choice.partition("_")[0]
     if group.startswith("hydra/") and extra in EXTRAS:
         return f"{group}={choice} is not installed: pip install 'mixgan[{extra}]'"

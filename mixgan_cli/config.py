@@ -26,6 +26,7 @@ from pydantic import (
 
 from mixgan_cli import parts, secrecy
 from mixgan_cli.errors import ConfigError, nearest
+from mixgan_cli.renamed import renamed
 
 
 def conf_dir() -> Path:
@@ -229,12 +230,6 @@ class Evaluation(Strict):
         )
 
 
-class Logger(Strict):
-    """Mirrors of metrics.jsonl."""
-
-    sinks: dict[str, parts.Sink]
-
-
 class Paths(Strict):
     """Where things land."""
 
@@ -270,7 +265,7 @@ class Run(Strict):
     alarms: Alarms
     hardware: Hardware
     evaluation: Evaluation
-    logger: Logger
+    logger: dict[str, parts.Sink]  # mirrors of metrics.jsonl, by a name of the user's choice
     paths: Paths
     sweep: Sweep | None = None  # of no matter to the run; older runs have none
 
@@ -443,6 +438,8 @@ def _readable(problem: Any, config: dict[str, Any], schema: type[Strict]) -> str
     """One line for one of pydantic's problems: key=value, what is wrong, what would be right."""
     location = [str(step) for step in problem["loc"] if str(step) in _keys(config) or isinstance(step, int)]
     key = ".".join(location)
+    if new := renamed(key):
+        return f"{key}: renamed to {new}"
     if problem["type"] == "extra_forbidden":
         siblings = config
         for step in location[:-1]:

@@ -12,7 +12,19 @@ FLOORS = [  # from the top; rooms on one floor may know each other, but not in a
     {"training", "evaluation"},
     {"models", "reporting"},
     {"objectives", "data", "tracking", "sweeps", "runs", "config", "hardware", "composition"},
-    {"parts", "files", "randomness", "ranks", "schedules", "secrecy", "errors", "interrupt", "console", "benchmarking"},
+    {
+        "parts",
+        "files",
+        "randomness",
+        "ranks",
+        "schedules",
+        "secrecy",
+        "renamed",
+        "errors",
+        "interrupt",
+        "console",
+        "benchmarking",
+    },
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -41,10 +41,10 @@ def test_a_run_logged_to_wandb(mixgan):
 
 
 GIVEN = [
-    "logger.sinks.wandb.api_key={}", "+logger.sinks.wandb.api_key={}", "++logger.sinks.wandb.api_key='{}'",
-    "WANDB_API_KEY={}", "+wandb_api_key={}", "+logger.sinks.w={{_target_: x, api_key: {}}}",
-    "+logger.sinks.w={{'api_key':'{}'}}", "logger.sinks.wandb.apikey={}", "data.access_token={}", "+data.password={}",
-    "logger.sinks.wandb.api_key={}(", "hydra.job.env_set.WANDB_API_KEY={}",
+    "logger.wandb.api_key={}", "+logger.wandb.api_key={}", "++logger.wandb.api_key='{}'",
+    "WANDB_API_KEY={}", "+wandb_api_key={}", "+logger.w={{_target_: x, api_key: {}}}",
+    "+logger.w={{'api_key':'{}'}}", "logger.wandb.apikey={}", "data.access_token={}", "+data.password={}",
+    "logger.wandb.api_key={}(", "hydra.job.env_set.WANDB_API_KEY={}",
 ]  # fmt: skip
 
 
@@ -60,9 +60,9 @@ def test_a_key_that_is_given_as_an_override(mixgan, override, sweep):
 
 @pytest.mark.parametrize(
     "override",
-    [f"logger.sinks.wandb.project={KEY}", f"training.nimg={KEY}", f"logger.sinks.wandb.tags=[a,{KEY}]",
+    [f"logger.wandb.project={KEY}", f"training.nimg={KEY}", f"logger.wandb.tags=[a,{KEY}]",
      KEY, f"paths.run={KEY}",
-     "logger.sinks.wandb.entity=${oc.env:WANDB_API_KEY}", "model.name=x${oc.env:WANDB_API_KEY}"],
+     "logger.wandb.entity=${oc.env:WANDB_API_KEY}", "model.name=x${oc.env:WANDB_API_KEY}"],
 )  # fmt: skip
 def test_the_environments_key_is_no_value(mixgan, override):
     outcome = mixgan("train", *TINY, "logger=wandb", override)

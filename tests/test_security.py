@@ -138,7 +138,7 @@ def test_a_run_or_a_generator_that_names_code(mixgan, run, stranger, target):
         mixgan_cli.load(hostile)
     for change in (
         lambda config: config["model"].update(gate=gate),
-        lambda config: config["logger"]["sinks"].update(mine=gate),
+        lambda config: config["logger"].update(mine=gate),
         lambda config: config.update(data=gate),
     ):
         shutil.copy(run / "config.yaml", "kept.yaml")

@@ -74,9 +74,9 @@ class File:
                     f"{within}/{words}".strip("/").replace("//", "/"), value.value, self._beside(value.end_mark)
                 )
 
-    def _keys(self, node: yaml.MappingNode, package: str) -> Iterator[Key]:
+    def _keys(self, node: yaml.MappingNode | None, package: str) -> Iterator[Key]:
         """Go through mappings in block style; one in braces is a value."""
-        for name, value in node.value:
+        for name, value in node.value if node else ():
             if name.value in (TARGET, "defaults"):
                 continue
             path = f"{package}.{name.value}".lstrip(".")

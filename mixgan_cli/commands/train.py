@@ -124,7 +124,7 @@ def _train_and_evaluate(
     sampler = Sampler(chosen)
     evaluator = Evaluator(settings.evaluation, reals_of(source, dataset, settings.evaluation), compute.device)
     on_the_way = evaluator.during()
-    tracker = Tracker([JsonlSink(folder.metrics), ProgressBar(), *map(build, settings.logger.sinks.values())])
+    tracker = Tracker([JsonlSink(folder.metrics), ProgressBar(), *map(build, settings.logger.values())])
     tracker.start(RunInfo(folder.path.name, folder.path, state.config, settings.training.nimg, state.progress.nimg))
 
     def draw(nimg: int) -> dict[str, Path]:

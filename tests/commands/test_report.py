@@ -148,7 +148,7 @@ def test_wandb_gets_the_same_pictures_while_training(mixgan, monkeypatch):
     monkeypatch.setattr(WandbSink, "image", lambda self, name, path, nimg: seen.append((name, nimg)))
     monkeypatch.setenv("WANDB_MODE", "disabled")
     often = ("training.sample_nimg=24", "model.k=2", "evaluation=none")
-    outcome = mixgan("train", *TINY, *DRAWN, *often, "logger=wandb", "logger.sinks.wandb.mode=auto")
+    outcome = mixgan("train", *TINY, *DRAWN, *often, "logger=wandb", "logger.wandb.mode=auto")
     assert outcome.code == 0, outcome.err
     shown = {name for name, nimg in seen if nimg == 0}
     assert shown == {"samples", *(f"figures/{name}" for name in ("tree", "top", "covariance", "within", "across"))}
