@@ -50,6 +50,11 @@ def _name(target: str) -> str:
     return target.rpartition(".")[2]
 
 
+def _written(value: int | None) -> str:
+    """The value as in YAML."""
+    return "null" if value is None else str(value)
+
+
 class Strict(BaseModel):
     """A group in which every key is known."""
 
@@ -136,7 +141,8 @@ class Objective(Strict):
 class Training(Strict):
     """Length and rhythm, in real images shown to the discriminator."""
 
-    nimg: PositiveInt
+    nimg: PositiveInt | None
+    epochs: PositiveInt | None
     batch: Batch
     fakes: Batch | None
     shuffle: bool
@@ -150,6 +156,39 @@ class Training(Strict):
     max_skipped: NonNegativeInt
     ema_half_life_nimg: NonNegativeInt
     ema_ramp_up: NonNegativeFloat | None
+
+    @model_validator(mode="after")
+    def _has_one_length(self) -> Training:
+        if (self.nimg is None) == (self.epochs is None):
+            raise ValueError(
+                f"nimg={_written(self.nimg)} and training.epochs={_written(self.epochs)}: the length of the run is "
+                "given in images or in epochs. Give one of them and set the other to null"
+            )
+        return self
+
+    @property
+    def total_nimg(self) -> int:
+        """Length of the run in real images. Epochs must have been converted by `in_images`."""
+        assert self.nimg is not None
+        return self.nimg
+
+    def in_images(self, n: int | None) -> Training:
+        """Convert a length in epochs to images.
+
+        Args:
+            n: number of images in the training set; None if it has no fixed number.
+
+        Raises:
+            ConfigError: an epoch has no length, because the set has no fixed number of images.
+        """
+        if self.epochs is None:
+            return self
+        if n is None:
+            raise ConfigError(
+                f"training.epochs={self.epochs}: the data set has no fixed number of samples, so there is no epoch. "
+                "Give training.nimg and training.epochs=null"
+            )
+        return self.model_copy(update={"nimg": self.epochs * n, "epochs": None})
 
 
 class Alarms(Strict):
@@ -196,8 +235,8 @@ class Evaluation(Strict):
 
     name: str
     metrics: tuple[Metric, ...]
-    n_fake: Number
-    n_real: Number
+    n_fake: Number | None
+    n_real: Number | None
     split: Literal["held_out", "train"]
     during: During | None
     ema: bool
@@ -326,7 +365,7 @@ class Run(Strict):
 
     @model_validator(mode="after")
     def _batch_fits_length(self) -> Run:
-        if self.training.nimg < self.training.batch:
+        if self.training.nimg is not None and self.training.nimg < self.training.batch:
             raise ValueError(
                 f"training.nimg={self.training.nimg} is less than one batch (training.batch={self.training.batch})"
             )

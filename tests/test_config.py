@@ -18,6 +18,8 @@ WRONG = {
     "training.nimgs=3": "training.nimgs: there is no such key. Did you mean 'training.nimg'",
     "training.nimg=many": "training.nimg='many': Input should be a valid integer",
     "training.nimg=10": "training.nimg=10 is less than one batch (training.batch=32)",
+    "training.nimg=null": "training.nimg=null and training.epochs=null: the length of the run is given in images",
+    "training.epochs=2": "training.nimg=512 and training.epochs=2: the length of the run is given in images",
     "training.batch=0": "training.batch=0: Input should be greater than 0",
     "model.k=0": "model.k=0: Input should be greater than 0",
     "model.k=6": "model.k=6: a complete binary tree has a power of two of leaves. Take model.k=4 or 8",

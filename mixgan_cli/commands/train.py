@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from mixgan_cli import hardware, ranks
 from mixgan_cli.config import Run, parse
 from mixgan_cli.console import log_to_stderr
-from mixgan_cli.data.dataset import Dataset, Source
+from mixgan_cli.data.dataset import Dataset, Source, size_of
 from mixgan_cli.errors import DataError, TrainingStopped
 from mixgan_cli.evaluation.evaluate import Evaluator, Result
 from mixgan_cli.evaluation.extractors import check_extractor
@@ -76,6 +76,11 @@ def _run(settings: Run) -> dict[str, Any] | None:
         check_game(networks, settings.objective, settings.training.batch, settings.training.fakes)
         check_ranks(networks, settings.training, settings.objective, ranks.count())
 
+        dataset: Dataset | None = None
+        if settings.training.epochs is not None:  # a run's identity has its length in images
+            dataset = source.load()
+            training = settings.training.in_images(size_of(dataset, "train"))
+            settings = settings.model_copy(update={"training": training})
         opened = open_run(settings) if ranks.main() else None
         folder: RunFolder = ranks.from_main(opened and opened.folder)
         if ranks.from_main(folder.done):
@@ -84,7 +89,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
                 log.info("to measure what was unavailable: mixgan evaluate run=%s", folder.path)
             return folder.told() if ranks.main() else None
         try:
-            dataset = source.load()
+            dataset = source.load() if dataset is None else dataset
             _enough(dataset, settings)
             state = begin(settings, networks, dataset, compute)
             if ranks.from_main(folder.checkpoint("last").is_file()):
@@ -125,7 +130,9 @@ def _train_and_evaluate(
     evaluator = Evaluator(settings.evaluation, reals_of(source, dataset, settings.evaluation), compute.device)
     on_the_way = evaluator.during()
     tracker = Tracker([JsonlSink(folder.metrics), ProgressBar(), *map(build, settings.logger.values())])
-    tracker.start(RunInfo(folder.path.name, folder.path, state.config, settings.training.nimg, state.progress.nimg))
+    tracker.start(
+        RunInfo(folder.path.name, folder.path, state.config, settings.training.total_nimg, state.progress.nimg)
+    )
 
     def draw(nimg: int) -> dict[str, Path]:
         drawn = {"samples": draw_samples(folder.samples, nimg, sampler, evaluator, settings.seed)}
@@ -236,6 +243,6 @@ def _best(metrics: dict[str, Any], nimg: int) -> Best | None:
 
 
 def _enough(dataset: Dataset, settings: Run) -> None:
-    n = dataset.describe().get("train", {}).get("n")
+    n = size_of(dataset, "train")
     if n is not None and n < settings.training.batch:
         raise DataError(f"training.batch={settings.training.batch}: the data set has only {n} images to train on")

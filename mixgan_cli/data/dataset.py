@@ -41,6 +41,12 @@ class Source(Protocol):
         """Read and prepare the data. Raises DataError with what to do about it."""
 
 
+def size_of(dataset: Dataset, split: Split) -> int | None:
+    """Return the number of samples in a split; None if it has no fixed number, such as points drawn at every step."""
+    n: int | None = dataset.describe().get(split, {}).get("n")
+    return n
+
+
 @dataclass(frozen=True)
 class ImageDataset:
     """Images to train on, and images held out."""

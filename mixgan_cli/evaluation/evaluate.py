@@ -66,6 +66,11 @@ class Evaluator:
         for extractor in self.evaluation.extractors:
             check_extractor(extractor)
 
+    @property
+    def n_fake(self) -> int:
+        """Number of generated samples to measure: the protocol's, or as many as there are reals."""
+        return self.evaluation.n_fake or len(self.reals.samples)
+
     def of(self, sampler: Sampler, discriminator: Discriminator | None = None, seed: int | None = None) -> Result:
         """Measure a generator by n_fake samples drawn with the protocol's seed, or another.
 
@@ -86,7 +91,7 @@ class Evaluator:
         return Evaluator(cheaper, reals, self.device)
 
     def _once(self, sampler: Sampler, discriminator: Discriminator | None, seed: int) -> Result:
-        fakes = sampler.draw(self.evaluation.n_fake, seed)
+        fakes = sampler.draw(self.n_fake, seed)
         about = {"sample_seeds": [seed], "ema": self.evaluation.ema}
         hierarchical = sampler.generator.gate.hierarchical
         return self.measure(fakes.samples, about, fakes.weights_BK, discriminator, hierarchical)
@@ -115,9 +120,8 @@ class Evaluator:
             kinds = {2: "points", 4: "images"}
             fake, real = (kinds[samples.dim()] for samples in (fakes, self.reals.samples))
             raise DataError(f"{fake} cannot be compared with {real}")
-        n = self.evaluation.n_fake
-        weights = None if weights_BK is None else weights_BK[:n]
-        comparison = Comparison(self, fakes[:n], weights, discriminator, hierarchical)
+        weights = None if weights_BK is None else weights_BK[: self.n_fake]
+        comparison = Comparison(self, fakes[: self.n_fake], weights, discriminator, hierarchical)
         metrics: Metrics = {}
         unavailable: dict[str, str] = {}
         for name in self.evaluation.metrics:

@@ -121,7 +121,7 @@ class Bookkeeper:
         return self._last(state) or now // every > before // every
 
     def _last(self, state: State) -> bool:
-        return state.progress.nimg >= self.training.nimg or state.progress.ended
+        return state.progress.nimg >= self.training.total_nimg or state.progress.ended
 
     def _report(self, state: State) -> Told:
         progress, began = state.progress, time.monotonic()

@@ -44,7 +44,7 @@ def train(
         with others:
             while True:
                 bookkeeper.attend(state, interruptions)
-                if progress.nimg >= training.nimg or progress.ended:
+                if progress.nimg >= training.total_nimg or progress.ended:
                     return
                 with interruptions.held():
                     iterate(state, seed, move)

@@ -34,6 +34,14 @@ def test_evaluating_a_run_again_gives_its_results(mixgan, run):
     assert other.json["protocol"]["sample_seeds"] == [5]
 
 
+def test_as_many_samples_as_the_reference_has(mixgan, run):
+    images = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
+    np.save("reference.npy", images)
+    all_of_it = ("evaluation.n_fake=null", "evaluation.n_real=null")
+    outcome = mixgan("evaluate", f"run={run}", "reference=reference.npy", *SHORT, *all_of_it)
+    assert outcome.json["protocol"]["n_fake"] == outcome.json["protocol"]["n_real"] == 12
+
+
 def test_a_state_by_its_file(mixgan, run):
     by_name = mixgan("evaluate", f"run={run}", "checkpoint=best", *SHORT).json
     by_file = mixgan("evaluate", f"checkpoint={run}/checkpoints/best.pt", *SHORT).json

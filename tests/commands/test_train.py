@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -214,6 +215,38 @@ def test_a_checkpoint_of_another_configuration_is_refused_with_the_difference(mi
     outcome = mixgan("train", *TINY, "paths.run=here")
     assert outcome.code == 2 and "a checkpoint of another configuration" in outcome.err
     assert "model.k: 4 there, 8 here" in outcome.err and "Traceback" not in outcome.err
+
+
+def test_a_length_in_epochs_becomes_images_before_the_run_has_a_name(mixgan, tmp_path):
+    np.save(tmp_path / "set.npy", np.random.default_rng(0).integers(0, 256, (50, 8, 8), dtype=np.uint8))
+    settings = [setting for setting in TINY if setting != "data.size=8"]
+    settings += [
+        "data=arrays",
+        "data.root=set.npy",
+        "data.held_out=10",
+        "evaluation.n_fake=null",
+        "evaluation.n_real=null",
+    ]
+    run = Path(mixgan("train", *settings, "training.nimg=null", "training.epochs=2").json["run_dir"])
+    training = OmegaConf.load(run / "config.yaml").training
+    assert training.nimg == 2 * 40 and training.epochs is None
+    results = json.loads((run / "results.json").read_text())
+    assert results["run"]["nimg"] == 80
+    assert results["protocol"]["n_fake"] == results["protocol"]["n_real"] == 10
+    again = mixgan("train", *settings, "training.nimg=80")
+    assert again.json["run_dir"] == str(run) and "this run is finished" in again.err
+    other = mixgan("train", *settings, "training.nimg=null", "training.epochs=3", f"paths.run={run}")
+    assert other.code == 2 and "training.nimg: 80 there, 120 here" in other.err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [(["training.nimg=null", "training.epochs=2"], "training.epochs=2: the data set has no fixed number of samples"),
+     (["evaluation.n_real=null"], "evaluation.n_real=null: the data set holds out no fixed number of samples")],
+)  # fmt: skip
+def test_points_drawn_at_every_step_have_no_number(mixgan, overrides, message):
+    outcome = mixgan("train", *POINTS, "data=ring", *overrides)
+    assert outcome.code == 2 and message in outcome.err and "Traceback" not in outcome.err
 
 
 def test_data_that_changed_are_refused(mixgan, tmp_path):
