@@ -26,7 +26,10 @@ from importlib import import_module
 ROUNDS = 3
 SECONDS = {"cpu": 30.0, "cuda": 8.0}
 """Of each measurement."""
-EXPERIMENTS = {"hmog_mnist": "hmog2019_hmog_mnist", "mggan_cifar10": "mggan_cifar10"}
+EXPERIMENTS = {
+    "hmog_mnist": ("experiment=hmog2019_hmog", "data=mnist"),
+    "mggan_cifar10": ("experiment=mggan_cifar10",),
+}
 
 Iteration = Callable[[], None]
 
@@ -43,7 +46,7 @@ def of_mixgan(name: str, device_name: str) -> tuple[Iteration, int, int]:
     from mixgan_cli.training.capture import recorded
     from mixgan_cli.training.iteration import iterate, moving
 
-    overrides = [f"experiment={EXPERIMENTS[name]}", f"hardware.device={device_name}", f"data.root={_data()}"]
+    overrides = [*EXPERIMENTS[name], f"hardware.device={device_name}", f"data.root={_data()}"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         run = parse(compose("config", overrides), Run)
     compute = hardware.resolve(run.hardware)

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-RENAMED: Mapping[str, str] = {
-    # keys, each with all keys below it
+KEYS: Mapping[str, str] = {
     "logger.sinks": "logger",
-    # choices: GROUP=CHOICE
 }
+"""Old keys with their new names. They hold for all keys below them, too."""
+
+CHOICES: Mapping[str, str] = {
+    f"experiment=hmog2019_{model}_{data}": f"experiment=hmog2019_{model} data={data}{split}"
+    for model in ("hmog", "mog", "madgan", "mggan", "megan")
+    for data, split in {
+        "mnist": "",
+        "fashion_mnist": "",
+        "utzap50k": " data.split_seed='${seed}'",
+        "flowers102": " data.split_seed='${seed}'",
+        "celeba": " data.split_seed='${seed}'",
+    }.items()
+}
+"""Old choices, written GROUP=CHOICE, with the words of a command line that replace them."""
 
 
 def renamed(name: str) -> str | None:
     """Return the new name of an old key (`a.b.c`) or choice (`group=choice`), or None if the name is not an old one."""
+    if name in CHOICES:
+        return CHOICES[name]
     head, tail = name, ""
-    while head not in RENAMED:
+    while head not in KEYS:
         head, dot, last = head.rpartition(".")
         if not dot:
             return None
         tail = f".{last}{tail}"
-    return RENAMED[head] + tail
+    return KEYS[head] + tail

@@ -1,21 +1,25 @@
 """Old names of keys and choices: none of them is still valid, and each new one is."""
 
+import shlex
+
 import pytest
 
 from mixgan_cli.composition import groups, known_keys
-from mixgan_cli.renamed import RENAMED, renamed
+from mixgan_cli.renamed import CHOICES, KEYS, renamed
+from tests.conftest import composition
 
 
-@pytest.fixture(scope="module")
-def valid():
-    """Return all keys of a training run, and all choices written GROUP=CHOICE."""
-    return {*known_keys("config"), *(f"{group}={choice}" for group, choices in groups().items() for choice in choices)}
+def test_old_keys_lead_to_valid_ones():
+    valid = known_keys("config")
+    assert not KEYS.keys() & set(valid)
+    assert set(KEYS.values()) <= set(valid)
 
 
-def test_every_old_name_leads_to_a_valid_one(valid):
-    for old, new in RENAMED.items():
-        assert old not in valid, old
-        assert set(new.split()) <= valid, new
+@pytest.mark.parametrize("old", CHOICES)
+def test_old_choices_lead_to_valid_ones(old):
+    group, _, choice = old.partition("=")
+    assert choice not in groups()[group]
+    assert composition(*shlex.split(CHOICES[old]))
 
 
 def test_keys_below_a_renamed_one_follow_it():
@@ -28,4 +32,12 @@ def test_an_old_key_is_answered_with_its_new_name(mixgan):
     outcome = mixgan("train", "logger=wandb", "logger.sinks.wandb.project=mine")
     assert outcome.code == 2 and outcome.err == (
         "mixgan train: logger.sinks.wandb.project: renamed to logger.wandb.project\n"
+    )
+
+
+def test_an_old_choice_is_answered_with_its_new_name(mixgan):
+    outcome = mixgan("train", "experiment=hmog2019_mog_celeba")
+    assert outcome.code == 2 and outcome.err == (
+        "mixgan train: experiment=hmog2019_mog_celeba: renamed to experiment=hmog2019_mog data=celeba "
+        "data.split_seed='${seed}'\n"
     )

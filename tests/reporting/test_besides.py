@@ -40,7 +40,7 @@ def table(tmp_path):
 
 
 def experiment(model, *more):
-    return [f"experiment=hmog2019_{model}_fashion_mnist", *more]
+    return [f"experiment=hmog2019_{model}", "data=fashion_mnist", *more]
 
 
 def test_ours_stand_beneath_the_published_rows_of_their_models(table):
