@@ -1,12 +1,13 @@
 """Wrong keys, types, choices and combinations: exit code 2, one message, the nearest valid names, nothing written."""
 
 import pytest
+from omegaconf import OmegaConf
 
 from mixgan_cli import parts
 from mixgan_cli.composition import groups
-from mixgan_cli.config import conf_dir
+from mixgan_cli.config import Run, conf_dir, parse
 from mixgan_cli.errors import ConfigError
-from tests.conftest import composed
+from tests.conftest import composed, composition
 
 WRONG = {
     "model=hmgo": "model=hmgo: there is no such choice. Did you mean 'hmog'",
@@ -100,6 +101,18 @@ def test_points_bring_their_backbone():
 
 def test_an_explicit_evaluation_is_kept_for_points():
     assert composed("data=ring", "evaluation=none").evaluation.metrics == ()
+
+
+def test_a_user_s_own_points_bring_their_backbone(tmp_path):
+    (tmp_path / "data").mkdir()
+    target = "_target_: mixgan_cli.data.points.Spiral"
+    (tmp_path / "data" / "mine.yaml").write_text(f"defaults: [_toy2d, _self_]\n{target}\ndegrees: 90\nnoise: 0\n")
+    words = (f"hydra.searchpath=[file://{tmp_path}]", "data=mine")
+    run = parse(OmegaConf.masked_copy(composition(*words, hydra=True), list(Run.model_fields)), Run)
+    assert run.model.backbone["_target_"].endswith("MLP") and run.evaluation.name == "points"
+    assert (run.training.nimg, run.hardware.precision) == (2_000_000, "float32")
+    evaluated = composition(*words, "evaluation=full", of="evaluate", hydra=True)
+    assert evaluated.data.degrees == 90 and evaluated.evaluation.name == "full" and "model" not in evaluated
 
 
 def test_every_yaml_says_in_its_first_line_what_it_is():

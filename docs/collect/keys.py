@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,9 @@ from mixgan_cli.parts import TARGET
 
 PRESETS = "experiment"
 """The group that defines no keys, and only sets them."""
+
+UNLESS_CHOSEN = re.compile(r"\$\{oc\.select:[^,]+,(\w+)\}")
+"""A choice that is taken unless the data set names another."""
 
 
 class Choice(NamedTuple):
@@ -69,10 +73,10 @@ class File:
     def _choices(self, default: yaml.MappingNode) -> Iterator[Choice]:
         for name, value in default.value:
             words, within = name.value.removeprefix("override "), "" if " " in name.value else self.group
-            if words.partition("/")[0] != "hydra":
-                yield Choice(
-                    f"{within}/{words}".strip("/").replace("//", "/"), value.value, self._beside(value.end_mark)
-                )
+            if words.partition("/")[0] != "hydra" and not words.startswith("optional "):
+                group = f"{within}/{words}".strip("/").replace("//", "/")
+                choice = UNLESS_CHOSEN.sub(r"\1", value.value)
+                yield Choice(group, choice, self._beside(value.end_mark))
 
     def _keys(self, node: yaml.MappingNode | None, package: str) -> Iterator[Key]:
         """Go through mappings in block style; one in braces is a value."""

@@ -40,7 +40,8 @@ def page(conf: Conf) -> str:
             continue
         for file in (file for file in conf.files.values() if file.group == group):
             said = _said(conf, file)
-            lines += [f"### `{group}={file.name}`", "", _about(file), "", *([said, ""] if said else [])]
+            title = f"conf/{group}/{file.name}.yaml" if file.name[0] == "_" else f"{group}={file.name}"
+            lines += [f"### `{title}`", "", _about(file), "", *([said, ""] if said else [])]
             lines += _table(conf, file)
     return "\n".join(lines)
 
@@ -51,7 +52,7 @@ def _said(conf: Conf, file: File) -> str:
     elsewhere = [key for key in file.keys if not conf.defines(file, key) and key.value]
     sets = ", ".join(f"`{key.path.removeprefix(prefix)}: {key.value}`{_in_brackets(key.comment)}" for key in elsewhere)
     bases = ", ".join(f"`{base}`" for base in file.bases)
-    takes = ", ".join(f"`{group}={choice}`" for group, choice, _ in file.chosen)
+    takes = ", ".join(f"`{group}={choice}`{_in_brackets(comment)}" for group, choice, comment in file.chosen)
     said = [
         f"As {bases}, but {sets}." if bases and sets else f"As {bases}." if bases else f"Sets {sets}." if sets else ""
     ]

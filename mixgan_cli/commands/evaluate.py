@@ -35,10 +35,8 @@ from mixgan_cli.training.checkpoint import read_state
 
 def run(config: DictConfig) -> dict[str, Any]:
     """Measure, and return protocol, metrics and what is unavailable."""
-    about_training = ("training", "model")  # what some data sets say of runs on them; nothing to evaluate by
-    settings: EvaluateCommand = parse(
-        OmegaConf.masked_copy(config, [str(key) for key in config if key not in about_training]), EvaluateCommand
-    )
+    keys = [str(key) for key in config if key != "training"]  # some data sets set the length of runs on them
+    settings: EvaluateCommand = parse(OmegaConf.masked_copy(config, keys), EvaluateCommand)
     compute = hardware.resolve(settings.hardware)
     other = read_result(settings.compare) if settings.compare else None
     result = _of_images(settings, compute) if settings.images else _of_run(settings, compute)
