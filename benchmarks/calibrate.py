@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from mixgan_cli.data.dataset import ImageDataset
-from mixgan_cli.data.flat import CIFAR10
-from mixgan_cli.data.sources import MNIST, FashionMNIST
+from mixgan_cli.data.datasets.cifar10 import CIFAR10
+from mixgan_cli.data.datasets.mnist import MNIST, FashionMNIST
+from mixgan_cli.errors import Unavailable
 from mixgan_cli.evaluation import classifier, fidelity
 from mixgan_cli.evaluation.classifier import Labelled
 from mixgan_cli.evaluation.extractors import INCEPTION, Extractor
 from mixgan_cli.evaluation.moments import Moments, frechet
-from mixgan_cli.evaluation.unavailable import Unavailable
 from mixgan_cli.evaluation.weights import find_weights
 
 SETS = {"mnist": MNIST, "fashion_mnist": FashionMNIST, "cifar10": CIFAR10}

@@ -17,16 +17,15 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from mixgan_cli import hardware
-from mixgan_cli.benchmarking.counting import Counted
 from mixgan_cli.commands.bench import noise
-from mixgan_cli.config import Run, conf_dir, parse
-from mixgan_cli.models.build import build_networks
-from mixgan_cli.parts import build
+from mixgan_cli.config.components import build
+from mixgan_cli.config.schema import Run, conf_dir, parse
+from mixgan_cli.models.networks import build_networks
 from mixgan_cli.reporting.tables import to_markdown
+from mixgan_cli.runtime.device import resolve_hardware
+from mixgan_cli.runtime.measure import Counted
 from mixgan_cli.sweeps.plan import plan
-from mixgan_cli.training.beginning import begin
-from mixgan_cli.training.iteration import iterate
+from mixgan_cli.training.loop import begin, iterate
 
 ROOT = Path(__file__).parents[1]
 SUSTAINED = 20e12
@@ -90,7 +89,7 @@ def seconds(overrides: tuple[str, ...]) -> tuple[int, float, float]:
         smaller = SMALLER if config.training.fakes is None else 1
         config.training.batch //= smaller
         settings: Run = parse(config, Run)
-    source, compute = build(settings.data), hardware.resolve(settings.hardware)
+    source, compute = build(settings.data), resolve_hardware(settings.hardware)
     state = begin(settings, build_networks(settings.model, source.shape), noise(source), compute)
     with Counted(lambda dtype, flops, moved: 0.0) as counted:
         iterate(state, 0)

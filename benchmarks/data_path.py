@@ -24,10 +24,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
+from mixgan_cli.data.batches import batches_of
 from mixgan_cli.data.dataset import ImageDataset
-from mixgan_cli.data.flat import CIFAR10
+from mixgan_cli.data.datasets.cifar10 import CIFAR10
 from mixgan_cli.data.packed import Packed
-from mixgan_cli.data.streamed import batches_of
 from mixgan_cli.errors import DataError
 
 ROUNDS = 5

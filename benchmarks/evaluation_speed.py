@@ -15,7 +15,7 @@ import time
 
 import torch
 
-from mixgan_cli.data.flat import CIFAR10
+from mixgan_cli.data.datasets.cifar10 import CIFAR10
 from mixgan_cli.evaluation.extractors import INCEPTION, Extractor
 from mixgan_cli.evaluation.moments import Moments, frechet
 from mixgan_cli.evaluation.weights import find_weights

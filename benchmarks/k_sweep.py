@@ -18,6 +18,8 @@ import statistics
 import subprocess
 import sys
 
+from mixgan_cli.runtime.device import resolve_hardware
+
 MODELS, KS = ("mggan", "madgan", "mog", "hmog"), (1, 4, 16, 32)
 REAL, FAKE, SHAPE = 64, 128, (3, 32, 32)
 ROUNDS = 2
@@ -28,25 +30,22 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
     import torch
     from hydra import compose, initialize_config_dir
 
-    from mixgan_cli import hardware
-    from mixgan_cli.benchmarking.memory import peak, start_peak
-    from mixgan_cli.benchmarking.timing import timed
-    from mixgan_cli.config import Run, conf_dir, parse
+    from mixgan_cli.config.schema import Run, conf_dir, parse
     from mixgan_cli.data.dataset import ImageDataset
     from mixgan_cli.data.packed import Packed
-    from mixgan_cli.models.build import build_networks
-    from mixgan_cli.training.beginning import begin
-    from mixgan_cli.training.capture import WARM_UP, recorded
-    from mixgan_cli.training.descent import adam
+    from mixgan_cli.models.networks import build_networks
+    from mixgan_cli.optim.optimizers import adam
+    from mixgan_cli.runtime.measure import peak, start_peak, timed
+    from mixgan_cli.training.cuda_graph import WARM_UP, recorded
     from mixgan_cli.training.ema import MovingAverage
-    from mixgan_cli.training.iteration import iterate, moving
+    from mixgan_cli.training.loop import begin, iterate, moving
 
     overrides = [f"model={model}", f"model.k={k}", f"training.batch={REAL}", f"training.fakes={FAKE}"]
     overrides += ["objective.d_steps=1", "objective.fakes=shared", f"hardware.device={device_name}"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         run = parse(compose("config", overrides), Run)
     torch.manual_seed(0)
-    compute = hardware.resolve(run.hardware)
+    compute = resolve_hardware(run.hardware)
     device = compute.device
     networks = build_networks(run.model, SHAPE)
     noise = Packed(torch.randint(0, 256, (1024, *SHAPE), dtype=torch.uint8), None, "noise")

@@ -59,9 +59,9 @@ def measure(name: str, k: int, keeping: bool) -> tuple[list[float], list[float],
     """Return the seconds of each pass forward, of each forward and backward, and the peak memory in MB."""
     import torch
 
-    from mixgan_cli.benchmarking.memory import peak, start_peak
-    from mixgan_cli.hardware import keep_freed_memory
     from mixgan_cli.models.experts import LinearExperts
+    from mixgan_cli.runtime.device import keep_freed_memory
+    from mixgan_cli.runtime.measure import peak, start_peak
 
     if keeping:
         keep_freed_memory()

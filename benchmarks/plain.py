@@ -23,6 +23,8 @@ import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 
+from mixgan_cli.runtime.device import resolve_hardware
+
 ROUNDS = 3
 SECONDS = {"cpu": 30.0, "cuda": 8.0}
 """Of each measurement."""
@@ -38,18 +40,16 @@ def of_mixgan(name: str, device_name: str) -> tuple[Iteration, int, int]:
     """Return mixgan's iteration, the images it shows and the networks' parameters."""
     from hydra import compose, initialize_config_dir
 
-    from mixgan_cli import hardware
-    from mixgan_cli.config import Run, conf_dir, parse
-    from mixgan_cli.models.build import build_networks
-    from mixgan_cli.parts import build
-    from mixgan_cli.training.beginning import begin
-    from mixgan_cli.training.capture import recorded
-    from mixgan_cli.training.iteration import iterate, moving
+    from mixgan_cli.config.components import build
+    from mixgan_cli.config.schema import Run, conf_dir, parse
+    from mixgan_cli.models.networks import build_networks
+    from mixgan_cli.training.cuda_graph import recorded
+    from mixgan_cli.training.loop import begin, iterate, moving
 
     overrides = [*EXPERIMENTS[name], f"hardware.device={device_name}", f"data.root={_data()}"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         run = parse(compose("config", overrides), Run)
-    compute = hardware.resolve(run.hardware)
+    compute = resolve_hardware(run.hardware)
     source = build(run.data)
     networks = build_networks(run.model, source.shape)
     state = begin(run, networks, source.load(), compute)
@@ -136,7 +136,7 @@ def of_plain_mggan(device_name: str) -> tuple[Iteration, int, int]:
     from torch import nn
     from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-    from mixgan_cli.data.flat import CIFAR10
+    from mixgan_cli.data.datasets.cifar10 import CIFAR10
 
     device, k, batch, share, z, hidden, beta = torch.device(device_name), 10, 64, 12, 100, 512 * 4 * 4, 0.01
 
@@ -225,7 +225,7 @@ def measure(who: str, name: str, device_name: str) -> dict[str, float]:
     """Return images a second, memory in MB and the number of parameters, of this process."""
     import torch
 
-    from mixgan_cli.benchmarking.memory import of_workers, peak, start_peak
+    from mixgan_cli.runtime.measure import of_workers, peak, start_peak
 
     import_module("mixgan_cli.commands.train")  # so that modules do not count, neither loop's
     torch.manual_seed(0)

@@ -19,8 +19,8 @@ import torch
 
 from mixgan_cli import cli
 from mixgan_cli.training import loop
-from mixgan_cli.training.bookkeeper import Bookkeeper
-from mixgan_cli.training.statistics import Means
+from mixgan_cli.training.callbacks import Bookkeeper
+from mixgan_cli.training.step import Means
 
 EVERY = {"report": 12_800, "state": 250_000}
 """Images between two, by default (conf/config.yaml)."""

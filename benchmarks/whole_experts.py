@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
-from mixgan_cli.benchmarking.memory import peak, start_peak
+from mixgan_cli.runtime.measure import peak, start_peak
 
 BATCH, LATENT = 64, 128
 REPETITIONS, PROCESSES = {"cpu": 5, "cuda": 50}, 2

@@ -2,7 +2,7 @@
 
 >>> import mixgan_cli
 >>> generator = mixgan_cli.load("outputs/digits-hmog-…")        # doctest: +SKIP
->>> generator.sample(16, seed=0)                # doctest: +SKIP
+>>> generator.sample(16, seed=0)                                # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mixgan_cli.models.load import load as load
+    from mixgan_cli.api import for_torch_fidelity as for_torch_fidelity
+    from mixgan_cli.api import load as load
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "for_torch_fidelity", "load"]
 
 
 def __getattr__(name: str):
-    """Import `load` on first use, so that asking for the version does not import torch."""
-    if name == "load":
-        from mixgan_cli.models.load import load
+    """Import the Python interface on first use, so that asking for the version does not import torch."""
+    if name in ("load", "for_torch_fidelity"):
+        from mixgan_cli import api
 
-        return load
+        return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,13 +20,14 @@ from functools import partial
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from mixgan_cli import __version__, secrecy
-from mixgan_cli.composition import choices_of, explain, groups, of_composition
-from mixgan_cli.config import conf_dir
-from mixgan_cli.console import log_to_stderr
+from mixgan_cli import __version__
+from mixgan_cli.config import redact
+from mixgan_cli.config.compose import choices_of, explain, groups, of_composition
+from mixgan_cli.config.redact import log_to_stderr
+from mixgan_cli.config.schema import conf_dir
 from mixgan_cli.errors import TrainingStopped, UserError, nearest
-from mixgan_cli.files import refusing
-from mixgan_cli.interrupt import Interrupted, Interruptions
+from mixgan_cli.runtime.io import refusing
+from mixgan_cli.runtime.signals import Interrupted, Interruptions
 from mixgan_cli.sweeps.plan import as_word, plan, quoted
 from mixgan_cli.sweeps.sweep import Outcome, Sweep
 
@@ -129,7 +130,7 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
     """Compose the command's configuration with Hydra, run it, and return its exit code."""
     command = COMMANDS[name]
     try:
-        secrecy.refuse(overrides)
+        redact.refuse(overrides)
     except UserError as error:
         return report(error, name).code
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so the message is ours
@@ -224,7 +225,7 @@ def report(error: Exception, name: str) -> Outcome:
     elif isinstance(error, MemoryError) or re.search(NO_MEMORY, str(error)):
         message, code = f"not enough memory ({str(error).splitlines()[0]}). Take smaller batches, models or sets", 1
     else:
-        message = secrecy.masked("".join(traceback.format_exception(error)))
+        message = redact.masked("".join(traceback.format_exception(error)))
         sys.stderr.write(message)
         return Outcome(1, error=message, run_dir=run_dir)
     message = "\n".join(line if len(line) <= LONGEST else f"{line[:LONGEST]} …" for line in message.splitlines())

@@ -1,4 +1,4 @@
-"""What can go wrong through no fault of the program. Each is shown as one message, never as a traceback."""
+"""Errors that are shown as one message, never as a traceback."""
 
 from __future__ import annotations
 
@@ -30,3 +30,11 @@ def nearest(word: str, words: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the closest of `words`, or nothing where none is close."""
     close = get_close_matches(word, list(words), n=2, cutoff=0.5)
     return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+class Unavailable(Exception):
+    """The reason, with what would make it available, and the metrics it holds for."""
+
+    def __init__(self, reason: str, *names: str) -> None:
+        super().__init__(reason)
+        self.reason, self.names = reason, names

@@ -18,10 +18,10 @@ from typing import Any, TextIO
 from omegaconf import OmegaConf
 
 from mixgan_cli import __version__
-from mixgan_cli.config import Run
+from mixgan_cli.config.redact import masked
+from mixgan_cli.config.schema import Run
 from mixgan_cli.errors import RunError
-from mixgan_cli.files import inside, read_yaml, refusing, write_json, write_text
-from mixgan_cli.secrecy import masked
+from mixgan_cli.runtime.io import inside, read_yaml, refusing, write_json, write_text
 
 NOT_IDENTITY = frozenset(
     {
@@ -75,8 +75,7 @@ def hash_of(run: Run) -> str:
 
 def name_of(run: Run) -> str:
     """Return data, model, hash of the identity, and seed: digits-hmog-1a2b3c4d-0."""
-    data = run.data["_target_"].rpartition(".")[2].lower()
-    return f"{data}-{run.model.name}-{hash_of(run)}-{run.seed}"
+    return f"{run.data['name']}-{run.model.name}-{hash_of(run)}-{run.seed}"
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from mixgan_cli import cli
-from mixgan_cli.config import Run, conf_dir, parse
+from mixgan_cli.config.schema import Run, conf_dir, parse
 from mixgan_cli.training.phases import Phase
 
 # tqdm shares its own lock with forked processes: one that a test kills while holding it would stop the tests for good.

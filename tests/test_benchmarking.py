@@ -6,9 +6,7 @@ import math
 import pytest
 import torch
 
-from mixgan_cli.benchmarking.ceilings import Ceilings
-from mixgan_cli.benchmarking.counting import Counted
-from mixgan_cli.benchmarking.timing import timed
+from mixgan_cli.runtime.measure import Ceilings, Counted, timed
 from tests.conftest import TINY
 
 BEST = Ceilings({torch.float32: 100.0, torch.bfloat16: 1000.0}, bandwidth=10.0)

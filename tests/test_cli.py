@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mixgan_cli import __version__, cli
-from mixgan_cli.composition import groups
+from mixgan_cli.config.compose import groups
 
 
 def test_alone_it_prints_help(mixgan):
@@ -52,7 +52,7 @@ def test_no_memory_is_told_in_one_message(mixgan, monkeypatch):
 
 
 def test_networks_that_no_machine_holds_are_refused_before_they_are_made(mixgan, monkeypatch):
-    monkeypatch.setattr("mixgan_cli.hardware.memory", lambda: 2**20)
+    monkeypatch.setattr("mixgan_cli.models.networks.total_memory", lambda: 2**20)
     outcome = mixgan("train", "model.backbone.channels=64")
     assert outcome.code == 2 and "model: its weights take 0 GiB, and this machine has 0" in outcome.err
 

@@ -3,9 +3,9 @@
 import pytest
 from omegaconf import OmegaConf
 
-from mixgan_cli import parts
-from mixgan_cli.composition import groups
-from mixgan_cli.config import Run, conf_dir, parse
+from mixgan_cli.config import components
+from mixgan_cli.config.compose import groups
+from mixgan_cli.config.schema import Run, conf_dir, parse
 from mixgan_cli.errors import ConfigError
 from tests.conftest import composed, composition
 
@@ -45,8 +45,8 @@ WRONG = {
     "seed=-1": "seed=-1",
     "data=0.5": "Config group override must be a string or a list. Got float",
     "model/gate=null": "Config group override must be a string or a list. Got NoneType",
-    "model.experts._target_=mixgan_cli.objectives.penalties.NoPenalty": "NoPenalty is no such part: it has no mix",
-    "data._target_=builtins.dict": "builtins.dict is no such part: it has no load",
+    "model.experts._target_=mixgan_cli.objectives.NoPenalty": "NoPenalty cannot be used here: it has no mix",
+    "data._target_=builtins.dict": "builtins.dict cannot be used here: it has no load",
     "data._target_=mixgan_cli.data": "mixgan_cli.data cannot be imported (Located non-class of type 'module'",
     "model.gate._target_=[a]": "['a'] cannot be imported",
     "model.gate._target_=" + "x" * 5000: "x …",
@@ -105,7 +105,7 @@ def test_an_explicit_evaluation_is_kept_for_points():
 
 def test_a_user_s_own_points_bring_their_backbone(tmp_path):
     (tmp_path / "data").mkdir()
-    target = "_target_: mixgan_cli.data.points.Spiral"
+    target = "_target_: mixgan_cli.data.Spiral"
     (tmp_path / "data" / "mine.yaml").write_text(f"defaults: [_toy2d, _self_]\n{target}\ndegrees: 90\nnoise: 0\n")
     words = (f"hydra.searchpath=[file://{tmp_path}]", "data=mine")
     run = parse(OmegaConf.masked_copy(composition(*words, hydra=True), list(Run.model_fields)), Run)
@@ -146,8 +146,8 @@ class Sized:
 
 
 def test_a_class_anywhere_is_a_part():
-    part = parts.check({"_target_": f"{__name__}.Sized", "size": "3"})
-    made = parts.build(part, share=0.5, unknown_to_it=1)
+    part = components.check({"_target_": f"{__name__}.Sized", "size": "3"})
+    made = components.build(part, share=0.5, unknown_to_it=1)
     assert (made.size, made.share, made.name) == (3, 0.5, None)
 
 
@@ -159,4 +159,4 @@ def test_a_class_anywhere_is_a_part():
 )  # fmt: skip
 def test_parts_that_cannot_be(part, message):
     with pytest.raises(ConfigError, match=message):
-        parts.check(part)
+        components.check(part)

@@ -8,8 +8,8 @@ import pytest
 from docs.collect import accepted
 from docs.collect.keys import Conf
 from docs.collect.page import page
-from mixgan_cli import cli, composition
-from mixgan_cli.composition import known_keys
+from mixgan_cli import cli
+from mixgan_cli.config.compose import known_keys
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 
@@ -53,7 +53,7 @@ def test_what_is_not_told_is_found(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
     monkeypatch.setattr("docs.collect.keys.conf_dir", lambda: tmp_path)
-    monkeypatch.setattr(composition, "conf_dir", lambda: tmp_path)
+    monkeypatch.setattr("mixgan_cli.config.compose.conf_dir", lambda: tmp_path)
     conf = Conf()
     assert conf.undocumented() == [
         "config.yaml: mute", "config.yaml: part.one", "data/c.yaml: data.size", "model/a.yaml: model.depth",
@@ -75,5 +75,5 @@ def test_what_is_accepted_is_said_as_the_schema_has_it(path, words):
 
 
 def test_what_a_part_accepts_is_said_as_its_class_has_it():
-    assert accepted.by_part("mixgan_cli.models.gates.UniformGate", "same_latents") == "`true`, `false`"
-    assert accepted.by_part("mixgan_cli.objectives.augment.DiffAugment", "cutout") == "number ≥ 0 and ≤ 1"
+    assert accepted.by_part("mixgan_cli.models.UniformGate", "same_latents") == "`true`, `false`"
+    assert accepted.by_part("mixgan_cli.objectives.DiffAugment", "cutout") == "number ≥ 0 and ≤ 1"

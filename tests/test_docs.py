@@ -17,14 +17,14 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from mixgan_cli.benchmarking import timing
-from mixgan_cli.benchmarking.ceilings import Ceilings
 from mixgan_cli.cli import COMMANDS
 from mixgan_cli.commands import bench
-from mixgan_cli.models.build import build_networks
-from mixgan_cli.parts import build
+from mixgan_cli.config.components import build
+from mixgan_cli.models.networks import build_networks
+from mixgan_cli.runtime import measure
+from mixgan_cli.runtime.measure import Ceilings
 from mixgan_cli.sweeps.plan import first_of
-from mixgan_cli.training.rules import check_game
+from mixgan_cli.training.phases import check_game
 from tests.conftest import TINY, composed, composition, program
 from tests.data.test_flat import as_pickles, in_a_folder
 from tests.data.test_photos import picture
@@ -122,7 +122,7 @@ def there(files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     monkeypatch.setenv("MIXGAN_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(timing, "LEAST", 0.001)
+    monkeypatch.setattr(measure, "LEAST", 0.001)
     monkeypatch.setattr(bench, "ceilings", lambda *_: BEST)
 
 

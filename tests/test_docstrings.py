@@ -18,7 +18,7 @@ from hydra.utils import get_class
 from torch import Tensor
 
 import mixgan_cli
-from mixgan_cli.config import conf_dir
+from mixgan_cli.config.schema import conf_dir
 from mixgan_cli.errors import ConfigError, UserError
 
 SHAPE = re.compile(r"\[(?!-)[\w, ()+²×/-]*[A-Za-z…][\w…, ()+²×/-]*\]|\b(any|same|that|their) shape")

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mixgan_cli.commands import train
-from mixgan_cli.composition import groups, known_keys
-from mixgan_cli.data import download
+from mixgan_cli.config.compose import groups, known_keys
+from mixgan_cli.data import cache
 from mixgan_cli.errors import UserError
 from mixgan_cli.runs import open_run
 from tests.conftest import TINY, composition
@@ -79,10 +79,10 @@ def within(values):
 SCALARS = st.one_of(NUMBERS, TEXTS, INTERPOLATIONS, TEXTS.map(quoted), *PLAUSIBLE.values())
 ODD = st.recursive(SCALARS, within, max_leaves=4)
 CLASSES = st.sampled_from(
-    ["mixgan_cli.models.gates.NoGate", "mixgan_cli.models.gates.TreeGate", "mixgan_cli.models.heads.ScoreHead",
-     "mixgan_cli.models.experts.LinearExperts", "mixgan_cli.models.same.SameDCGAN", "mixgan_cli.data.points.Ring",
-     "mixgan_cli.data.packed.Packed", "mixgan_cli.objectives.penalties.NoPenalty", "mixgan_cli.files.write_text",
-     "mixgan_cli.objectives.adversarial.Hinge", "mixgan_cli.data", "builtins.dict", "builtins.len", "no.such.Class"]
+    ["mixgan_cli.models.NoGate", "mixgan_cli.models.TreeGate", "mixgan_cli.models.ScoreHead",
+     "mixgan_cli.models.LinearExperts", "mixgan_cli.models.SameDCGAN", "mixgan_cli.data.Ring",
+     "mixgan_cli.data.packed.Packed", "mixgan_cli.objectives.NoPenalty", "mixgan_cli.runtime.io.write_text",
+     "mixgan_cli.objectives.Hinge", "mixgan_cli.data", "builtins.dict", "builtins.len", "no.such.Class"]
 )  # fmt: skip
 
 
@@ -218,7 +218,7 @@ def test_fetching(mixgan, monkeypatch, arguments):
         raise OSError("no network")
 
     for name in ("download_url", "download_file_from_google_drive"):
-        monkeypatch.setattr(download, name, no_network)
+        monkeypatch.setattr(cache, name, no_network)
     monkeypatch.setattr("torchvision.datasets.MNIST.download", no_network)
     monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
     check(mixgan("fetch", "data=digits", *arguments), arguments)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.hardware import Compute, resolve
+from mixgan_cli.runtime.device import Compute, resolve_hardware
 from tests.conftest import composed
 
 
@@ -17,7 +17,7 @@ def hardware(*overrides: str):
 
 
 def test_on_a_cpu_auto_is_float32_step_by_step():
-    compute = resolve(hardware())
+    compute = resolve_hardware(hardware())
     assert compute == Compute(torch.device("cpu"), "float32", channels_last=False, capture=False, compile=False)
     assert compute.said_in(hardware()).precision == "float32"
 
@@ -31,14 +31,14 @@ def test_on_a_cpu_auto_is_float32_step_by_step():
 )
 def test_what_a_cpu_cannot_do(overrides, told):
     with pytest.raises(ConfigError, match=told):
-        resolve(hardware(*overrides))
+        resolve_hardware(hardware(*overrides))
 
 
 def test_what_several_processes_cannot_do(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match=r"hardware\.compile=true: is for a run of one process"):
-        resolve(hardware("hardware.compile=true"))
-    assert not resolve(hardware()).capture
+        resolve_hardware(hardware("hardware.compile=true"))
+    assert not resolve_hardware(hardware()).capture
 
 
 @pytest.mark.skipif(
@@ -49,7 +49,7 @@ def test_freed_memory_stays_with_the_process(keeping):
     """Pages that were touched, freed and taken again are not cleared anew: there is no further page fault."""
     program = f"""
 import resource, torch
-from mixgan_cli.hardware import keep_freed_memory
+from mixgan_cli.runtime.device import keep_freed_memory
 if {keeping}: keep_freed_memory()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

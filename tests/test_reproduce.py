@@ -12,11 +12,11 @@ import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from mixgan_cli.models.build import build_networks, parameter_counts
-from mixgan_cli.parts import build
+from mixgan_cli.config.components import build
+from mixgan_cli.models.networks import build_networks, parameter_counts
 from mixgan_cli.reporting.published import figures, matches
 from mixgan_cli.sweeps.plan import plan
-from mixgan_cli.training.rules import check_game
+from mixgan_cli.training.phases import check_game
 from tests.conftest import ENVIRONMENT, composed, composition, real_folder
 
 ROOT = Path(__file__).parents[1]

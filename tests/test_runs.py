@@ -22,7 +22,7 @@ def test_keys_that_do_not_change_the_result_do_not_change_the_name(override):
 @pytest.mark.parametrize(
     "override",
     ["model.k=4", "model=mog", "objective=hinge", "training.nimg=1000", "data.size=8", "evaluation=full", "seed=1",
-     "model.gate._target_=mixgan_cli.models.gates.SoftmaxGate", "training.ema_half_life_nimg=0"],
+     "model.gate._target_=mixgan_cli.models.SoftmaxGate", "training.ema_half_life_nimg=0"],
 )  # fmt: skip
 def test_keys_that_do_change_it(override):
     assert name(override) != name()
@@ -87,6 +87,6 @@ def test_the_stored_configuration_is_loadable_again(tmp_path):
     run = composed(f"paths.outputs={tmp_path}")
     opened = open_run(run)
     opened.close()
-    from mixgan_cli.config import Run, parse
+    from mixgan_cli.config.schema import Run, parse
 
     assert parse(opened.folder.read_config(), Run) == run

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mixgan_cli import secrecy
 from mixgan_cli.commands import train
+from mixgan_cli.config import redact
 from mixgan_cli.errors import ConfigError
 from tests.conftest import TINY
 
@@ -70,9 +70,9 @@ def test_the_environments_key_is_no_value(mixgan, override):
 
 
 def test_ordinary_words_are_no_secrets():
-    secrecy.refuse(["model.k=3", "data.n_tokens=3", "paths.outputs=secrets/x", "+data.tokens=[1]", "data.root=token"])
+    redact.refuse(["model.k=3", "data.n_tokens=3", "paths.outputs=secrets/x", "+data.tokens=[1]", "data.root=token"])
     with pytest.raises(ConfigError, match=r"^model\.token: "):
-        secrecy.refuse(["model.k=3", "model.token=x"])
+        redact.refuse(["model.k=3", "model.token=x"])
 
 
 def test_what_a_library_says_is_masked(mixgan, monkeypatch):
@@ -102,7 +102,7 @@ def test_every_secret_of_the_environment_is_masked(monkeypatch):
     monkeypatch.setenv("SHORT_TOKEN", "a")  # would mask every a
     monkeypatch.setenv("KEYBOARD", "an ordinary value")
     assert (
-        secrecy.masked(f"a {KEY} hf_0123456789 an ordinary value") == "a ($WANDB_API_KEY) ($HF_TOKEN) an ordinary value"
+        redact.masked(f"a {KEY} hf_0123456789 an ordinary value") == "a ($WANDB_API_KEY) ($HF_TOKEN) an ordinary value"
     )
     record = logging.LogRecord("mixgan", logging.INFO, "", 0, "%s!", (KEY,), None)
-    assert secrecy.Formatter("%(message)s").format(record) == "($WANDB_API_KEY)!"
+    assert redact.Formatter("%(message)s").format(record) == "($WANDB_API_KEY)!"

@@ -19,13 +19,12 @@ from safetensors.torch import save_file
 
 import mixgan_cli
 from mixgan_cli.commands import train
-from mixgan_cli.config import Run, conf_dir, parse
-from mixgan_cli.errors import ConfigError
-from mixgan_cli.evaluation.unavailable import Unavailable
+from mixgan_cli.config.components import _target, trust
+from mixgan_cli.config.schema import Run, conf_dir, parse
+from mixgan_cli.errors import ConfigError, Unavailable
 from mixgan_cli.evaluation.weights import harmless
-from mixgan_cli.files import read_yaml
-from mixgan_cli.parts import _target, trust
 from mixgan_cli.runs import name_of
+from mixgan_cli.runtime.io import read_yaml
 from tests.conftest import TINY, composed, composition
 
 SHORT = ("evaluation=none", "hardware=cpu")
@@ -94,10 +93,10 @@ def generator_with(run, path="generator.safetensors", **metadata):
 
 FOREIGN = [
     "os.system", "builtins.eval", "torch.nn.Linear", "subprocess.Popen",
-    "mixgan_cli.cli.os.system", "mixgan_cli.data.sources.os.system",  # reached through a module that imports it
+    "mixgan_cli.cli.os.system", "mixgan_cli.data.datasets.arrays.os.system",  # reached through a module that imports it
     "mixgan_cli.models.gates.nn.Linear", "mixgan_cli.models.gates.Tensor", "mixgan_cli.data.images.Archive",
-    "mixgan_cli.files.write_text", "mixgan_cli.runs.RunFolder", "mixgan_cli.cli.main",  # mixgan's, but no part
-    "mixgan_cli.models.load.load", "mixgan_cli.models.gates.TreeGate.forward",  # no class
+    "mixgan_cli.runtime.io.write_text", "mixgan_cli.runs.RunFolder", "mixgan_cli.cli.main",  # mixgan's, but no part
+    "mixgan_cli.api.load", "mixgan_cli.models.gates.TreeGate.forward",  # no class
     "mixgan_cli.models.gates", "mixgan_cli.models.${oc.env:HOME}", "mixgan_cli.models.gates.BushGate",
     "mixgan_cli.models..gates.TreeGate", "mixgan_cli_models.gates.TreeGate", ".", "", "TreeGate", None, 5, ["os.open"],
 ]  # fmt: skip
@@ -105,7 +104,7 @@ FOREIGN = [
 
 @pytest.mark.parametrize("target", FOREIGN, ids=str)
 def test_only_classes_of_mixgans_parts_are_trusted(target):
-    with pytest.raises(ConfigError, match="is not a part of mixgan"):
+    with pytest.raises(ConfigError, match="is not a component of mixgan"):
         trust({"model": {"list": [{"deep": {"_target_": target}}]}})
 
 
@@ -119,22 +118,24 @@ def test_every_part_that_conf_names_is_trusted():
 def test_a_package_is_imported_when_it_is_trusted_and_not_before(stranger):
     node = {"_target_": stranger}
     for others in ((), ("strange",), ("stranger.gates",), ("strangers",)):
-        with pytest.raises(ConfigError, match="not a part of mixgan"):
+        with pytest.raises(ConfigError, match="not a component of mixgan"):
             trust(node, others)
         assert not MARK.exists()
     trust(node, ["stranger"])
     assert MARK.exists()
-    with pytest.raises(ConfigError, match="not a part of mixgan"):
+    with pytest.raises(ConfigError, match="not a component of mixgan"):
         trust({"_target_": "stranger.TreeGate"}, ["stranger"])  # it only imports that
 
 
-@pytest.mark.parametrize("target", ["os.system", "mixgan_cli.cli.os.system", "mixgan_cli.files.write_text", "stranger"])
+@pytest.mark.parametrize(
+    "target", ["os.system", "mixgan_cli.cli.os.system", "mixgan_cli.runtime.io.write_text", "stranger"]
+)
 def test_a_run_or_a_generator_that_names_code(mixgan, run, stranger, target):
     gate = {"_target_": stranger if target == "stranger" else target, "command": f"touch {MARK}", "path": str(MARK)}
     model = json.loads(safe_open(run / "checkpoints" / "generator.safetensors", framework="pt").metadata()["model"])
     hostile = generator_with(run, "hostile.safetensors", model=json.dumps({**model, "gate": gate}))
-    refused(mixgan("sample", f"run={hostile}", "hardware=cpu"), "is not a part of mixgan", "trusted=[PACKAGE]")
-    with pytest.raises(ConfigError, match="is not a part of mixgan"):
+    refused(mixgan("sample", f"run={hostile}", "hardware=cpu"), "is not a component of mixgan", "trusted=[PACKAGE]")
+    with pytest.raises(ConfigError, match="is not a component of mixgan"):
         mixgan_cli.load(hostile)
     for change in (
         lambda config: config["model"].update(gate=gate),
@@ -143,7 +144,7 @@ def test_a_run_or_a_generator_that_names_code(mixgan, run, stranger, target):
     ):
         shutil.copy(run / "config.yaml", "kept.yaml")
         configured(run, change)
-        refused(mixgan("evaluate", f"run={run}", *SHORT), "is not a part of mixgan", "trusted=[PACKAGE]")
+        refused(mixgan("evaluate", f"run={run}", *SHORT), "is not a component of mixgan", "trusted=[PACKAGE]")
         shutil.copy("kept.yaml", run / "config.yaml")
     assert mixgan("evaluate", f"run={run}", *SHORT).code == 0  # as it was, it is fine
 
@@ -154,7 +155,7 @@ def test_what_the_user_trusts_is_used(mixgan, run, stranger):
     assert MARK.exists()
 
 
-@pytest.mark.parametrize("data", ["mixgan_cli.data.packed.Packed", "mixgan_cli.models.gates.NoGate"])
+@pytest.mark.parametrize("data", ["mixgan_cli.data.packed.Packed", "mixgan_cli.models.NoGate"])
 def test_a_part_in_the_wrong_place(mixgan, run, data):
     part = {"_target_": data, **({"k": 1} if "NoGate" in data else {"stored_MCHW": None, "stored_labels_M": None,
             "preprocessing": "", "rows_N": None})}  # fmt: skip
@@ -298,10 +299,10 @@ def test_harmful_weights_leave_the_metric_out(mixgan, run):
 )
 def test_a_models_name_is_no_path(mixgan, name, tmp_path):
     model = composed().model.model_dump()
-    with pytest.raises(ConfigError, match="the run's folder is called by it"):
+    with pytest.raises(ConfigError, match="must be the start of a folder's name"):
         parse({**model, "name": name}, type(composed().model))
     if name.isascii() and name.isprintable():
-        refused(mixgan("train", *TINY, f'model.name="{name}"'), "the run's folder is called by it")
+        refused(mixgan("train", *TINY, f'model.name="{name}"'), "must be the start of a folder's name")
     assert not list(tmp_path.rglob("*outside*")) and not Path("outputs").exists()
 
 
@@ -353,7 +354,7 @@ def test_a_run_may_itself_be_a_link_and_have_links_within(mixgan, run):
 
 
 def test_a_temporary_file_does_not_follow_a_link(elsewhere, tmp_path):
-    from mixgan_cli.files import write_text
+    from mixgan_cli.runtime.io import write_text
 
     (tmp_path / f".x.{os.getpid()}.tmp").symlink_to(elsewhere / "precious")
     write_text(tmp_path / "x", "new")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mixgan_cli.composition import groups
+from mixgan_cli.config.compose import groups
 from mixgan_cli.reporting.published import FOLDER
 from tests.conftest import TINY
 

@@ -8,8 +8,8 @@ from typing import Any, get_type_hints
 from hydra.utils import get_class
 from pydantic import TypeAdapter
 
-from mixgan_cli import config
-from mixgan_cli.parts import IN_PARTS
+from mixgan_cli.config import schema as schemas
+from mixgan_cli.config.components import TYPE_CHECKS
 
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 TYPES = {"boolean": "`true`, `false`", "string": "text", "null": "`null`", "object": "a part"}
@@ -27,14 +27,14 @@ def by_command(primary: str, path: str) -> str:
 def by_part(target: str, argument: str) -> str:
     """Say what an argument of a part's class accepts."""
     hint = get_type_hints(get_class(target).__init__, include_extras=True)[argument]  # type: ignore[misc]
-    schema = TypeAdapter(hint, config=IN_PARTS).json_schema()
+    schema = TypeAdapter(hint, config=TYPE_CHECKS).json_schema()
     return _in_words(schema, schema)
 
 
 @cache
 def _of_command(primary: str) -> dict[str, Any]:
     name = "Run" if primary == "config" else f"{primary.capitalize()}Command"
-    return getattr(config, name).model_json_schema() if hasattr(config, name) else {}
+    return getattr(schemas, name).model_json_schema() if hasattr(schemas, name) else {}
 
 
 def _in_words(node: dict[str, Any], schema: dict[str, Any]) -> str:

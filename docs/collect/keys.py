@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import yaml
 
-from mixgan_cli.composition import groups
-from mixgan_cli.config import conf_dir
-from mixgan_cli.parts import TARGET
+from mixgan_cli.config.components import TARGET
+from mixgan_cli.config.compose import groups
+from mixgan_cli.config.schema import conf_dir
 
 PRESETS = "experiment"
 """The group that defines no keys, and only sets them."""

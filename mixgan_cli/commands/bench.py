@@ -10,21 +10,17 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from mixgan_cli import hardware
-from mixgan_cli.benchmarking.ceilings import ceilings
-from mixgan_cli.benchmarking.counting import Counted
-from mixgan_cli.benchmarking.memory import peak, start_peak
-from mixgan_cli.benchmarking.timing import timed
-from mixgan_cli.config import Run, parse
+from mixgan_cli.config.components import build
+from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.data.dataset import Dataset, ImageDataset, Source
 from mixgan_cli.data.packed import Packed
-from mixgan_cli.models.build import build_networks, check_size, parameter_counts
-from mixgan_cli.parts import build
-from mixgan_cli.randomness import seeded
-from mixgan_cli.training.beginning import begin
-from mixgan_cli.training.capture import WARM_UP, recorded
-from mixgan_cli.training.iteration import iterate, moving
-from mixgan_cli.training.rules import check_game, check_shape, fakes_a_step
+from mixgan_cli.models.networks import build_networks, check_size, parameter_counts
+from mixgan_cli.runtime.device import resolve_hardware
+from mixgan_cli.runtime.measure import Counted, ceilings, peak, start_peak, timed
+from mixgan_cli.runtime.random import seeded
+from mixgan_cli.training.cuda_graph import WARM_UP, recorded
+from mixgan_cli.training.loop import begin, iterate, moving
+from mixgan_cli.training.phases import check_game, check_shape, fakes_a_step
 
 log = logging.getLogger("mixgan")
 
@@ -54,7 +50,7 @@ COLUMNS = {
 def run(config: DictConfig) -> dict[str, Any]:
     """Measure one configuration, add its row to the table on stderr, and return it."""
     settings: Run = parse(config, Run)
-    compute = hardware.resolve(settings.hardware)
+    compute = resolve_hardware(settings.hardware)
     device = compute.device
     best = ceilings(device, compute.precision)
     source: Source = build(settings.data)

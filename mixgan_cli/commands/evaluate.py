@@ -13,23 +13,22 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from mixgan_cli import hardware
-from mixgan_cli.config import EvaluateCommand, Run, parse
+from mixgan_cli.config.components import build, trust
+from mixgan_cli.config.schema import EvaluateCommand, Run, parse
 from mixgan_cli.data.dataset import Source
+from mixgan_cli.data.datasets.arrays import as_images, in_channels, read_array
 from mixgan_cli.data.images import ImageFiles, Treatment, read_images
 from mixgan_cli.data.packed import Packed
-from mixgan_cli.data.sources import as_images, in_channels, read_array
 from mixgan_cli.errors import RunError
 from mixgan_cli.evaluation.evaluate import Evaluator, Reals, Result
 from mixgan_cli.evaluation.protocol import differences, require_comparable
 from mixgan_cli.evaluation.reals import reals_of
-from mixgan_cli.files import refusing, write_json
-from mixgan_cli.hardware import Compute
-from mixgan_cli.models.load import belonging, restored
+from mixgan_cli.models.export.safetensors import belonging, restored
 from mixgan_cli.models.sampler import Sampler
-from mixgan_cli.parts import build, trust
-from mixgan_cli.randomness import permutation
 from mixgan_cli.runs import RunFolder
+from mixgan_cli.runtime.device import Compute, resolve_hardware
+from mixgan_cli.runtime.io import refusing, write_json
+from mixgan_cli.runtime.random import permutation
 from mixgan_cli.training.checkpoint import read_state
 
 
@@ -37,7 +36,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     """Measure, and return protocol, metrics and what is unavailable."""
     keys = [str(key) for key in config if key != "training"]  # some data sets set the length of runs on them
     settings: EvaluateCommand = parse(OmegaConf.masked_copy(config, keys), EvaluateCommand)
-    compute = hardware.resolve(settings.hardware)
+    compute = resolve_hardware(settings.hardware)
     other = read_result(settings.compare) if settings.compare else None
     result = _of_images(settings, compute) if settings.images else _of_run(settings, compute)
     told = {

@@ -10,14 +10,14 @@ from typing import Any
 from omegaconf import DictConfig
 
 from mixgan_cli import __version__
-from mixgan_cli.config import ExportCommand, Run, parse
+from mixgan_cli.config.components import trust
+from mixgan_cli.config.schema import ExportCommand, Run, parse
 from mixgan_cli.errors import RunError
-from mixgan_cli.files import inside, refusing, replacing, write_text
-from mixgan_cli.models.load import Trained, read_generator
-from mixgan_cli.models.onnx import interface, to_onnx
-from mixgan_cli.parts import trust
+from mixgan_cli.models.export.onnx import interface, to_onnx
+from mixgan_cli.models.export.safetensors import Trained, read_generator
 from mixgan_cli.reporting.card import Exported, model_card, read_results
 from mixgan_cli.runs import RunFolder
+from mixgan_cli.runtime.io import inside, refusing, replacing, write_text
 
 
 def run(config: DictConfig) -> dict[str, Any]:

@@ -10,12 +10,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mixgan_cli.config import FetchCommand, parse
+from mixgan_cli.config.components import build
+from mixgan_cli.config.schema import FetchCommand, parse
 from mixgan_cli.data.dataset import Source
-from mixgan_cli.errors import DataError
-from mixgan_cli.evaluation.unavailable import Unavailable
+from mixgan_cli.errors import DataError, Unavailable
 from mixgan_cli.evaluation.weights import FILE, HASH_PREFIX, checksum, find_weights
-from mixgan_cli.parts import build
 
 log = logging.getLogger("mixgan")
 

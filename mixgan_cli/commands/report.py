@@ -10,14 +10,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from mixgan_cli import hardware
-from mixgan_cli.config import ReportCommand, parse
+from mixgan_cli.api import load
+from mixgan_cli.config.schema import ReportCommand, parse
 from mixgan_cli.errors import RunError, UserError
 from mixgan_cli.evaluation.protocol import differences
 from mixgan_cli.evaluation.ranking import best_is, decisive
-from mixgan_cli.files import inside, reason, refusing
-from mixgan_cli.hardware import Compute
-from mixgan_cli.models.load import load
 from mixgan_cli.reporting import figures, swept
 from mixgan_cli.reporting.besides import beside
 from mixgan_cli.reporting.gathering import gather
@@ -27,6 +24,8 @@ from mixgan_cli.reporting.portrait import portrait
 from mixgan_cli.reporting.sweep import Entry, Row, Table
 from mixgan_cli.reporting.tables import write_tables
 from mixgan_cli.runs import RunFolder
+from mixgan_cli.runtime.device import Compute, resolve_hardware
+from mixgan_cli.runtime.io import inside, reason, refusing
 from mixgan_cli.sweeps.sweep import Job
 
 log = logging.getLogger("mixgan")
@@ -83,7 +82,7 @@ def _portraits(
 ) -> tuple[list[RunPage], list[str]]:
     """These runs in detail, and what is to be said of those that cannot be told."""
     told, remarks = [], []
-    compute = hardware.resolve(settings.hardware)
+    compute = resolve_hardware(settings.hardware)
     for number, entry in enumerate(entries, start=1):
         run = entry.job.run
         to = inside(pictures / f"{number}-{run.path.name}", pictures)

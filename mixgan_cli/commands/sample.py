@@ -11,20 +11,20 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 
-from mixgan_cli import hardware
-from mixgan_cli.config import SampleCommand, parse
+from mixgan_cli.api import load
+from mixgan_cli.config.schema import SampleCommand, parse
 from mixgan_cli.errors import ConfigError, RunError
-from mixgan_cli.files import inside, refusing, replacing
-from mixgan_cli.models.generator import Fakes
-from mixgan_cli.models.load import load
+from mixgan_cli.models.networks import Fakes
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.pictures import write_grid, write_scatter
+from mixgan_cli.runtime.device import resolve_hardware
+from mixgan_cli.runtime.io import inside, refusing, replacing
 
 
 def run(config: DictConfig) -> dict[str, Any]:
     """Draw samples, write them, and return where they are."""
     settings: SampleCommand = parse(config, SampleCommand)
-    compute = hardware.resolve(settings.hardware)
+    compute = resolve_hardware(settings.hardware)
     sampler = load(settings.run, settings.trusted)
     compute.place(sampler)
     fakes = sampler.draw(settings.n, settings.seed, settings.expert, settings.truncation)

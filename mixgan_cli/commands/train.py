@@ -12,37 +12,35 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from mixgan_cli import hardware, ranks
-from mixgan_cli.config import Run, parse
-from mixgan_cli.console import log_to_stderr
+from mixgan_cli.config.components import build
+from mixgan_cli.config.redact import log_to_stderr
+from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.data.dataset import Dataset, Source, size_of
 from mixgan_cli.errors import DataError, TrainingStopped
 from mixgan_cli.evaluation.evaluate import Evaluator, Result
 from mixgan_cli.evaluation.extractors import check_extractor
 from mixgan_cli.evaluation.ranking import deciding
 from mixgan_cli.evaluation.reals import reals_of
-from mixgan_cli.files import reason, write_json
-from mixgan_cli.hardware import Compute
-from mixgan_cli.interrupt import Interrupted, Interruptions
-from mixgan_cli.models.build import build_networks, check_size, parameter_counts
-from mixgan_cli.models.generator import Generator
-from mixgan_cli.models.load import belonging, save_generator
+from mixgan_cli.models.export.safetensors import belonging, save_generator
+from mixgan_cli.models.networks import Generator, build_networks, check_size, parameter_counts
 from mixgan_cli.models.sampler import Sampler
-from mixgan_cli.parts import build
-from mixgan_cli.randomness import seeded
 from mixgan_cli.reporting import figures
 from mixgan_cli.reporting.pictures import write_grid, write_scatter
 from mixgan_cli.reporting.plane import write_snapshots
 from mixgan_cli.runs import RunFolder, hash_of, open_run, write_environment
+from mixgan_cli.runtime import distributed
+from mixgan_cli.runtime.device import Compute, resolve_hardware
+from mixgan_cli.runtime.distributed import group, launch, processes, started_by_others
+from mixgan_cli.runtime.io import reason, write_json
+from mixgan_cli.runtime.random import seeded
+from mixgan_cli.runtime.signals import Interrupted, Interruptions
 from mixgan_cli.tracking.jsonl import JsonlSink
 from mixgan_cli.tracking.progress import ProgressBar
 from mixgan_cli.tracking.tracker import RunInfo, Tracker
-from mixgan_cli.training.beginning import begin
-from mixgan_cli.training.bookkeeper import Bookkeeper, Errands
+from mixgan_cli.training.callbacks import Bookkeeper, Errands
 from mixgan_cli.training.checkpoint import Best, State
-from mixgan_cli.training.distributed import group, launch, processes, started_by_others
-from mixgan_cli.training.loop import train
-from mixgan_cli.training.rules import check_game, check_ranks, check_shape
+from mixgan_cli.training.loop import begin, train
+from mixgan_cli.training.phases import check_game, check_ranks, check_shape
 
 log = logging.getLogger("mixgan")
 
@@ -61,10 +59,10 @@ def _as_one_of_several(config: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _run(settings: Run) -> dict[str, Any] | None:
-    compute = hardware.resolve(settings.hardware)
+    compute = resolve_hardware(settings.hardware)
     settings = settings.model_copy(update={"hardware": compute.said_in(settings.hardware)})
     with Interruptions() as interruptions, group(compute.device):
-        if not ranks.main():
+        if not distributed.main():
             log.setLevel(logging.ERROR)  # one speaks for all
         for extractor in settings.evaluation.extractors:
             check_extractor(extractor)  # now, not after hours of training
@@ -74,35 +72,35 @@ def _run(settings: Run) -> dict[str, Any] | None:
         with seeded("networks", settings.seed):  # on the CPU, so that every device begins with the same weights
             networks = build_networks(settings.model, source.shape)
         check_game(networks, settings.objective, settings.training.batch, settings.training.fakes)
-        check_ranks(networks, settings.training, settings.objective, ranks.count())
+        check_ranks(networks, settings.training, settings.objective, distributed.count())
 
         dataset: Dataset | None = None
         if settings.training.epochs is not None:  # a run's identity has its length in images
             dataset = source.load()
             training = settings.training.in_images(size_of(dataset, "train"))
             settings = settings.model_copy(update={"training": training})
-        opened = open_run(settings) if ranks.main() else None
-        folder: RunFolder = ranks.from_main(opened and opened.folder)
-        if ranks.from_main(folder.done):
+        opened = open_run(settings) if distributed.main() else None
+        folder: RunFolder = distributed.from_main(opened and opened.folder)
+        if distributed.from_main(folder.done):
             log.info("%s: this run is finished (force=true starts over beside it)", folder.path)
             if folder.read_results()["unavailable"]:
                 log.info("to measure what was unavailable: mixgan evaluate run=%s", folder.path)
-            return folder.told() if ranks.main() else None
+            return folder.told() if distributed.main() else None
         try:
             dataset = source.load() if dataset is None else dataset
             _enough(dataset, settings)
             state = begin(settings, networks, dataset, compute)
-            if ranks.from_main(folder.checkpoint("last").is_file()):
+            if distributed.from_main(folder.checkpoint("last").is_file()):
                 with belonging(folder.checkpoint("last")):
                     state.load(folder.checkpoint("last"))
                 log.info("%s: going on from %s images", folder.path, f"{state.progress.nimg:,}")
             else:
                 log.info("%s: begins", folder.path)
-            if not ranks.main():
+            if not distributed.main():
                 books = Bookkeeper(settings.training, settings.alarms, folder, Tracker([]))
                 train(settings.training, settings.seed, state, compute, books, interruptions)
                 return None
-            write_environment(folder, {**compute.describe(), "processes": ranks.count()})
+            write_environment(folder, {**compute.describe(), "processes": distributed.count()})
             _train_and_evaluate(settings, source, dataset, state, folder, compute, interruptions)
             return folder.told()
         except Interrupted:

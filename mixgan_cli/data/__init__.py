@@ -1,1 +1,32 @@
-"""Where samples come from. A source says what shape its samples have, and loads them."""
+"""Data sets, the cache of prepared sets, and batches on the device.
+
+Configurations name data sets as `mixgan_cli.data.CelebA`, whichever file defines them.
+"""
+
+from mixgan_cli.data.datasets.arrays import Arrays
+from mixgan_cli.data.datasets.celeba import CelebA
+from mixgan_cli.data.datasets.cifar10 import CIFAR10, ImageNet32
+from mixgan_cli.data.datasets.folder import Flowers102, Folder, UTZap50K
+from mixgan_cli.data.datasets.mnist import MNIST, Digits, FashionMNIST
+from mixgan_cli.data.datasets.stl10 import STL10
+from mixgan_cli.data.datasets.toy2d import Grid, Pair, Plane, RandomGMM, Ring, Spiral
+
+__all__ = [
+    "CIFAR10",
+    "MNIST",
+    "STL10",
+    "Arrays",
+    "CelebA",
+    "Digits",
+    "FashionMNIST",
+    "Flowers102",
+    "Folder",
+    "Grid",
+    "ImageNet32",
+    "Pair",
+    "Plane",
+    "RandomGMM",
+    "Ring",
+    "Spiral",
+    "UTZap50K",
+]

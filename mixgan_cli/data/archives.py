@@ -19,8 +19,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from mixgan_cli import hardware
 from mixgan_cli.errors import DataError, UserError
+from mixgan_cli.runtime.device import total_memory
 
 TARS = (".tar", ".tar.gz", ".tgz")
 MOST_BYTES = 2**30
@@ -135,7 +135,7 @@ class Archive:
     def _held(self, names: Sequence[str], most: int) -> dict[str, bytes]:
         """Return files of a tar, read in the order in which they stand there."""
         wanted = set(names)
-        needed, there = sum(map(self._size, wanted)), hardware.memory() / 2
+        needed, there = sum(map(self._size, wanted)), total_memory() / 2
         if needed > there:
             raise DataError(
                 f"{self.root}: its files take {needed / 2**30:.1f} GiB, and half of the memory is "

@@ -9,11 +9,10 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from mixgan_cli.data.batches import Batches
+from mixgan_cli.data.batches import Batches, Place, batches_of
 from mixgan_cli.data.packed import Packed
-from mixgan_cli.data.streamed import Place, batches_of
 from mixgan_cli.errors import DataError
-from mixgan_cli.randomness import permutation
+from mixgan_cli.runtime.random import permutation
 
 Split = Literal["held_out", "train"]
 

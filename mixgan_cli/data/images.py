@@ -1,4 +1,4 @@
-"""Image files in a folder or an archive, of any mode and size, decoded to one size."""
+"""Images: decode files of any mode and size, resize, and convert between bytes and floats."""
 
 from __future__ import annotations
 
@@ -10,17 +10,47 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from pydantic import Field
+from torch import Tensor
+from torchvision.transforms.v2.functional import resize
 
-from mixgan_cli import hardware
 from mixgan_cli.data.archives import Archive
+from mixgan_cli.data.cache import Block
 from mixgan_cli.data.packed import Packed
-from mixgan_cli.data.prepared import Block
 from mixgan_cli.errors import DataError
+from mixgan_cli.runtime.device import total_memory
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Map images of any shape from uint8 0…255 to float32 in [-1, 1]: x / 127.5 - 1."""
+    return images.to(torch.float32).div_(127.5).sub_(1)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Map images of any shape from [-1, 1] to the nearest of uint8 0…255, clipped: the inverse of `to_float`."""
+    return images.float().mul(127.5).add_(128).clamp_(0, 255).to(torch.uint8)
+
+
+Side = Annotated[int, Field(gt=0, le=1024)]
+"""Of a square image, in pixels."""
+
+
+def resized(images_NCHW: Tensor, size: int) -> Tensor:
+    """Return images [N, C, size, size], in pixels, bilinear with antialiasing where they have another size."""
+    if images_NCHW.shape[-2:] == (size, size):
+        return images_NCHW
+    return resize(images_NCHW, [size, size], antialias=True)
+
+
+def told(before: int, size: int) -> str:
+    """Say what `resized` does to images of so many pixels a side."""
+    return f"{size} px" if size == before else f"{before} px, bilinear to {size} px"
+
 
 log = logging.getLogger("mixgan")
 
@@ -141,7 +171,7 @@ def read_images(files: ImageFiles, treatment: Treatment) -> Packed:
     for block in image_blocks(files, files.names, treatment, None, skip_corrupt=False):
         images.append(block.images_NCHW)
         needed += block.images_NCHW.nbytes
-        if needed > hardware.memory() / 4:  # they are copied once more
+        if needed > total_memory() / 4:  # they are copied once more
             raise DataError(f"{files.key}={files.root}: {len(files.names):,} images take too much memory. Take fewer")
     return Packed(torch.cat(images), None, f"{files.root.name}, {treatment}")
 

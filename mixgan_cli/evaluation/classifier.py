@@ -23,12 +23,12 @@ from torchvision.transforms.v2.functional import resize
 from tqdm import tqdm
 
 from mixgan_cli.data.batches import PackedBatches
+from mixgan_cli.data.cache import cache_dir
+from mixgan_cli.data.images import to_float
 from mixgan_cli.data.packed import Packed, checksum
-from mixgan_cli.data.pixels import to_float
-from mixgan_cli.data.prepared import cache_dir
-from mixgan_cli.evaluation.unavailable import Unavailable
-from mixgan_cli.files import replacing
-from mixgan_cli.randomness import seeded
+from mixgan_cli.errors import Unavailable
+from mixgan_cli.runtime.io import replacing
+from mixgan_cli.runtime.random import seeded
 
 log = logging.getLogger("mixgan")
 

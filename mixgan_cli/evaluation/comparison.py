@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from mixgan_cli.config import Evaluation
+from mixgan_cli.config.schema import Evaluation
+from mixgan_cli.errors import Unavailable
 from mixgan_cli.evaluation.extractors import Features, layer_for, suffix
-from mixgan_cli.evaluation.unavailable import Unavailable
-from mixgan_cli.models.discriminator import Discriminator
+from mixgan_cli.models.networks import Discriminator
 
 if TYPE_CHECKING:
     from mixgan_cli.evaluation.evaluate import Evaluator, Reals

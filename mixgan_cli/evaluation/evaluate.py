@@ -12,16 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixgan_cli.config import Evaluation
-from mixgan_cli.errors import DataError, UserError
+from mixgan_cli.config.schema import Evaluation
+from mixgan_cli.errors import DataError, Unavailable, UserError
 from mixgan_cli.evaluation.classifier import Labelled
 from mixgan_cli.evaluation.comparison import Comparison, Metrics
 from mixgan_cli.evaluation.extractors import Extractor, Features, check_extractor, finder, gives, layer_for
 from mixgan_cli.evaluation.metrics import FIGURES, METRICS
 from mixgan_cli.evaluation.protocol import protocol_of
 from mixgan_cli.evaluation.reference import of_reals
-from mixgan_cli.evaluation.unavailable import Unavailable
-from mixgan_cli.models.discriminator import Discriminator
+from mixgan_cli.models.networks import Discriminator
 from mixgan_cli.models.sampler import Sampler
 
 log = logging.getLogger("mixgan")

@@ -19,11 +19,10 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from torch_fidelity.utils import create_feature_extractor
 from tqdm import tqdm
 
-from mixgan_cli.config import Evaluation
-from mixgan_cli.errors import ConfigError, nearest
+from mixgan_cli.config.schema import Evaluation
+from mixgan_cli.errors import ConfigError, Unavailable, nearest
 from mixgan_cli.evaluation import classifier, hmog2019, pixels
 from mixgan_cli.evaluation.moments import Moments
-from mixgan_cli.evaluation.unavailable import Unavailable
 from mixgan_cli.evaluation.weights import checksum, find_weights, harmless
 
 INCEPTION = "inception-v3-compat"

@@ -7,7 +7,7 @@ from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, i
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
-from mixgan_cli import hardware
+from mixgan_cli.runtime.device import total_memory
 
 BLOCK = 2000
 """Rows of a matrix of distances that are looked at at a time."""
@@ -43,8 +43,8 @@ def precision_recall(fake_NF: Tensor, real_NF: Tensor) -> tuple[float, float]:
     """
     longest = max(len(fake_NF), len(real_NF))
     needed = memory_of_precision_recall(longest, fake_NF.shape[1])
-    if needed > hardware.memory() / 2:
-        there = hardware.memory() / 2**30
+    if needed > total_memory() / 2:
+        there = total_memory() / 2**30
         raise MemoryError(f"{longest:,} samples would take {needed / 2**30:.1f} of {there:.1f} GiB")
     result = prc_features_to_metric(fake_NF, real_NF, save_cpu_ram=True, prc_batch_size=BLOCK, verbose=False)
     return result[KEY_METRIC_PRECISION], result[KEY_METRIC_RECALL]

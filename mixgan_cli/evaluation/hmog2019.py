@@ -19,7 +19,7 @@ from torch_fidelity.registry import register_feature_extractor
 from torchvision.models import Inception_V3_Weights, inception_v3
 from torchvision.transforms.v2.functional import normalize
 
-from mixgan_cli.evaluation.unavailable import Unavailable
+from mixgan_cli.errors import Unavailable
 
 NAME = "hmog2019"
 URL = Inception_V3_Weights.IMAGENET1K_V1.url

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mixgan_cli.data.pixels import to_float
+from mixgan_cli.data.images import to_float
+from mixgan_cli.errors import Unavailable
 from mixgan_cli.evaluation import classifier, fidelity, mixture, plane
 from mixgan_cli.evaluation.comparison import Comparison, Metrics
 from mixgan_cli.evaluation.extractors import INCEPTION
@@ -16,8 +17,7 @@ from mixgan_cli.evaluation.modes import modes
 from mixgan_cli.evaluation.moments import Moments, frechet
 from mixgan_cli.evaluation.ms_ssim import mean_ms_ssim
 from mixgan_cli.evaluation.neighbours import two_sample_test
-from mixgan_cli.evaluation.unavailable import Unavailable
-from mixgan_cli.models.peek import peek
+from mixgan_cli.models.layers import peek
 from mixgan_cli.models.sampler import BLOCK
 from mixgan_cli.objectives.diversity import jsd
 

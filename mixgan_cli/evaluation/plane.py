@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mixgan_cli.evaluation.unavailable import Unavailable
+from mixgan_cli.errors import Unavailable
 
 BINS = 50
 """A side."""

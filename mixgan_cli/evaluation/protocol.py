@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mixgan_cli.config import Evaluation
+from mixgan_cli.config.schema import Evaluation
 from mixgan_cli.errors import RunError
 
 if TYPE_CHECKING:

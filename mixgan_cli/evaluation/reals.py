@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mixgan_cli.config import Evaluation
+from mixgan_cli.config.schema import Evaluation
 from mixgan_cli.data.dataset import Dataset, ImageDataset, Source, size_of
-from mixgan_cli.data.plane import Plane
+from mixgan_cli.data.datasets.toy2d import Plane
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.evaluation.classifier import Labelled
 from mixgan_cli.evaluation.evaluate import Reals

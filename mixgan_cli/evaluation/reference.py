@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mixgan_cli.data.cache import cache_dir
 from mixgan_cli.data.packed import checksum
-from mixgan_cli.data.prepared import cache_dir
 from mixgan_cli.evaluation.extractors import Extractor, Features
 from mixgan_cli.evaluation.moments import Moments
-from mixgan_cli.files import replacing
+from mixgan_cli.runtime.io import replacing
 
 log = logging.getLogger("mixgan")
 

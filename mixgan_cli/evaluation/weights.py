@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
-from mixgan_cli.evaluation.unavailable import Unavailable
+from mixgan_cli.errors import Unavailable
 
 FILE = URL_INCEPTION_V3.rpartition("/")[2]
 HASH_PREFIX = FILE.removesuffix(".pth").rpartition("-")[2]

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.backbones import Backbone
-from mixgan_cli.models.initialise import Initialise, he
-from mixgan_cli.models.norms import BatchNorm1d, without_offset
+from mixgan_cli.models.backbones.base import Backbone
+from mixgan_cli.models.layers import BatchNorm1d, Initialise, he, without_offset
 
 
 def one_hot_like(choice_B: Tensor, k: int, like: Tensor) -> Tensor:

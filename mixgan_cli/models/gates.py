@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.experts import Experts, one_hot_like
-from mixgan_cli.randomness import uniform
+from mixgan_cli.runtime.random import uniform
 
 
 class Weights(NamedTuple):

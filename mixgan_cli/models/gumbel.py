@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from mixgan_cli.models.experts import Experts
 from mixgan_cli.models.gates import Gate, Weights, exactly
-from mixgan_cli.models.norms import BatchNorm1d
-from mixgan_cli.randomness import uniform
-from mixgan_cli.schedules import Exponential
+from mixgan_cli.models.layers import BatchNorm1d
+from mixgan_cli.optim.schedules import Exponential
+from mixgan_cli.runtime.random import uniform
 
 TINY = 1e-20
 """Keeps the logarithms finite, as in the released code."""

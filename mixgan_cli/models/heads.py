@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.initialise import Initialise
+from mixgan_cli.models.layers import Initialise
 
 Form = Literal["general", "one_vs_all", "pairwise"]
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from mixgan_cli.data.pixels import to_uint8
+from mixgan_cli.data.images import to_uint8
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.generator import Fakes, Generator
-from mixgan_cli.randomness import seeded
-
-if TYPE_CHECKING:
-    from mixgan_cli.models.fidelity import FidelityGenerator
+from mixgan_cli.models.networks import Fakes, Generator
+from mixgan_cli.runtime.random import seeded
 
 BLOCK = 256
 """Samples made at a time: fixed, for a uniform gate spreads the experts evenly over what it makes at once."""
@@ -104,16 +101,6 @@ class Sampler(nn.Module):
         """Return each expert's weight [B, K] for these latents; where the gate is hard, how likely it is chosen."""
         generator = self.generator
         return generator.gate.probabilities(latent_BZ, generator.stem(latent_BZ), generator.experts)
-
-    def for_torch_fidelity(self) -> FidelityGenerator:
-        """Return the generator as an input of torch-fidelity's functions: `calculate_metrics(input1=…)`.
-
-        Raises:
-            ConfigError: it makes points, or images of neither one channel nor three.
-        """
-        from mixgan_cli.models.fidelity import FidelityGenerator  # here, for torch-fidelity takes seconds to import
-
-        return FidelityGenerator(self)
 
     def _latents(self, n: int, truncation: float | None) -> Tensor:
         """Draw latents with torch's random state, on the CPU, so that a seed means the same on every device."""

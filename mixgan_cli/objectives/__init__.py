@@ -1,1 +1,23 @@
-"""Objectives: pure functions of what the networks answer. They know no loop and no network by name."""
+"""Adversarial losses, penalties, regularisers and augmentations: functions of what the networks return.
+
+Configurations name these classes as `mixgan_cli.objectives.Hinge`, whichever file defines them.
+"""
+
+from mixgan_cli.objectives.adversarial import Adversarial, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
+from mixgan_cli.objectives.augment import DiffAugment
+from mixgan_cli.objectives.penalties import GradientPenalty, NoPenalty
+from mixgan_cli.objectives.regularizers import Competition, LoadBalance
+
+__all__ = [
+    "Adversarial",
+    "Competition",
+    "DiffAugment",
+    "GradientPenalty",
+    "Hinge",
+    "LeastSquares",
+    "LoadBalance",
+    "Minimax",
+    "NoPenalty",
+    "NonSaturating",
+    "Wasserstein",
+]

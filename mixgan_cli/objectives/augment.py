@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mixgan_cli.randomness import integers, uniform
+from mixgan_cli.runtime.random import integers, uniform
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 from torch.special import entr
 
-from mixgan_cli import ranks
+from mixgan_cli.runtime import distributed
 
 Scale = Literal["eq2", "literal"]
 
@@ -79,7 +79,7 @@ def jsd(logits_NK: Tensor, weights_NK: Tensor) -> Tensor:
     With the best classifier it is exact, with any other a lower bound (eqs. 5, 11: log K less the term where experts
     are used alike); below 0 the classifier is worse than a guess.
     """
-    return entr(ranks.mean(weights_NK.mean(dim=0))).sum() - term("general", "literal", logits_NK, weights_NK)
+    return entr(distributed.mean(weights_NK.mean(dim=0))).sum() - term("general", "literal", logits_NK, weights_NK)
 
 
 def _factor(form: str, scale: Scale, k: int) -> float:

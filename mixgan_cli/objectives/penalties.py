@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mixgan_cli.randomness import uniform
+from mixgan_cli.runtime.random import uniform
 
 Score = Callable[[Tensor], Tensor]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mixgan_cli.composition import name_of_data
 from mixgan_cli.reporting.published import PARTS, Figure, figures, matches, obstacles
 from mixgan_cli.reporting.sweep import Entry, Row, Table
 from mixgan_cli.reporting.tables import mean_and_sd
@@ -37,13 +36,13 @@ def beside(table: Table) -> Iterator[Beside]:
     published row of its model above it, or each reason why not.
     """
     finished = [(row, of, of[0].job.run.read_config()) for row, of in table.grouped() if of]
-    for data in dict.fromkeys(name_of_data(config["data"]) for _, _, config in finished):
+    for data in dict.fromkeys(str(config["data"]["name"]) for _, _, config in finished):
         published = figures(data)
         if not published:
             continue
         metrics = list(dict.fromkeys(figure.metric for figure in published))
         systems = _systems(published)
-        ours = [one for one in finished if name_of_data(one[2]["data"]) == data]
+        ours = [one for one in finished if one[2]["data"]["name"] == data]
         rows: list[Row] = []
         for theirs in systems:
             matching = [one for one in ours if matches(theirs[0], one[2]["model"])]

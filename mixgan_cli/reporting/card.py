@@ -14,9 +14,9 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from mixgan_cli import __version__
-from mixgan_cli.config import Model, Run
+from mixgan_cli.config.components import TARGET
+from mixgan_cli.config.schema import Model, Run
 from mixgan_cli.errors import RunError
-from mixgan_cli.parts import TARGET
 from mixgan_cli.reporting import papers
 
 Word = Annotated[str, Field(pattern=r"^[\w.+-]{1,100}$")]

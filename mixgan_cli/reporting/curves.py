@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixgan_cli.files import LONGEST, inside
 from mixgan_cli.reporting.written import NAME
+from mixgan_cli.runtime.io import LONGEST, inside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixgan_cli.files import replacing
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting import learned
 from mixgan_cli.reporting.plane import draw_levels
+from mixgan_cli.runtime.io import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mixgan_cli.composition import name_of_data
 from mixgan_cli.errors import RunError, UserError
 from mixgan_cli.reporting.written import as_written, read_text
 from mixgan_cli.runs import RunFolder, identity
@@ -88,7 +87,7 @@ def _describe(config: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in identity(config).items()
         if not key.startswith("evaluation.") and key not in left_out
     }
-    told |= {"data": name_of_data(config["data"]), "model": str(config["model"]["name"])}
+    told |= {"data": str(config["data"]["name"]), "model": str(config["model"]["name"])}
     return told
 
 

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from mixgan_cli.data.pixels import to_uint8
-from mixgan_cli.models.generator import Generator
+from mixgan_cli.data.images import to_uint8
+from mixgan_cli.models.networks import Generator
 from mixgan_cli.models.sampler import BLOCK, Sampler
-from mixgan_cli.randomness import seeded
+from mixgan_cli.runtime.random import seeded
 
 ROWS = 8
 """Experts, or pairs of them, whose samples are interpolated."""

@@ -13,8 +13,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mixgan_cli import __version__
-from mixgan_cli.files import write_text
 from mixgan_cli.reporting.tables import Row, cell, columns_of
+from mixgan_cli.runtime.io import write_text
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from mixgan_cli.files import replacing
+from mixgan_cli.runtime.io import replacing
 
 LEAST_SIDE = 48
 

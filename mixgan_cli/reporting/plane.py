@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from torch import Tensor
 
-from mixgan_cli.files import replacing
 from mixgan_cli.reporting import learned
+from mixgan_cli.runtime.io import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

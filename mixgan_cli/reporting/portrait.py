@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mixgan_cli.composition import name_of_data
+from mixgan_cli.config.components import TARGET, attribute, trust
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.files import refusing
-from mixgan_cli.parts import TARGET, attribute, trust
 from mixgan_cli.reporting import curves
 from mixgan_cli.reporting.figures import CAPTIONS, save
 from mixgan_cli.reporting.page import Picture, RunPage, Shares, TableOf
 from mixgan_cli.reporting.tables import NONE, cell
 from mixgan_cli.reporting.written import Results, as_written, read_bytes, read_json, read_results, read_text
 from mixgan_cli.runs import RunFolder
+from mixgan_cli.runtime.io import refusing
 
 COMPANIONS = ("_sd", "_std")
 """Endings of a metric's deviation: over draws of latents, or over parts."""
@@ -63,7 +62,7 @@ def _facts(folder: RunFolder, config: Mapping[str, Any], results: Results) -> di
     versions = [f"{key} {environment[key]}" for key in ("mixgan", "torch", "python") if key in environment]
     facts = {
         "folder": folder.path,
-        "data": name_of_data(config["data"]),
+        "data": str(config["data"]["name"]),
         "model": f"{model['name']}, K = {model['k']}{beta}{parts}",
         "objective": f"{_class(config['objective']['adversarial'])}, "
         f"discriminator steps for each of the generator: {config['objective']['d_steps']}",

@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mixgan_cli.config import conf_dir
-from mixgan_cli.files import read_yaml
+from mixgan_cli.config.schema import conf_dir
+from mixgan_cli.runtime.io import read_yaml
 
 FOLDER = Path(__file__).parent / "published_figures"
 PARTS = ("gate", "experts", "head")

@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from mixgan_cli.files import write_text
 from mixgan_cli.reporting.tables import mean_and_sd, to_csv
 from mixgan_cli.reporting.written import read_results
+from mixgan_cli.runtime.io import write_text
 from mixgan_cli.sweeps.sweep import Job
 
 Row = dict[str, Any]

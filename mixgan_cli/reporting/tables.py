@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mixgan_cli.files import write_text
+from mixgan_cli.runtime.io import write_text
 
 Row = Mapping[str, Any]
 NONE = "–"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mixgan_cli.errors import RunError, UserError
-from mixgan_cli.files import inside, reason
 from mixgan_cli.runs import RunFolder
+from mixgan_cli.runtime.io import inside, reason
 
 LARGEST = 8 << 20
 """Bytes of a file that is taken in."""

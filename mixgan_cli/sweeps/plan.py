@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.main import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
-from mixgan_cli.config import Sweeping, conf_dir, parse
+from mixgan_cli.config.schema import Sweeping, conf_dir, parse
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.runs import tells
 from mixgan_cli.sweeps import gpus

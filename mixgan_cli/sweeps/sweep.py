@@ -19,11 +19,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.files import refusing, write_json
 from mixgan_cli.runs import RunFolder, tells
+from mixgan_cli.runtime.io import refusing, write_json
+from mixgan_cli.runtime.signals import ending_with, saved_before_requeue
 from mixgan_cli.sweeps import gpus
-from mixgan_cli.sweeps.orphans import ending_with
-from mixgan_cli.sweeps.requeue import saved_before_requeue
 
 Overrides = tuple[str, ...]
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mixgan_cli.files import reason, write_text
+from mixgan_cli.runtime.io import reason, write_text
 from mixgan_cli.tracking.tracker import RunInfo
 
 log = logging.getLogger("mixgan")

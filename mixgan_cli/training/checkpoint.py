@@ -14,14 +14,13 @@ from typing import Any
 import torch
 
 from mixgan_cli.errors import RunError
-from mixgan_cli.files import replacing
-from mixgan_cli.models.build import Networks
-from mixgan_cli.models.generator import Generator
+from mixgan_cli.models.networks import Generator, Networks
+from mixgan_cli.optim.optimizers import resume
 from mixgan_cli.runs import RunFolder, differences
-from mixgan_cli.training.descent import resume
+from mixgan_cli.runtime.io import replacing
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.phases import Phase, optimizers_of
-from mixgan_cli.training.statistics import Means
+from mixgan_cli.training.step import Means
 
 KEYS = frozenset({"config", "data", "progress", "generator", "discriminator", "ema", "optimizers", "means"})
 """Of a saved state."""

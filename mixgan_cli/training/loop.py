@@ -1,21 +1,91 @@
-"""THE loop. One iteration is every phase in turn; what is due between two is the bookkeeper's.
-
-Nothing is read from the device inside an iteration, and nothing random is kept between two: iteration s draws from the
-random state that (seed, s) names, so a resumed run goes on exactly as if it had never stopped.
-"""
+"""One iteration, in two parts: what the host says, and what the device then does without asking it anything."""
 
 from __future__ import annotations
 
+import time
 from contextlib import nullcontext
 
-from mixgan_cli import ranks
-from mixgan_cli.config import Training
-from mixgan_cli.hardware import Compute
-from mixgan_cli.interrupt import Interrupted, Interruptions
-from mixgan_cli.training.bookkeeper import Bookkeeper
-from mixgan_cli.training.capture import recorded
-from mixgan_cli.training.checkpoint import State
-from mixgan_cli.training.iteration import iterate, moving
+import torch
+
+from mixgan_cli.config.schema import Run, Training
+from mixgan_cli.data.batches import Flipped, Sharded
+from mixgan_cli.data.dataset import Dataset
+from mixgan_cli.models.networks import Networks
+from mixgan_cli.runtime import distributed
+from mixgan_cli.runtime.device import Compute
+from mixgan_cli.runtime.random import key
+from mixgan_cli.runtime.signals import Interrupted, Interruptions
+from mixgan_cli.training.callbacks import Bookkeeper
+from mixgan_cli.training.checkpoint import Progress, State
+from mixgan_cli.training.cuda_graph import Inputs, Move, recorded
+from mixgan_cli.training.ema import MovingAverage
+from mixgan_cli.training.phases import build_phases
+
+
+def iterate(state: State, seed: int, move: Move | None = None) -> None:
+    """Take one iteration: each phase's steps, and the moving average's.
+
+    Args:
+        state: of the run.
+        seed: of the run.
+        move: what `moving` gives, or a recording of it (cuda_graph.py); None: the first.
+    """
+    progress, began = state.progress, time.monotonic()
+    torch.manual_seed(key("step", seed, progress.step))
+    state.networks.generator.gate.anneal(progress.step)
+    with distributed.together():
+        inputs, nimg = [], progress.nimg
+        for phase in state.phases:
+            for _ in range(phase.steps):
+                inputs.append(phase.inputs(nimg, progress.step))
+                nimg += phase.shows
+        inputs.append((state.ema.weight(nimg, nimg - progress.nimg),))
+        (move or moving(state))(inputs)
+    progress.nimg, progress.step = nimg, progress.step + 1
+    progress.seconds += time.monotonic() - began
+
+
+def moving(state: State) -> Move:
+    """Return the device's part of an iteration, a function of the steps' inputs alone."""
+    steps = [phase for phase in state.phases for _ in range(phase.steps)]
+
+    def move(inputs: Inputs) -> None:
+        for phase, needed in zip(steps, inputs[:-1], strict=True):
+            state.means.add(phase.step(*needed))
+            for optimizer in phase.optimizers.values():
+                optimizer.zero_grad()  # else gradients lie idle while the others take their steps
+        state.ema.update(state.networks.generator, *inputs[-1])
+
+    return move
+
+
+def begin(settings: Run, networks: Networks, dataset: Dataset, compute: Compute) -> State:
+    """Return the state before the first iteration, all of it where it computes.
+
+    Raises:
+        ConfigError: an expert's share of the batch is too small.
+    """
+    for network in networks:
+        compute.place(network)
+    compute.hasten(networks.generator.trunk, networks.discriminator.body)
+    training = settings.training
+    order = settings.seed if training.shuffle else None
+    batches = dataset.batches(order, compute.device, settings.hardware.data_on)
+    if training.flips:
+        batches = Flipped(batches, settings.seed, compute.device)
+    if distributed.count() > 1:
+        batches = Sharded(batches, distributed.rank(), distributed.count())
+    return State(
+        networks,
+        MovingAverage(networks.generator, training.ema_half_life_nimg, training.ema_ramp_up),
+        build_phases(
+            settings.objective, networks, batches, training.batch, compute, settings.model.beta, training.fakes
+        ),
+        Progress(),
+        settings.model_dump(mode="json"),
+        dataset.describe(),
+    )
+
 
 ASK_EVERY = 10
 """Iterations after which several ranks ask each other whether to end: to ask is to wait for the slowest."""
@@ -39,7 +109,7 @@ def train(
     """
     progress, move = state.progress, recorded(moving(state), compute)
     # the other ranks end where all have agreed to; the main one also where it draws or measures, by itself
-    others = nullcontext() if ranks.main() else interruptions.held()
+    others = nullcontext() if distributed.main() else interruptions.held()
     try:
         with others:
             while True:
@@ -48,8 +118,10 @@ def train(
                     return
                 with interruptions.held():
                     iterate(state, seed, move)
-                if ranks.count() == 1 or progress.step % ASK_EVERY == 0:
-                    wanted = ranks.highest(interruptions.received or (EARLY if bookkeeper.watch.ends(progress) else 0))
+                if distributed.count() == 1 or progress.step % ASK_EVERY == 0:
+                    wanted = distributed.highest(
+                        interruptions.received or (EARLY if bookkeeper.watch.ends(progress) else 0)
+                    )
                     progress.ended = wanted == EARLY
                     if wanted > EARLY:
                         raise Interrupted(wanted)
@@ -58,7 +130,7 @@ def train(
             with interruptions.held():
                 bookkeeper.save(state)
         raise
-    except ranks.PeerLost as lost:
+    except distributed.PeerLost as lost:
         if interruptions.received:  # so was the other one, which did not have to wait: it was drawing or measuring
             raise Interrupted(interruptions.received, at_once=True) from lost
         raise

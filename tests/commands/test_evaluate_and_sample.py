@@ -134,12 +134,12 @@ def test_files_that_name_foreign_code_are_refused(mixgan, run):
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
     model["gate"] = {"_target_": "os.system", "command": "touch harm"}
     save_file(tensors, "hostile.safetensors", metadata={"model": json.dumps(model), "shape": json.dumps(shape)})
-    with pytest.raises(ConfigError, match=r"os\.system is not a part of mixgan"):
+    with pytest.raises(ConfigError, match=r"os\.system is not a component of mixgan"):
         mixgan_cli.load("hostile.safetensors")
     config = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(config.replace("mixgan_cli.models.gates.TreeGate", "os.system"))
+    (run / "config.yaml").write_text(config.replace("mixgan_cli.models.TreeGate", "os.system"))
     outcome = mixgan("evaluate", f"run={run}", *SHORT)
-    assert outcome.code == 2 and "os.system is not a part of mixgan" in outcome.err
+    assert outcome.code == 2 and "os.system is not a component of mixgan" in outcome.err
     assert not Path("harm").exists()
 
 

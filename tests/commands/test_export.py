@@ -102,15 +102,15 @@ def test_what_cannot_be_exported(mixgan, run, monkeypatch):
 
 
 def test_nothing_is_kept_of_a_model_that_differs(mixgan, run, monkeypatch):
-    monkeypatch.setattr("mixgan_cli.models.onnx.LEVELS", -1)
+    monkeypatch.setattr("mixgan_cli.models.export.onnx.LEVELS", -1)
     refused(mixgan("export", f"run={run}", "to=away"), "samples that differ by")
     assert not Path("away").exists()
 
 
 def test_a_strangers_run_is_read_with_care(mixgan, run, tmp_path):
     config = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(config.replace("mixgan_cli.data.sources.Digits", "os.system"))
-    refused(mixgan("export", f"run={run}"), "os.system is not a part of mixgan", "trusted=[PACKAGE]")
+    (run / "config.yaml").write_text(config.replace("mixgan_cli.data.Digits", "os.system"))
+    refused(mixgan("export", f"run={run}"), "os.system is not a component of mixgan", "trusted=[PACKAGE]")
     (run / "config.yaml").write_text(config)
     (tmp_path / "elsewhere").mkdir()
     (run / "export").symlink_to(tmp_path / "elsewhere")

@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 
 from mixgan_cli.commands import fetch
-from mixgan_cli.data import download, flat
-from mixgan_cli.data.download import Remote, fetch_into_cache
-from mixgan_cli.data.photos import CelebA, Flowers102
-from mixgan_cli.data.prepared import cache_dir
-from mixgan_cli.data.sources import IDX, MNIST
+from mixgan_cli.data import cache
+from mixgan_cli.data.cache import Remote, cache_dir, fetch_into_cache
+from mixgan_cli.data.datasets import cifar10
+from mixgan_cli.data.datasets.celeba import CelebA
+from mixgan_cli.data.datasets.folder import Flowers102
+from mixgan_cli.data.datasets.mnist import IDX, MNIST
 from mixgan_cli.errors import DataError
 from mixgan_cli.evaluation import weights
 from tests.data.test_flat import EACH, as_pickles, in_a_folder
@@ -78,7 +79,7 @@ def served_cifar10(server, monkeypatch):
         archive.add(in_a_folder(as_pickles, folder / "source"), "cifar-10-batches-py")
     md5 = hashlib.md5((folder / "cifar-10-python.tar.gz").read_bytes()).hexdigest()
     remote = Remote(f"{address}/cifar-10-python.tar.gz", "cifar-10-python.tar.gz", md5)
-    monkeypatch.setattr(flat.CIFAR10, "remote", (remote,))
+    monkeypatch.setattr(cifar10.CIFAR10, "remote", (remote,))
     monkeypatch.delenv("MIXGAN_DATA", raising=False)
     return folder / "cifar-10-python.tar.gz"
 
@@ -114,7 +115,7 @@ def test_an_interrupted_download_is_repeated(server, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(download, "download_url", interrupted)
+        patch.setattr(cache, "download_url", interrupted)
         fetch_into_cache("a set", [remote])
     assert left(cache_dir() / "set") == []
     (cache_dir() / "set" / "file.bin").write_bytes(b"damaged since")
@@ -129,7 +130,7 @@ def wait_until_half_is_here(partial):
         time.sleep(0.01)
 
 
-KILLED = "from mixgan_cli.data.download import *; fetch_into_cache('a set', [Remote({url!r}, 'file.bin', {md5!r})])"
+KILLED = "from mixgan_cli.data.cache import *; fetch_into_cache('a set', [Remote({url!r}, 'file.bin', {md5!r})])"
 
 
 def test_a_process_killed_in_the_middle_of_a_download(server):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mixgan_cli.data.sources import FashionMNIST
+from mixgan_cli.data.datasets.mnist import FashionMNIST
 from tests.conftest import real_folder
 
 pytestmark = pytest.mark.integ

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from mixgan_cli import interrupt
 from mixgan_cli.commands import train as command
 from mixgan_cli.errors import TrainingStopped
 from mixgan_cli.evaluation.evaluate import Evaluator
-from mixgan_cli.interrupt import Interrupted, Interruptions
+from mixgan_cli.runtime import signals
+from mixgan_cli.runtime.signals import Interrupted, Interruptions
 from mixgan_cli.training import loop
 from mixgan_cli.training.checkpoint import State, read_state
 from tests.commands.test_train import lines, same, weights
@@ -109,7 +109,7 @@ def test_signals_are_held_and_then_told(monkeypatch):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(1)
         assert raised.value.exit_code == 143 and not raised.value.at_once
-        monkeypatch.setattr(interrupt, "PATIENCE", 0)
+        monkeypatch.setattr(signals, "PATIENCE", 0)
         with pytest.raises(Interrupted, match="SIGINT") as raised, interruptions.held():
             os.kill(os.getpid(), signal.SIGINT)  # whoever presses Ctrl+C again will not wait
             time.sleep(1)
@@ -141,7 +141,7 @@ def test_what_is_not_whole_is_not_saved(mixgan, monkeypatch):
             time.sleep(1)
         real(state, *others)
 
-    monkeypatch.setattr(interrupt, "PATIENCE", -1)
+    monkeypatch.setattr(signals, "PATIENCE", -1)
     monkeypatch.setattr(loop, "iterate", impatient)
     outcome = mixgan("train", *TINY, "evaluation=none", "training.checkpoint_nimg=96", "paths.run=here")
     assert outcome.code == 130 and not Path("here/checkpoints/last.pt").exists()

@@ -13,8 +13,8 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from mixgan_cli.composition import groups
-from mixgan_cli.data.sources import IDX
+from mixgan_cli.config.compose import groups
+from mixgan_cli.data.datasets.mnist import IDX
 from mixgan_cli.training.checkpoint import read_state
 from tests.conftest import TINY
 

@@ -8,14 +8,15 @@ import json
 import resource
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
-from mixgan_cli import hardware
-from mixgan_cli.data.flat import CIFAR10
+from mixgan_cli.data.datasets.arrays import Arrays
+from mixgan_cli.data.datasets.cifar10 import CIFAR10
+from mixgan_cli.data.datasets.folder import Flowers102, Folder
+from mixgan_cli.data.datasets.mnist import MNIST
+from mixgan_cli.data.datasets.stl10 import STL10
 from mixgan_cli.data.images import ImageFiles, Treatment, read_images
-from mixgan_cli.data.photos import Flowers102, Folder
-from mixgan_cli.data.sources import MNIST, Arrays
-from mixgan_cli.data.stl10 import STL10
 
 READ = {
     "folder": lambda root: Folder(root, 16, "center", 3, 0.5, 0, False, False).load(),
@@ -35,7 +36,8 @@ def most() -> int:
 
 
 if __name__ == "__main__":
-    hardware.memory = lambda: 2**29
+    for module in ("data.archives", "data.images", "data.datasets.arrays"):
+        import_module(f"mixgan_cli.{module}").total_memory = lambda: 2**29
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + 2**32, taken + 2**32))
     print(json.dumps(["", most()]))

@@ -1,8 +1,8 @@
 import torch
 
 from mixgan_cli.data.batches import Order, PackedBatches
+from mixgan_cli.data.images import to_uint8
 from mixgan_cli.data.packed import Packed
-from mixgan_cli.data.pixels import to_uint8
 
 N = 10
 PACKED = Packed(torch.arange(N, dtype=torch.uint8).view(N, 1, 1, 1), None, "numbers")

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from mixgan_cli.data import pickles
-from mixgan_cli.data.flat import CIFAR10, ImageNet32
+from mixgan_cli.data.datasets.cifar10 import CIFAR10, ImageNet32
 from mixgan_cli.errors import DataError
 from tests.conftest import real_folder
 

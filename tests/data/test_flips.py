@@ -3,9 +3,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from mixgan_cli.data import flips
-from mixgan_cli.data.batches import PackedBatches
-from mixgan_cli.data.flips import BLOCK, Flipped
+from mixgan_cli.data import batches
+from mixgan_cli.data.batches import BLOCK, Flipped, PackedBatches
 from mixgan_cli.data.packed import Packed
 
 CPU = torch.device("cpu")
@@ -60,7 +59,7 @@ def test_epochs_mirror_other_images():
 @pytest.mark.parametrize("block", [BLOCK, 16])
 def test_the_number_of_the_image_decides_whatever_the_batches(block, monkeypatch):
     """What a resumed run, or one with another batch size, is shown; with small blocks, across their borders."""
-    monkeypatch.setattr(flips, "BLOCK", block)
+    monkeypatch.setattr(batches, "BLOCK", block)
     steady = Flipped(Same(), 0, CPU)
     whole = [flip for nimg in range(0, 120, 3) for flip in mirrored(steady, nimg, 3)]
     assert mirrored(Flipped(Same(), 0, CPU), 0, 120) == whole
@@ -69,7 +68,7 @@ def test_the_number_of_the_image_decides_whatever_the_batches(block, monkeypatch
 
 
 def test_blocks_are_tossed_anew(monkeypatch):
-    monkeypatch.setattr(flips, "BLOCK", 32)
+    monkeypatch.setattr(batches, "BLOCK", 32)
     whole = mirrored(Flipped(Same(), 0, CPU), 0, 96)
     assert len({tuple(whole[start : start + 32]) for start in (0, 32, 64)}) == 3
 

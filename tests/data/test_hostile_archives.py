@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixgan_cli.data import flat
+from mixgan_cli.data.datasets import cifar10
 
 MIB = 2**20
 ROOT = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def idx(folder, content, ending="", length=None):
 
 def batches(folder, content, ending="", length=None):
     """Write CIFAR-10's files, all of them the same."""
-    for name in (*flat.CIFAR10.batches["train"], *flat.CIFAR10.batches["held_out"]):
+    for name in (*cifar10.CIFAR10.batches["train"], *cifar10.CIFAR10.batches["held_out"]):
         written(folder / f"{name}{ending}", content, length)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mixgan_cli.data.datasets.folder import Folder
 from mixgan_cli.data.images import ImageFiles, Treatment, folder_labels, read_images
-from mixgan_cli.data.photos import Folder
 from mixgan_cli.errors import DataError
 
 

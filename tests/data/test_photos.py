@@ -11,8 +11,9 @@ from scipy.io import savemat
 from torchvision.transforms import CenterCrop, Resize
 from torchvision.transforms.functional import pil_to_tensor
 
-from mixgan_cli.data.photos import CelebA, Flowers102, UTZap50K
-from mixgan_cli.data.stl10 import STL10
+from mixgan_cli.data.datasets.celeba import CelebA
+from mixgan_cli.data.datasets.folder import Flowers102, UTZap50K
+from mixgan_cli.data.datasets.stl10 import STL10
 from mixgan_cli.errors import DataError
 
 COMMON = {"size": 16, "split_seed": 0, "skip_corrupt": False}
@@ -102,8 +103,8 @@ EXPECTED = {10 * number: int(male) for number, male in enumerate(MALE, 1)}
 
 def test_a_file_of_stl10_that_goes_on_is_not_read_to_its_end(stl10, monkeypatch):
     """Seven images, where at most five are expected; two are read at a time."""
-    monkeypatch.setattr("mixgan_cli.data.stl10.MOST", 5)
-    monkeypatch.setattr("mixgan_cli.data.stl10.AT_A_TIME", 2)
+    monkeypatch.setattr("mixgan_cli.data.datasets.stl10.MOST", 5)
+    monkeypatch.setattr("mixgan_cli.data.datasets.stl10.AT_A_TIME", 2)
     with pytest.raises(DataError, match=r"unlabeled_X\.bin: truncated or damaged"):
         STL10(str(stl10), 96, labels=True).load()
 

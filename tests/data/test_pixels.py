@@ -1,6 +1,6 @@
 import torch
 
-from mixgan_cli.data.pixels import to_float, to_uint8
+from mixgan_cli.data.images import to_float, to_uint8
 
 BYTES = torch.arange(256, dtype=torch.uint8)
 

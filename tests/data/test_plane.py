@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from mixgan_cli.data.plane import FixedPoints, Plane
-from mixgan_cli.data.points import Ring, Spiral
-from mixgan_cli.parts import build
+from mixgan_cli.config.components import build
+from mixgan_cli.data.datasets.toy2d import FixedPoints, Plane, Ring, Spiral
 from tests.conftest import composed
 
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mixgan_cli.data.points import Gaussians, Grid, Pair, RandomGMM, Ring, Spiral
+from mixgan_cli.data.datasets.toy2d import Gaussians, Grid, Pair, RandomGMM, Ring, Spiral
 from mixgan_cli.errors import ConfigError
 
 RING = Ring(modes=8, radius=2.0, variance=0.02)

@@ -9,8 +9,8 @@ import time
 import pytest
 import torch
 
+from mixgan_cli.data.cache import Block, Part, cache_dir, prepared
 from mixgan_cli.data.packed import Packed, checksum
-from mixgan_cli.data.prepared import Block, Part, cache_dir, prepared
 from mixgan_cli.errors import DataError
 
 N, SHAPE = 70, (3, 4, 4)
@@ -54,7 +54,7 @@ def test_what_is_there_needs_neither_lock_nor_leave_to_write(monkeypatch):
     def refused(lock, name):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("mixgan_cli.data.prepared.alone", refused)
+    monkeypatch.setattr("mixgan_cli.data.cache.alone", refused)
     assert torch.equal(prepare().images_NCHW, IMAGES)
     with pytest.raises(DataError, match="Permission denied"):
         prepare(version=2)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mixgan_cli.data.download import Remote
-from mixgan_cli.data.sources import MNIST, Arrays, Digits, FashionMNIST, in_channels
+from mixgan_cli.data.cache import Remote
+from mixgan_cli.data.datasets.arrays import Arrays, in_channels
+from mixgan_cli.data.datasets.mnist import MNIST, Digits, FashionMNIST
 from mixgan_cli.errors import DataError
 from tests.conftest import real_folder
 

@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from mixgan_cli.data import streamed
-from mixgan_cli.data.batches import PackedBatches
+from mixgan_cli.data import batches
+from mixgan_cli.data.batches import PackedBatches, StreamedBatches, batches_of
 from mixgan_cli.data.packed import Packed
-from mixgan_cli.data.streamed import StreamedBatches, batches_of
 
 CPU = torch.device("cpu")
 N = 50
@@ -37,27 +36,27 @@ def test_on_a_gpu():
     ("place", "kind"), [("device", PackedBatches), ("host", StreamedBatches), ("disk", StreamedBatches)]
 )
 def test_the_place_is_a_choice(place, kind):
-    batches = batches_of(PACKED, 0, CPU, place)
-    assert isinstance(batches, kind)
-    assert torch.equal(batches.at(0, 8), PackedBatches(PACKED, 0, CPU).at(0, 8))
+    found = batches_of(PACKED, 0, CPU, place)
+    assert isinstance(found, kind)
+    assert torch.equal(found.at(0, 8), PackedBatches(PACKED, 0, CPU).at(0, 8))
     if place == "disk":
-        assert batches.packed is PACKED  # nothing is read before its time
+        assert found.packed is PACKED  # nothing is read before its time
 
 
 @pytest.mark.parametrize(("nbytes", "place"), [(50, "device"), (51, "host"), (400, "host"), (401, "disk")])
 def test_the_first_place_it_fits_into(nbytes, place, monkeypatch):
     """Half of 100 bytes free on a GPU, half of the machine's 800."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))
-    monkeypatch.setattr(streamed.hardware, "memory", lambda: 800)
-    assert streamed._fitting(nbytes, torch.device("cuda")) == place
+    monkeypatch.setattr(batches, "total_memory", lambda: 800)
+    assert batches._fitting(nbytes, torch.device("cuda")) == place
     on_cpu = "device" if nbytes <= 400 else "disk"  # there the device's memory is the machine's
-    assert streamed._fitting(nbytes, CPU) == on_cpu
+    assert batches._fitting(nbytes, CPU) == on_cpu
 
 
 @pytest.mark.parametrize(("share", "kind"), [(0.5, PackedBatches), (1e-12, StreamedBatches)])
 def test_or_it_is_found_out(share, kind, monkeypatch, caplog):
-    monkeypatch.setattr(streamed, "SHARE", share)
-    monkeypatch.setattr(streamed.log, "propagate", True)
+    monkeypatch.setattr(batches, "SHARE", share)
+    monkeypatch.setattr(batches.log, "propagate", True)
     with caplog.at_level("INFO", logger="mixgan"):
         assert isinstance(batches_of(PACKED, 0, CPU, "auto"), kind)
     assert "data: 50 images" in caplog.text

@@ -8,12 +8,12 @@ import torch
 import torch_fidelity
 from scipy.linalg import sqrtm
 
-from mixgan_cli.data.prepared import cache_dir
-from mixgan_cli.data.sources import Digits, FashionMNIST
+from mixgan_cli.data.cache import cache_dir
+from mixgan_cli.data.datasets.mnist import Digits, FashionMNIST
+from mixgan_cli.errors import Unavailable
 from mixgan_cli.evaluation import classifier
 from mixgan_cli.evaluation.classifier import ClassifierExtractor, Labelled, accuracy_of, load, weights_for
 from mixgan_cli.evaluation.evaluate import Evaluator, Reals
-from mixgan_cli.evaluation.unavailable import Unavailable
 from tests.conftest import TINY, composed, real_folder
 
 CPU = torch.device("cpu")

@@ -13,12 +13,12 @@ from PIL import Image
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from mixgan_cli.data.sources import FashionMNIST, read_array
-from mixgan_cli.errors import ConfigError
+from mixgan_cli.data.datasets.arrays import read_array
+from mixgan_cli.data.datasets.mnist import FashionMNIST
+from mixgan_cli.errors import ConfigError, Unavailable
 from mixgan_cli.evaluation import weights
 from mixgan_cli.evaluation.evaluate import Evaluator, Reals
 from mixgan_cli.evaluation.ranking import deciding
-from mixgan_cli.evaluation.unavailable import Unavailable
 from tests.conftest import composed, real_folder
 
 CPU = torch.device("cpu")
@@ -352,7 +352,7 @@ def test_the_memory_of_precision_and_recall_is_not_estimated_too_low():
 
 
 def test_precision_and_recall_say_before_they_begin_that_memory_is_short(known, monkeypatch):
-    monkeypatch.setattr("mixgan_cli.hardware.memory", lambda: 2**20)
+    monkeypatch.setattr("mixgan_cli.evaluation.fidelity.total_memory", lambda: 2**20)
     result = evaluator(colours(50), *known, "evaluation.metrics=[prc,ms_ssim]").measure(colours(50), {})
     assert set(result.unavailable) == {"precision_known", "recall_known"}
     assert "50 samples would take" in result.unavailable["recall_known"] and "GiB" in result.unavailable["recall_known"]

@@ -5,9 +5,9 @@ import torch
 from torch.nn.functional import interpolate
 from torchvision.models import inception_v3
 
+from mixgan_cli.errors import Unavailable
 from mixgan_cli.evaluation import hmog2019
 from mixgan_cli.evaluation.hmog2019 import TorchvisionInception
-from mixgan_cli.evaluation.unavailable import Unavailable
 
 
 @pytest.fixture(scope="module")

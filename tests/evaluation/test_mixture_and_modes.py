@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
-from mixgan_cli.data.points import Pair, Ring
+from mixgan_cli.data.datasets.toy2d import Pair, Ring
 from mixgan_cli.evaluation.mixture import by_level, contingency, expert_usage, gate_entropy, nmi, purity
 from mixgan_cli.evaluation.modes import modes
 

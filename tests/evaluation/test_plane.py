@@ -5,12 +5,12 @@ import pytest
 import torch
 from scipy import stats
 
-from mixgan_cli.data.points import Ring, Spiral
+from mixgan_cli.data.datasets.toy2d import Ring, Spiral
+from mixgan_cli.errors import Unavailable
 from mixgan_cli.evaluation import plane
 from mixgan_cli.evaluation.evaluate import Evaluator, Reals
 from mixgan_cli.evaluation.plane import BINS, EPS, histogram, symmetric_kl, wasserstein
 from mixgan_cli.evaluation.reals import reals_of
-from mixgan_cli.evaluation.unavailable import Unavailable
 from tests.conftest import composed
 
 WINDOW = BINS / 2  # bins are of width 1, between whole numbers

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mixgan_cli.composition import groups
-from mixgan_cli.config import Evaluation
+from mixgan_cli.config.compose import groups
+from mixgan_cli.config.schema import Evaluation
 from mixgan_cli.errors import RunError
 from mixgan_cli.evaluation.evaluate import Evaluator
 from mixgan_cli.evaluation.protocol import differences, require_comparable

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from mixgan_cli.data.prepared import cache_dir
+from mixgan_cli.data.cache import cache_dir
 from tests.evaluation.test_fidelity import KnownLogits, colours, evaluator
 
 ALL = "evaluation.metrics=[fid,kid,prc]"

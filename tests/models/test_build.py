@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.build import build_networks, parameter_counts
+from mixgan_cli.models.networks import build_networks, parameter_counts
 from tests.conftest import composed
 
 ORACLE = [  # (model, K, pixels, parameters of gate and experts): HMoG thesis, recomputed in the specification

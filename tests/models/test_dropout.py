@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.build import build_networks
 from mixgan_cli.models.gates import SoftmaxGate, TreeGate
+from mixgan_cli.models.networks import build_networks
 from tests.conftest import composed
 
 GATES = [SoftmaxGate, TreeGate]

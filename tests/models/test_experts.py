@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mixgan_cli.models.experts import ConstantExperts, DenseExperts, LinearExperts
-from mixgan_cli.models.initialise import he, normal
+from mixgan_cli.models.layers import he, normal_all
 
 B, K, Z, H = 5, 8, 12, 20
 
@@ -57,7 +57,7 @@ def test_initialisations_of_the_spec():
     linear, constant, dense = (
         LinearExperts(8, 100, 512),
         ConstantExperts(8, 512),
-        DenseExperts(1, 100, 4096, normal(0.02), "backbone", "none", True),
+        DenseExperts(1, 100, 4096, normal_all(0.02), "backbone", "none", True),
     )
     assert linear.weight_KZH.std().item() == pytest.approx(1 / math.sqrt(100), rel=0.02)
     assert not linear.bias_KH.any()

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from mixgan_cli.models.build import build_networks, parameter_counts
-from mixgan_cli.models.norms import BatchNorm2d
+from mixgan_cli.models.layers import BatchNorm2d
+from mixgan_cli.models.networks import build_networks, parameter_counts
 from mixgan_cli.training.phases import build_phases
 from tests.conftest import composed, take_step
 from tests.training.test_phases import COMPUTE, Fixed

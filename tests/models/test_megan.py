@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from mixgan_cli.models.build import build_networks, parameter_counts
-from mixgan_cli.models.norms import BatchNorm1d, BatchNorm2d
+from mixgan_cli.models.layers import BatchNorm1d, BatchNorm2d
+from mixgan_cli.models.networks import build_networks, parameter_counts
 from tests.conftest import composed
 
 once_composed = cache(composed)  # composing is what takes time

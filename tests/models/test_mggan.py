@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import relu
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.build import build_networks, parameter_counts
-from mixgan_cli.models.same import SameConv2d, SameConvTranspose2d
+from mixgan_cli.models.backbones.mggan import SameConv2d, SameConvTranspose2d
+from mixgan_cli.models.networks import build_networks, parameter_counts
 from mixgan_cli.training.phases import build_phases
 from tests.conftest import composed, take_step
 from tests.training.test_phases import COMPUTE, Fixed

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from mixgan_cli.errors import ConfigError, RunError
-from mixgan_cli.models import onnx as exported
-from mixgan_cli.models.build import build_networks
+from mixgan_cli.models.export import onnx as exported
+from mixgan_cli.models.export.onnx import interface, to_onnx
 from mixgan_cli.models.gates import Gate
-from mixgan_cli.models.onnx import interface, to_onnx
+from mixgan_cli.models.networks import build_networks
 from mixgan_cli.models.sampler import Sampler
 from tests.conftest import composed
 

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from mixgan_cli.models.peek import peek
+from mixgan_cli.models.layers import peek
 
 
 def test_a_peek_normalises_by_the_batch_and_leaves_the_running_statistics():

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.build import build_networks
+from mixgan_cli.models.networks import build_networks
 from mixgan_cli.models.sampler import Sampler, truncated
 from tests.conftest import composed
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mixgan_cli import parts
+from mixgan_cli.config import components
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.objectives.augment import DiffAugment, brightness, contrast, cutout, saturation, translation
 from tests.conftest import composed
@@ -187,7 +187,7 @@ def test_number_formats_of_training(dtype):
 
 
 def test_the_choice_has_the_papers_settings():
-    augment = parts.build(composed("objective/augment=diffaugment").objective.augment)
+    augment = components.build(composed("objective/augment=diffaugment").objective.augment)
     assert isinstance(augment, DiffAugment)
     assert (augment.color, augment.translation, augment.cutout) == (True, 0.125, 0.5)
     assert composed().objective.augment is None

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mixgan_cli.objectives.balance import LoadBalance
-from mixgan_cli.schedules import Exponential
+from mixgan_cli.objectives.regularizers import LoadBalance
+from mixgan_cli.optim.schedules import Exponential
 
 COUNTS = (2, 3, 10)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mixgan_cli.objectives.competition import Competition
+from mixgan_cli.objectives.regularizers import Competition
 
 K, B, F = 3, 5, 4
 WEIGHT = 0.3

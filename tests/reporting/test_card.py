@@ -5,9 +5,9 @@ import re
 import pytest
 import yaml
 
-from mixgan_cli.composition import groups
+from mixgan_cli.config.compose import groups
 from mixgan_cli.errors import RunError
-from mixgan_cli.models.build import build_networks
+from mixgan_cli.models.networks import build_networks
 from mixgan_cli.reporting import papers
 from mixgan_cli.reporting.card import Exported, model_card, read_results
 from tests.conftest import composed

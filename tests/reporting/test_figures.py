@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mixgan_cli.models.build import build_networks
+from mixgan_cli.models.networks import build_networks
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting import figures
 from tests.conftest import composed

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mixgan_cli.models.build import build_networks
+from mixgan_cli.models.networks import build_networks
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting import learned
 from tests.conftest import composed
@@ -100,7 +100,7 @@ def test_the_ends_of_the_interpolations_are_the_experts_own_samples(model):
     mixture = sampler(f"model={model}", "model.k=4")
     within, across = learned.within_experts(mixture, 5, seed=3), learned.across_experts(mixture, 5, seed=3)
     assert within.shape == (4 + (not mixture.hard), 5, 1, 8, 8) and across.shape == (3, 5, 1, 8, 8)
-    from mixgan_cli.randomness import seeded
+    from mixgan_cli.runtime.random import seeded
 
     generator = mixture.generator.eval()
     with seeded("path", 3):

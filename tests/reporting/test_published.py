@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from mixgan_cli.composition import groups
+from mixgan_cli.config.components import build
+from mixgan_cli.config.compose import groups
 from mixgan_cli.data.images import Treatment
 from mixgan_cli.evaluation import hmog2019, weights
 from mixgan_cli.evaluation.extractors import INCEPTION
 from mixgan_cli.evaluation.protocol import protocol_of
-from mixgan_cli.parts import build
 from mixgan_cli.reporting.published import FOLDER, figures, matches, obstacles
 from tests.conftest import TINY, composed
 

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from mixgan_cli.sweeps.requeue import saved_before_requeue
+from mixgan_cli.runtime.signals import saved_before_requeue
 
 
 class Told(BaseException):

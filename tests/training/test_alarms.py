@@ -1,5 +1,5 @@
-from mixgan_cli.config import Alarms
-from mixgan_cli.training.alarms import Watch
+from mixgan_cli.config.schema import Alarms
+from mixgan_cli.training.callbacks import Watch
 from mixgan_cli.training.checkpoint import Best, Progress
 
 ALARMS = Alarms(quality=3, usage=0.1, active=0.5, stop=True)

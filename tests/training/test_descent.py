@@ -5,8 +5,9 @@ import copy
 import pytest
 import torch
 
-from mixgan_cli.config import Adam
-from mixgan_cli.training.descent import adam, descend, resume
+from mixgan_cli.config.schema import Adam
+from mixgan_cli.optim.optimizers import adam, resume
+from mixgan_cli.training.step import descend
 
 SETTINGS = Adam(lr=0.1, betas=(0.5, 0.9), amsgrad=True, weight_decay=0.01)
 

@@ -12,22 +12,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from mixgan_cli import ranks
-from mixgan_cli.composition import groups
-from mixgan_cli.config import Run, parse
-from mixgan_cli.data.batches import PackedBatches
+from mixgan_cli.config.compose import groups
+from mixgan_cli.config.schema import Run, parse
+from mixgan_cli.data.batches import PackedBatches, Sharded
+from mixgan_cli.data.datasets.toy2d import Ring
 from mixgan_cli.data.packed import Packed
-from mixgan_cli.data.points import Ring
-from mixgan_cli.data.sharded import Sharded
 from mixgan_cli.errors import DataError, TrainingStopped
-from mixgan_cli.hardware import Compute
-from mixgan_cli.models.build import build_networks
-from mixgan_cli.models.norms import BatchNorm1d, BatchNorm2d
-from mixgan_cli.training import distributed
+from mixgan_cli.models.layers import BatchNorm1d, BatchNorm2d
+from mixgan_cli.models.networks import build_networks
+from mixgan_cli.runtime import distributed
+from mixgan_cli.runtime.device import Compute
+from mixgan_cli.runtime.distributed import group, launch, processes
 from mixgan_cli.training.checkpoint import Progress, State, read_state
-from mixgan_cli.training.distributed import group, launch, processes
 from mixgan_cli.training.ema import MovingAverage
-from mixgan_cli.training.iteration import iterate
+from mixgan_cli.training.loop import iterate
 from mixgan_cli.training.phases import build_phases
 from tests.commands.test_train import weights
 from tests.conftest import TINY, composed, wait_for_reports
@@ -58,8 +56,8 @@ def trained(run: Run):
     networks = build_networks(run.model, (1, 8, 8))
     images = torch.randint(0, 256, (30, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     batches = Double(PackedBatches(Packed(images, None, "random"), 0, CPU))
-    if ranks.count() > 1:
-        batches = Sharded(batches, ranks.rank(), ranks.count())
+    if distributed.count() > 1:
+        batches = Sharded(batches, distributed.rank(), distributed.count())
     phases = build_phases(run.objective, networks, batches, 8, Compute(CPU), run.model.beta, run.training.fakes)
     state = State(networks, MovingAverage(networks.generator, 100, None), phases, Progress(), {}, {})
     for _ in range(STEPS):
@@ -83,8 +81,8 @@ class Double:
 def train_all(configurations, folder):
     with group(CPU):
         for name, configuration in configurations.items():
-            torch.save(trained(parse(configuration, Run)), Path(folder) / f"{name}-{ranks.rank()}.pt")
-    return ranks.rank()
+            torch.save(trained(parse(configuration, Run)), Path(folder) / f"{name}-{distributed.rank()}.pt")
+    return distributed.rank()
 
 
 @pytest.fixture(scope="module")
@@ -108,10 +106,10 @@ def test_two_processes_train_to_the_weights_of_one(name, of_two):
 
 def draw_points(folder):
     with group(CPU):
-        with ranks.together():
+        with distributed.together():
             torch.manual_seed(4)
-            batch = Sharded(Ring(8, 2.0, 0.02).load().batches(0, CPU), ranks.rank(), 2).at(0, 10)
-        torch.save(batch, Path(folder) / f"{ranks.rank()}.pt")
+            batch = Sharded(Ring(8, 2.0, 0.02).load().batches(0, CPU), distributed.rank(), 2).at(0, 10)
+        torch.save(batch, Path(folder) / f"{distributed.rank()}.pt")
 
 
 def test_fresh_points_are_shared_out(tmp_path):
@@ -127,8 +125,8 @@ def normalise(folder):
         found = {}
         for name, kind, x in inputs():
             layer = kind(3).double()
-            part = x.chunk(2)[ranks.rank()].clone().requires_grad_()
-            with ranks.together():
+            part = x.chunk(2)[distributed.rank()].clone().requires_grad_()
+            with distributed.together():
                 y = layer(part)
                 (gradient,) = torch.autograd.grad((y**3).sum(), part, create_graph=True)
                 (second,) = torch.autograd.grad((gradient**2).sum(), part)
@@ -136,7 +134,7 @@ def normalise(folder):
             with torch.no_grad():
                 outside = layer(part)
             found[name] = (y.detach(), gradient.detach(), second, *running, outside)
-        torch.save(found, Path(folder) / f"{ranks.rank()}.pt")
+        torch.save(found, Path(folder) / f"{distributed.rank()}.pt")
 
 
 def inputs():
@@ -167,12 +165,12 @@ def test_batch_norm_over_processes_is_pytorchs_over_all_their_samples(tmp_path):
 
 def fail(rank_that_fails, how):
     with group(CPU):
-        if ranks.rank() == rank_that_fails:
+        if distributed.rank() == rank_that_fails:
             if how == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise {"bug": ZeroDivisionError, "user": DataError}[how]("of this one")
-        with ranks.together():
-            ranks.average_([torch.zeros(1)])  # waits for the other, in vain
+        with distributed.together():
+            distributed.average_([torch.zeros(1)])  # waits for the other, in vain
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from mixgan_cli.composition import groups
-from mixgan_cli.config import Run, parse
+from mixgan_cli.config.compose import groups
+from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.data.batches import PackedBatches
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.hardware import Compute
-from mixgan_cli.models.build import build_networks
+from mixgan_cli.models.networks import build_networks
 from mixgan_cli.models.sampler import Sampler
-from mixgan_cli.training import iteration
+from mixgan_cli.runtime.device import Compute
+from mixgan_cli.training import loop
 from mixgan_cli.training.checkpoint import Progress, State
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.phases import build_phases
@@ -66,7 +66,7 @@ def begin(config):
 
 def iterate(state):
     """One iteration, whose losses are finite."""
-    iteration.iterate(state, seed=0)
+    loop.iterate(state, seed=0)
     told = state.means.read()
     assert told.means and not told.skipped and all(map(math.isfinite, told.means.values())), told
 

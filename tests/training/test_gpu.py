@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mixgan_cli.composition import groups
+from mixgan_cli.config.compose import groups
 from mixgan_cli.training import loop
 from tests.commands.test_train import weights
 from tests.conftest import TINY

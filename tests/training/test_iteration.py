@@ -10,14 +10,13 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from mixgan_cli.composition import groups
+from mixgan_cli.config.compose import groups
 from mixgan_cli.data.dataset import ImageDataset
 from mixgan_cli.data.packed import Packed
-from mixgan_cli.hardware import Compute
-from mixgan_cli.models.build import build_networks
-from mixgan_cli.training.beginning import begin
+from mixgan_cli.models.networks import build_networks
+from mixgan_cli.runtime.device import Compute
 from mixgan_cli.training.checkpoint import State
-from mixgan_cli.training.iteration import iterate, moving
+from mixgan_cli.training.loop import begin, iterate, moving
 from mixgan_cli.training.phases import optimizers_of
 from tests.conftest import composed
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from mixgan_cli.models.build import build_networks
-from mixgan_cli.training.monitors import observe
+from mixgan_cli.models.networks import build_networks
+from mixgan_cli.training.callbacks import observe
 from tests.conftest import composed
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mixgan_cli.hardware import Compute
-from mixgan_cli.models.build import build_networks
+from mixgan_cli.models.networks import build_networks
+from mixgan_cli.runtime.device import Compute
 from mixgan_cli.training.phases import build_phases
 from tests.conftest import composed, take_step
 

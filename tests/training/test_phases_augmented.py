@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.training.rules import check_shape
+from mixgan_cli.training.phases import check_shape
 from tests.conftest import TINY, composed, take_step
 from tests.training.test_phases import BATCH, double, game  # noqa: F401
 

@@ -11,9 +11,8 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.build import build_networks
-from mixgan_cli.training.phases import build_phases, optimizers_of
-from mixgan_cli.training.rules import check_game
+from mixgan_cli.models.networks import build_networks
+from mixgan_cli.training.phases import build_phases, check_game, optimizers_of
 from tests.conftest import composed, take_step
 from tests.training.test_phases import COMPUTE, Fixed
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mixgan_cli.training.statistics import SKIPPED, Means
+from mixgan_cli.training.step import SKIPPED, Means
 
 
 def step(loss, skipped, **others):

@@ -1,1 +1,0 @@
-"""What an iteration costs, and what the machine could do."""

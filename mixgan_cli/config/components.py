@@ -1,0 +1,207 @@
+"""Components: nodes of the configuration that name a class (`_target_`) and its arguments.
+
+The class's signature is the component's schema. Whoever writes a class and a YAML file has added a component, and a
+wrong key or type in it is still caught before anything is built.
+
+A class is named by the package that exports it: `mixgan_cli.models.TreeGate`, not by the file that defines it. So files
+can move without changing a run's identity.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib import import_module
+from typing import Annotated, Any, get_type_hints
+
+from hydra.utils import get_class
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+
+from mixgan_cli.errors import ConfigError, nearest
+
+TARGET = "_target_"
+NAME = "name"
+"""A plain key of a data set, by which folders, pages and published figures call it. It is not an argument."""
+TRUSTED_PACKAGES = ("mixgan_cli.models", "mixgan_cli.objectives", "mixgan_cli.data", "mixgan_cli.tracking")
+"""The packages that export mixgan's own components, in `__all__`."""
+TYPE_CHECKS = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+MAX_DEPTH = 32
+"""Maximum nesting of a configuration read from a file; mixgan's own have five levels."""
+
+
+def build(component: Mapping[str, Any], **given: Any) -> Any:
+    """Instantiate the class that a component names.
+
+    Args:
+        component: `_target_` and the arguments from the configuration.
+        given: arguments that only the program knows (sizes, K, …), passed where the signature has them.
+
+    Raises:
+        ConfigError: the configuration sets one of the given arguments, or an argument is missing.
+    """
+    target = _target(str(component[TARGET]))
+    signature = inspect.signature(target)
+    arguments = {name: value for name, value in component.items() if name not in (TARGET, NAME)}
+    wanted = {name: value for name, value in given.items() if name in signature.parameters}
+    for name in arguments.keys() & wanted.keys():
+        raise ConfigError(f"{target.__name__}.{name}={arguments[name]!r}: the program sets this itself. Leave it out")
+    try:
+        signature.bind(**arguments, **wanted)
+    except TypeError as error:
+        raise ConfigError(f"{target.__name__}: {error}. Give it in the component's YAML file") from error
+    return target(**arguments, **wanted)
+
+
+def check(component: Mapping[str, Any], requires: str = "__init__", named: bool = False) -> dict[str, Any]:
+    """Return the component with its public name and its values converted to their declared types.
+
+    Args:
+        component: `_target_` and arguments.
+        requires: a method or attribute that such a class must define.
+        named: whether the component must have a `name`.
+
+    Raises:
+        ConfigError: `_target_` is missing, unknown or of the wrong kind, or an argument is unknown or has the wrong
+            type.
+    """
+    if TARGET not in component:
+        raise ConfigError(f"{TARGET} is missing: which class is this?")
+    target = _target(str(component[TARGET]))
+    if not any(requires in vars(base) for base in target.__mro__):
+        raise ConfigError(f"{TARGET}: {component[TARGET]} cannot be used here: it has no {requires}")
+    accepted = inspect.signature(target).parameters
+    hints = _hints(target)
+    checked = {TARGET: public_name(target) or component[TARGET]}
+    if named:
+        checked[NAME] = folder_name(component.get(NAME))
+    for name, value in component.items():
+        if name == TARGET or (named and name == NAME):
+            continue
+        if name not in accepted:
+            raise ConfigError(
+                f"{name}: {target.__name__} takes no such key.{nearest(name, accepted)} It takes: "
+                f"{', '.join(accepted) or 'no keys'}"
+            )
+        checked[name] = _in_type(name, value, hints.get(name, Any))
+    return checked
+
+
+def folder_name(name: Any) -> str:
+    """Return a name that can be part of a folder's name.
+
+    Raises:
+        ValueError: it is missing, or has other characters.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]{0,63}", name):
+        shown = "" if name is None else f"={str(name)[:80]!r}"
+        raise ValueError(
+            f"name{shown}: must be the start of a folder's name: up to 64 letters, digits, '_', '-' and '.', the first "
+            "a letter, digit or '_'"
+        )
+    return name
+
+
+def attribute(target: str, name: str) -> Any:
+    """Return an attribute of the class that a component names; None if the class does not have it."""
+    return getattr(_target(target), name, None)
+
+
+def public_name(target: type) -> str | None:
+    """Return the path by which a package of mixgan exports this class, or None if no package exports it."""
+    for package in TRUSTED_PACKAGES:
+        if f"{target.__module__}.".startswith(f"{package}."):
+            exported = target.__name__ in import_module(package).__all__
+            return f"{package}.{target.__name__}" if exported else None
+    return None
+
+
+def trust(config: Any, packages: Iterable[str] = ()) -> None:
+    """Check a configuration read from a file: it may only name components of mixgan, or classes of `packages`.
+
+    Whoever wrote the file could otherwise have any function called. Of mixgan only the exported names count, of another
+    package only classes that it defines itself, not what its modules import. Nothing else is imported to find that out.
+
+    Raises:
+        ConfigError: with the target and how to allow it; or the configuration is nested too deeply.
+    """
+    packages = tuple(packages)
+    left = [(config, 0)]
+    while left:  # not by recursion, whose depth the file would decide
+        node, depth = left.pop()
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"nested more than {MAX_DEPTH} levels deep: no configuration of mixgan is")
+        if isinstance(node, Mapping):
+            if TARGET in node and not _trusted(str(node[TARGET]), packages):
+                raise ConfigError(_refusal(str(node[TARGET])[:200]))
+            node = list(node.values())
+        if isinstance(node, list):
+            left += [(value, depth + 1) for value in node]
+
+
+def _trusted(target: str, packages: tuple[str, ...]) -> bool:
+    """True if mixgan exports a class by this name, or one of the packages defines it; imports no other package."""
+    module, _, name = target.rpartition(".")
+    if module in TRUSTED_PACKAGES:
+        return name in import_module(module).__all__
+    package = next((each for each in packages if f"{module}.".startswith(f"{each}.")), None)
+    if package is None:
+        return False
+    try:
+        found = getattr(import_module(module), name, None)
+    except Exception:  # there is no such module, or it fails to import
+        return False
+    return inspect.isclass(found) and f"{found.__module__}.".startswith(f"{package}.")
+
+
+def _refusal(target: str) -> str:
+    old = " Runs and generators of mixgan before 0.2 cannot be loaded." if target.startswith("mixgan_cli.") else ""
+    return (
+        f"{TARGET}: {target} is not a component of mixgan, nor a class that a trusted package defines.{old} "
+        "If you trust the file: trusted=[PACKAGE]"
+    )
+
+
+@lru_cache
+def _target(path: str) -> type:
+    try:
+        return get_class(path)
+    except Exception as error:
+        raise ConfigError(f"{TARGET}: {path} cannot be imported ({error})") from error
+
+
+def _hints(target: type) -> dict[str, Any]:
+    return get_type_hints(target.__init__, include_extras=True)  # type: ignore[misc]
+
+
+def _in_type(name: str, value: Any, annotation: Any) -> Any:
+    try:
+        return TypeAdapter(annotation, config=TYPE_CHECKS).validate_python(value)
+    except ValidationError as error:
+        reasons = "; ".join(problem["msg"] for problem in error.errors())
+        raise ConfigError(f"{name}={value!r}: {reasons}") from error
+
+
+def _requires(what: str, named: bool = False) -> BeforeValidator:
+    """Return a validator for a node of the schema: it must name a class that defines this method or attribute."""
+
+    def checked(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise ValueError(f"should be a group with a _target_, not {value!r}")
+        try:
+            return check(value, what, named)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+
+    return BeforeValidator(checked)
+
+
+Data = Annotated[dict[str, Any], _requires("load", named=True)]
+Gate = Annotated[dict[str, Any], _requires("combine")]
+Experts = Annotated[dict[str, Any], _requires("mix")]
+Head = Annotated[dict[str, Any], _requires("classifies_experts")]
+Backbone = Annotated[dict[str, Any], _requires("body")]
+Adversarial = Annotated[dict[str, Any], _requires("generator")]
+Call = Annotated[dict[str, Any], _requires("__call__")]
+Sink = Annotated[dict[str, Any], _requires("record")]

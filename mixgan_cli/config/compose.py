@@ -1,0 +1,106 @@
+"""Turns Hydra's composition errors into one message that names the nearest valid thing."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mixgan_cli.config.renamed import renamed
+from mixgan_cli.config.schema import conf_dir
+from mixgan_cli.errors import nearest
+
+EXTRAS = ("joblib", "submitit", "optuna")
+"""Choices that come with an extra of the same name."""
+CompositionError = (HydraException, OmegaConfBaseException)
+
+
+def of_composition(error: Exception) -> bool:
+    """Whether Hydra or OmegaConf raised it over a configuration, if only by stumbling over a value of an odd type."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return isinstance(error, CompositionError) or any(f.f_code.co_name == "load_configuration" for f, _ in frames)
+
+
+def explain(error: Exception, config_name: str) -> str:
+    """Return one readable message for an error that Hydra or OmegaConf raised while composing `config_name`."""
+    text = str(error)
+    if isinstance(error, OverrideParseException):
+        return f"cannot read the override {error.override!r}: write key=value, or quote what the shell may eat"
+    if isinstance(error, MissingConfigException):
+        return _unknown_choice(error)
+    if several := re.search("Ambiguous value for argument '([^']+)'", text):
+        key, _, values = several[1].partition("=")
+        return f"{several[1]}: several values are a sweep; add -m, or write {key}=[{values}] for a list"
+    unknown = re.search(r"Could not override '([^'@]+)", text)
+    if isinstance(error, ConfigCompositionException) and unknown:
+        key = unknown[1]
+        cause = str(error.__cause__ or text).splitlines()[0]
+        if re.search("not in|No match", f"{text} {cause}"):
+            if new := renamed(key):
+                return f"{key}: renamed to {new}"
+            return f"{key}: there is no such key.{nearest(key, known_keys(config_name))}"
+        return f"{key}: {cause}"
+    if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
+        return f"{text.splitlines()[0]}: {str(error.__cause__).splitlines()[0]}"
+    first, _, rest = (text or type(error).__name__).partition("\n")
+    return f"{first} {rest.splitlines()[0]}" if first.endswith(":") and rest else first
+
+
+def groups() -> dict[str, list[str]]:
+    """Return every group of conf/ with its choices: {"model": ["gan", …], "model/gate": […], …}."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(conf_dir().glob("*/**/[!_]*.yaml")):  # _name.yaml: what several choices share
+        found.setdefault(path.parent.relative_to(conf_dir()).as_posix(), []).append(path.stem)
+    found.pop("hydra", None)  # what every command sets in Hydra itself is no choice
+    return found
+
+
+def choices_of(config_name: str, group: str) -> dict[str, dict[str, Any]]:
+    """Return each choice of a group as it is composed, with all that it inherits."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        composed = {choice: compose(config_name, [f"{group}={choice}"])[group] for choice in groups()[group]}
+    return {choice: OmegaConf.to_container(config) for choice, config in composed.items()}  # type: ignore[misc]
+
+
+def known_keys(config_name: str) -> list[str]:
+    """Return every key and group that an override of `config_name` may name, at its default choices."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose(config_name)
+    return [*_flat(config), *groups()]
+
+
+def _flat(config: DictConfig) -> Iterator[str]:
+    def walk(node: Any, prefix: str) -> Iterator[str]:
+        for key, value in node.items() if isinstance(node, dict) else ():
+            yield prefix + str(key)
+            yield from walk(value, f"{prefix}{key}.")
+
+    return walk(OmegaConf.to_container(config, resolve=False), "")
+
+
+def _unknown_choice(error: MissingConfigException) -> str:
+    missing = (error.missing_cfg_file or "").removesuffix(".yaml")
+    group, _, choice = missing.rpartition("/")
+    choices = error.options or groups().get(group, [])
+    if new := renamed(f"{group}={choice}"):
+        return f"{group}={choice}: renamed to {new}"
+    extra = choice.partition("_")[0]
+    if group.startswith("hydra/") and extra in EXTRAS:
+        return f"{group}={choice} is not installed: pip install 'mixgan[{extra}]'"
+    if not choices:
+        return str(error).splitlines()[0]
+    return f"{group}={choice}: there is no such choice.{nearest(choice, choices)} Known: {', '.join(choices)}"

@@ -1,0 +1,1 @@
+"""Data sets, by how they are stored."""

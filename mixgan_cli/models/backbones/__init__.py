@@ -1,0 +1,1 @@
+"""Backbones: the layers of generator and discriminator."""

@@ -1,0 +1,1 @@
+"""A trained generator in files for others: safetensors and ONNX."""
