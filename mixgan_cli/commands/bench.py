@@ -17,7 +17,7 @@ from mixgan_cli.data.packed import Packed
 from mixgan_cli.models.networks import build_networks, check_size, parameter_counts
 from mixgan_cli.runtime.device import resolve_hardware
 from mixgan_cli.runtime.measure import Counted, ceilings, peak, start_peak, timed
-from mixgan_cli.runtime.random import seeded
+from mixgan_cli.runtime.random import fork_seed
 from mixgan_cli.training.cuda_graph import WARM_UP, recorded
 from mixgan_cli.training.loop import begin, iterate, moving
 from mixgan_cli.training.phases import check_game, check_shape, fakes_a_step
@@ -58,7 +58,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     check_size(settings.model, source.shape)
     gc.collect()
     before = start_peak(device.type)
-    with seeded("networks", settings.seed):
+    with fork_seed("networks", settings.seed):
         networks = build_networks(settings.model, source.shape)
     check_game(networks, settings.objective, settings.training.batch, settings.training.fakes)
     state = begin(settings, networks, noise(source), compute)

@@ -32,7 +32,7 @@ from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute, resolve_hardware
 from mixgan_cli.runtime.distributed import group, launch, processes, started_by_others
 from mixgan_cli.runtime.io import reason, write_json
-from mixgan_cli.runtime.random import seeded
+from mixgan_cli.runtime.random import fork_seed
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
 from mixgan_cli.tracking.jsonl import JsonlSink
 from mixgan_cli.tracking.progress import ProgressBar
@@ -62,14 +62,14 @@ def _run(settings: Run) -> dict[str, Any] | None:
     compute = resolve_hardware(settings.hardware)
     settings = settings.model_copy(update={"hardware": compute.said_in(settings.hardware)})
     with Interruptions() as interruptions, group(compute.device):
-        if not distributed.main():
+        if not distributed.is_main():
             log.setLevel(logging.ERROR)  # one speaks for all
         for extractor in settings.evaluation.extractors:
             check_extractor(extractor)  # now, not after hours of training
         source: Source = build(settings.data)
         check_shape(source.shape, settings.training, settings.objective)
         check_size(settings.model, source.shape)
-        with seeded("networks", settings.seed):  # on the CPU, so that every device begins with the same weights
+        with fork_seed("networks", settings.seed):  # on the CPU, so that every device begins with the same weights
             networks = build_networks(settings.model, source.shape)
         check_game(networks, settings.objective, settings.training.batch, settings.training.fakes)
         check_ranks(networks, settings.training, settings.objective, distributed.count())
@@ -79,13 +79,13 @@ def _run(settings: Run) -> dict[str, Any] | None:
             dataset = source.load()
             training = settings.training.in_images(size_of(dataset, "train"))
             settings = settings.model_copy(update={"training": training})
-        opened = open_run(settings) if distributed.main() else None
+        opened = open_run(settings) if distributed.is_main() else None
         folder: RunFolder = distributed.from_main(opened and opened.folder)
         if distributed.from_main(folder.done):
             log.info("%s: this run is finished (force=true starts over beside it)", folder.path)
             if folder.read_results()["unavailable"]:
                 log.info("to measure what was unavailable: mixgan evaluate run=%s", folder.path)
-            return folder.told() if distributed.main() else None
+            return folder.told() if distributed.is_main() else None
         try:
             dataset = source.load() if dataset is None else dataset
             _enough(dataset, settings)
@@ -96,7 +96,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
                 log.info("%s: going on from %s images", folder.path, f"{state.progress.nimg:,}")
             else:
                 log.info("%s: begins", folder.path)
-            if not distributed.main():
+            if not distributed.is_main():
                 books = Bookkeeper(settings.training, settings.alarms, folder, Tracker([]))
                 train(settings.training, settings.seed, state, compute, books, interruptions)
                 return None

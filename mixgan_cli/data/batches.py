@@ -12,7 +12,7 @@ from torch import Tensor
 from mixgan_cli.data.images import to_float
 from mixgan_cli.data.packed import ROWS, Packed
 from mixgan_cli.runtime.device import total_memory
-from mixgan_cli.runtime.random import coins, permutation
+from mixgan_cli.runtime.random import bernoulli, permutation
 
 
 class Batches(Protocol):
@@ -183,7 +183,7 @@ class Flipped:
     def _coins(self, block: int) -> Tensor:
         if block not in self._blocks:
             self._blocks = {b: c for b, c in self._blocks.items() if b == block - 1}
-            self._blocks[block] = sent(coins(BLOCK, "flips", self.seed, block), self.device)
+            self._blocks[block] = sent(bernoulli(BLOCK, "flips", self.seed, block), self.device)
         return self._blocks[block]
 
 

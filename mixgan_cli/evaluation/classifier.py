@@ -28,7 +28,7 @@ from mixgan_cli.data.images import to_float
 from mixgan_cli.data.packed import Packed, checksum
 from mixgan_cli.errors import Unavailable
 from mixgan_cli.runtime.io import replacing
-from mixgan_cli.runtime.random import seeded
+from mixgan_cli.runtime.random import fork_seed
 
 log = logging.getLogger("mixgan")
 
@@ -154,7 +154,7 @@ def train(labelled: Labelled, device: torch.device) -> tuple[ImageClassifier, fl
     assert labels is not None
     batch = min(BATCH, len(images))
     steps = EPOCHS * len(images) // batch
-    with seeded("classifier"):
+    with fork_seed("classifier"):
         network = ImageClassifier(images.shape[0], images.shape[1], int(labels.max()) + 1).to(device)
         optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)

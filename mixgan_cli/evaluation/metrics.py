@@ -17,7 +17,7 @@ from mixgan_cli.evaluation.modes import modes
 from mixgan_cli.evaluation.moments import Moments, frechet
 from mixgan_cli.evaluation.ms_ssim import mean_ms_ssim
 from mixgan_cli.evaluation.neighbours import two_sample_test
-from mixgan_cli.models.layers import peek
+from mixgan_cli.models.layers import forward_frozen_bn
 from mixgan_cli.models.sampler import BLOCK
 from mixgan_cli.objectives.diversity import jsd
 
@@ -107,7 +107,9 @@ def _jsd_experts(of: Comparison, extractor: None) -> Metrics:
             "jsd_experts",
         )
     as_input = to_float if of.fake.dim() == 4 else Tensor.float
-    answers = [peek(of.discriminator, as_input(fakes.to(of.evaluator.device))) for fakes in of.fake.split(BLOCK)]
+    answers = [
+        forward_frozen_bn(of.discriminator, as_input(fakes.to(of.evaluator.device))) for fakes in of.fake.split(BLOCK)
+    ]
     logits_BK = torch.cat([answer.experts_NL.double().cpu() for answer in answers])
     return {"jsd_experts": jsd(logits_BK, of.weights_BK.double()).item()}
 

@@ -83,13 +83,13 @@ class _JointBatchNorm(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the normalised input [N, C, …]."""
-        if not self.training or distributed.joined() == 1:
+        if not self.training or distributed.sync_size() == 1:
             return super().forward(input)
         values, others = input.float() if input.dtype == torch.bfloat16 else input, [0, *range(2, input.dim())]
         mean_C = distributed.mean(values.mean(dim=others))
         centred = values - _per_channel(mean_C, input)
         variance_C = distributed.mean(centred.square().mean(dim=others))
-        n = distributed.joined() * input.numel() / input.shape[1]
+        n = distributed.sync_size() * input.numel() / input.shape[1]
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         assert self.momentum is not None
         with torch.no_grad():
@@ -133,7 +133,7 @@ def _per_channel(values_C: Tensor, like: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def peek(network: nn.Module, *arguments: Any) -> Any:
-    """Return network(*arguments) in the mode it is in; the running statistics of its batch norms stay as they were."""
+def forward_frozen_bn(network: nn.Module, *arguments: Any) -> Any:
+    """Return network(*arguments) in its current mode, without updating the running statistics of batch norm."""
     state = {name: value.clone() for name, value in network.named_buffers()}
     return functional_call(network, state, arguments)

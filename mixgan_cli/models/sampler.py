@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mixgan_cli.data.images import to_uint8
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.networks import Fakes, Generator
-from mixgan_cli.runtime.random import seeded
+from mixgan_cli.runtime.random import fork_seed
 
 BLOCK = 256
 """Samples made at a time: fixed, for a uniform gate spreads the experts evenly over what it makes at once."""
@@ -64,7 +64,7 @@ class Sampler(nn.Module):
         was_training = self.generator.training
         self.generator.eval()
         try:
-            with seeded("sample", seed):
+            with fork_seed("sample", seed):
                 latent_NZ = self._latents(n, truncation)
                 device = self.generator.device
                 made = [self.generator(latent_BZ.to(device), expert) for latent_BZ in latent_NZ.split(BLOCK)]
@@ -85,7 +85,7 @@ class Sampler(nn.Module):
         Raises:
             ConfigError: the truncation is not positive.
         """
-        with seeded("sample", seed):
+        with fork_seed("sample", seed):
             return self._latents(n, truncation)
 
     def forward(self, latent_BZ: Tensor, expert: int | None = None) -> Tensor:

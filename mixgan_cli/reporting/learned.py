@@ -15,7 +15,7 @@ from torch import Tensor
 from mixgan_cli.data.images import to_uint8
 from mixgan_cli.models.networks import Generator
 from mixgan_cli.models.sampler import BLOCK, Sampler
-from mixgan_cli.runtime.random import seeded
+from mixgan_cli.runtime.random import fork_seed
 
 ROWS = 8
 """Experts, or pairs of them, whose samples are interpolated."""
@@ -48,7 +48,7 @@ def covariance(weights_NK: Tensor) -> Tensor:
 @torch.no_grad()
 def weighed(sampler: Sampler, n: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return n latents [n, Z] and the experts' weights for them [n, K]; no images are made."""
-    with _still(sampler) as generator, seeded("weighed", seed):
+    with _still(sampler) as generator, fork_seed("weighed", seed):
         latent_NZ = generator.latents(n, device="cpu").to(generator.device)
         weights = [generator.weigh(latent_BZ).weights_BK.cpu() for latent_BZ in latent_NZ.split(BLOCK)]
     return latent_NZ, torch.cat(weights)
@@ -83,7 +83,7 @@ def within_experts(sampler: Sampler, steps: int, seed: int) -> Tensor:
     Returns:
         uint8 [rows, steps, C, H, W], on the CPU.
     """
-    with _still(sampler) as generator, seeded("path", seed):
+    with _still(sampler) as generator, fork_seed("path", seed):
         ends_2Z = generator.latents(2, device="cpu").to(generator.device)
         path_TZ = path(ends_2Z[0], ends_2Z[1], steps, spherical=generator.prior == "normal")
         alone = [to_uint8(generator(path_TZ, expert).samples) for expert in range(min(sampler.k, ROWS))]
@@ -102,7 +102,7 @@ def across_experts(sampler: Sampler, steps: int, seed: int) -> Tensor:
         uint8 [pairs, steps, C, H, W], on the CPU.
     """
     rows = []
-    with _still(sampler) as generator, seeded("path", seed):
+    with _still(sampler) as generator, fork_seed("path", seed):
         inputs = generator.stem(generator.latents(1, device="cpu").to(generator.device))
         inputs = inputs.expand(steps, *inputs.shape[1:])
         share_T = torch.linspace(0, 1, steps, device=generator.device)

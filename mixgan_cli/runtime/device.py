@@ -38,8 +38,8 @@ class Compute:
         memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
         return network.to(self.device).to(memory_format=memory_format)
 
-    def hasten(self, *networks: nn.Module) -> None:
-        """Compile networks in place, where that is wanted, at their first call; their names and weights stay."""
+    def compile_(self, *networks: nn.Module) -> None:
+        """Compile networks in place if `compile` is set, at their first call. Their names and weights stay."""
         if self.compile:
             torch.compiler.reset()  # one process may run many configurations, and it keeps so many compiled ones only
             for network in networks:

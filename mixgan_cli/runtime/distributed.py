@@ -24,7 +24,7 @@ from mixgan_cli.config.schema import Hardware
 from mixgan_cli.errors import ConfigError, TrainingStopped, UserError
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
 
-_joined = False
+_synchronized = False
 
 
 class PeerLost(RuntimeError):
@@ -41,46 +41,49 @@ def rank() -> int:
     return dist.get_rank() if count() > 1 else 0
 
 
-def main() -> bool:
-    """Whether this is the rank that writes, evaluates and speaks."""
+def is_main() -> bool:
+    """Return True on rank 0, which writes files, evaluates and logs."""
     return rank() == 0
 
 
 @contextmanager
-def together() -> Iterator[None]:
-    """Act, inside, as one of all ranks; each must come here as often as any other."""
-    global _joined
-    _joined = count() > 1
+def synchronized() -> Iterator[None]:
+    """Inside the block, ranks share each batch: they draw from one random state and average gradients and statistics.
+
+    Every rank must enter it equally often.
+    """
+    global _synchronized
+    _synchronized = count() > 1
     try:
         yield
     finally:
-        _joined = False
+        _synchronized = False
 
 
-def joined() -> int:
-    """Return how many ranks act as one: 1 outside `together`."""
-    return count() if _joined else 1
+def sync_size() -> int:
+    """Return how many ranks share a batch: all of them inside `synchronized()`, else 1."""
+    return count() if _synchronized else 1
 
 
-def mine(rows: Tensor, parts: int = 1) -> Tensor:
-    """Return this rank's share of rows [N, …] that all ranks have: of each of `parts` equal parts of them."""
-    if joined() == 1:
+def local_shard(rows: Tensor, parts: int = 1) -> Tensor:
+    """Return this rank's shard of rows [N, …] that every rank holds, taken from each of `parts` equal parts."""
+    if sync_size() == 1:
         return rows
-    return rows.unflatten(0, (parts, joined(), -1))[:, rank()].flatten(0, 1)
+    return rows.unflatten(0, (parts, sync_size(), -1))[:, rank()].flatten(0, 1)
 
 
 def mean(values: Tensor) -> Tensor:
-    """Return the mean of values of any shape over the ranks that act as one, with its gradient, and its gradient's."""
-    return _Sum.apply(values) / joined() if joined() > 1 else values
+    """Return the mean of values of any shape over the synchronised ranks, twice differentiable."""
+    return _Sum.apply(values) / sync_size() if sync_size() > 1 else values
 
 
 def average_(tensors: Sequence[Tensor]) -> None:
-    """Replace tensors, each of any shape, by their means over the ranks that act as one, in one message."""
-    if joined() == 1 or not tensors:
+    """Replace tensors of any shape by their means over the synchronised ranks, in one all-reduce."""
+    if sync_size() == 1 or not tensors:
         return
     flat = torch.cat([tensor.flatten().to(tensors[0].dtype) for tensor in tensors])
     _add_up(flat)
-    flat /= joined()
+    flat /= sync_size()
     for tensor, values in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(values.view_as(tensor))
 
@@ -92,7 +95,7 @@ def highest(number: int) -> int:
 
 def from_main(value: Any) -> Any:
     """Return rank 0's value. All wait for it."""
-    return _all(value if main() else None)[0]
+    return _all(value if is_main() else None)[0]
 
 
 def _all(value: Any) -> list[Any]:

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from mixgan_cli.config.schema import Alarms, Training
 from mixgan_cli.errors import TrainingStopped
-from mixgan_cli.models.layers import peek
+from mixgan_cli.models.layers import forward_frozen_bn
 from mixgan_cli.models.networks import Generator
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.io import reason
-from mixgan_cli.runtime.random import seeded
+from mixgan_cli.runtime.random import fork_seed
 from mixgan_cli.runtime.signals import Interruptions
 from mixgan_cli.tracking.tracker import Tracker
 from mixgan_cli.training.checkpoint import Best, Progress, State
@@ -52,7 +52,7 @@ def observe(generator: Generator, samples: int = 128, share: int = 16, least: fl
     try:
         latent_BZ = generator.latents(share * generator.k if generator.gate.partitions else samples)
         with torch.compiler.set_stance("force_eager"):  # what is compiled calls no hooks
-            fakes = peek(generator, latent_BZ)
+            fakes = forward_frozen_bn(generator, latent_BZ)
     finally:
         for hook in hooks:
             hook.remove()
@@ -187,7 +187,7 @@ class Bookkeeper:
 
     def save(self, state: State) -> None:
         """Save the state as the last one; where that cannot be done, say so, and the one before it stays."""
-        if distributed.main():
+        if distributed.is_main():
             with _going_on(f"the state at {state.progress.nimg:,} images"):
                 state.keep(self.folder, self.training.keep)
 
@@ -225,12 +225,14 @@ class Bookkeeper:
         assert self._reported is not None
         seconds, nimg = self._reported
         self._reported = progress.seconds, progress.nimg
-        if not told.means or not distributed.main():  # it was reported before the run was interrupted here
+        if not told.means or not distributed.is_main():  # it was reported before the run was interrupted here
             return told
         rate = (progress.nimg - nimg) / max(progress.seconds - seconds, 1e-9)
         finite = {name: mean for name, mean in told.means.items() if math.isfinite(mean)}
         skipped = {"skipped": told.skipped} if told.skipped else {}
-        with seeded("observe", progress.step):  # so that it sees the same whether or not the run was interrupted here
+        with fork_seed(
+            "observe", progress.step
+        ):  # so that it sees the same whether or not the run was interrupted here
             watched = observe(state.networks.generator)
         record = {**progress.told(), **finite, **skipped, "img_per_second": rate, **watched}
         self.tracker.record(record)
@@ -248,7 +250,7 @@ class Bookkeeper:
             log.warning("warning: left out, as loss or gradient is not finite: %d steps", told.skipped)
             return
         kept, last = self.folder.checkpoint("diverged"), self.folder.checkpoint("last")
-        if distributed.main():
+        if distributed.is_main():
             with _going_on("the diverged state"):
                 state.save(kept)
         names = [name for name, mean in told.means.items() if not math.isfinite(mean)]

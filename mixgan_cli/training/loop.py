@@ -13,7 +13,7 @@ from mixgan_cli.data.dataset import Dataset
 from mixgan_cli.models.networks import Networks
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute
-from mixgan_cli.runtime.random import key
+from mixgan_cli.runtime.random import derive_seed
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
 from mixgan_cli.training.callbacks import Bookkeeper
 from mixgan_cli.training.checkpoint import Progress, State
@@ -31,9 +31,9 @@ def iterate(state: State, seed: int, move: Move | None = None) -> None:
         move: what `moving` gives, or a recording of it (cuda_graph.py); None: the first.
     """
     progress, began = state.progress, time.monotonic()
-    torch.manual_seed(key("step", seed, progress.step))
+    torch.manual_seed(derive_seed("step", seed, progress.step))
     state.networks.generator.gate.anneal(progress.step)
-    with distributed.together():
+    with distributed.synchronized():
         inputs, nimg = [], progress.nimg
         for phase in state.phases:
             for _ in range(phase.steps):
@@ -67,7 +67,7 @@ def begin(settings: Run, networks: Networks, dataset: Dataset, compute: Compute)
     """
     for network in networks:
         compute.place(network)
-    compute.hasten(networks.generator.trunk, networks.discriminator.body)
+    compute.compile_(networks.generator.trunk, networks.discriminator.body)
     training = settings.training
     order = settings.seed if training.shuffle else None
     batches = dataset.batches(order, compute.device, settings.hardware.data_on)
@@ -109,7 +109,7 @@ def train(
     """
     progress, move = state.progress, recorded(moving(state), compute)
     # the other ranks end where all have agreed to; the main one also where it draws or measures, by itself
-    others = nullcontext() if distributed.main() else interruptions.held()
+    others = nullcontext() if distributed.is_main() else interruptions.held()
     try:
         with others:
             while True:

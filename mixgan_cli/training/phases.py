@@ -161,7 +161,7 @@ class Game:
 
     def latents(self) -> Tensor:
         """Draw latents for a step [B, Z]: those of this rank."""
-        return self.networks.generator.latents(self.fakes // distributed.joined())
+        return self.networks.generator.latents(self.fakes // distributed.sync_size())
 
     def judged(self, samples: Tensor) -> Tensor:
         """Return samples [N, …] as the discriminator gets them, augmented or as they are."""

@@ -97,7 +97,7 @@ class Means:
         """Return what was found, in one synchronisation with the device, and begin anew. All ranks must come here."""
         if not self._sums:
             return Told({}, 0, 0, 0)
-        with distributed.together():
+        with distributed.synchronized():
             distributed.average_(list(self._sums.values()))
         numbers = iter(torch.cat([part.flatten() for part in (*self._sums.values(), *self._rows.values())]).tolist())
         means: dict[str, float] = {}

@@ -100,12 +100,12 @@ def test_the_ends_of_the_interpolations_are_the_experts_own_samples(model):
     mixture = sampler(f"model={model}", "model.k=4")
     within, across = learned.within_experts(mixture, 5, seed=3), learned.across_experts(mixture, 5, seed=3)
     assert within.shape == (4 + (not mixture.hard), 5, 1, 8, 8) and across.shape == (3, 5, 1, 8, 8)
-    from mixgan_cli.runtime.random import seeded
+    from mixgan_cli.runtime.random import fork_seed
 
     generator = mixture.generator.eval()
-    with seeded("path", 3):
+    with fork_seed("path", 3):
         ends = generator.latents(2, device="cpu")
-    with seeded("path", 3):
+    with fork_seed("path", 3):
         single = generator.latents(1, device="cpu")
     for expert in range(4):
         expected = _alone(generator, ends, expert)

@@ -106,7 +106,7 @@ def test_two_processes_train_to_the_weights_of_one(name, of_two):
 
 def draw_points(folder):
     with group(CPU):
-        with distributed.together():
+        with distributed.synchronized():
             torch.manual_seed(4)
             batch = Sharded(Ring(8, 2.0, 0.02).load().batches(0, CPU), distributed.rank(), 2).at(0, 10)
         torch.save(batch, Path(folder) / f"{distributed.rank()}.pt")
@@ -126,7 +126,7 @@ def normalise(folder):
         for name, kind, x in inputs():
             layer = kind(3).double()
             part = x.chunk(2)[distributed.rank()].clone().requires_grad_()
-            with distributed.together():
+            with distributed.synchronized():
                 y = layer(part)
                 (gradient,) = torch.autograd.grad((y**3).sum(), part, create_graph=True)
                 (second,) = torch.autograd.grad((gradient**2).sum(), part)
@@ -169,7 +169,7 @@ def fail(rank_that_fails, how):
             if how == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise {"bug": ZeroDivisionError, "user": DataError}[how]("of this one")
-        with distributed.together():
+        with distributed.synchronized():
             distributed.average_([torch.zeros(1)])  # waits for the other, in vain
 
 

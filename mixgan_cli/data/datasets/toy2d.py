@@ -13,7 +13,7 @@ from torch import Tensor
 from mixgan_cli.data.batches import Batches, Order
 from mixgan_cli.data.packed import checksum
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.runtime.random import integers, normal, seeded, uniform
+from mixgan_cli.runtime.random import fork_seed, integers, normal, uniform
 
 
 class Plane(ABC):
@@ -52,7 +52,7 @@ class Plane(ABC):
         """Return the distribution as a data set."""
         if self.n is None:
             return FreshPoints(self)
-        with seeded("points"):
+        with fork_seed("points"):
             return FixedPoints(self, self.draw_set(self.n))
 
 
@@ -68,7 +68,7 @@ class FreshPoints:
 
     def reals(self, n: int, seed: int, split: str = "held_out") -> Tensor:
         """Return n fresh points [n, 2] for evaluation."""
-        with seeded("reals", seed):
+        with fork_seed("reals", seed):
             return self.source.draw(n)
 
     def describe(self) -> dict[str, Any]:
@@ -233,7 +233,7 @@ class RandomGMM(Gaussians):
         _positive(components=components, half_width=half_width, least=least, most=most)
         if least > most:
             raise ConfigError(f"data: std={list(std)}: the first should be the least, the second the most")
-        with seeded("mixture", mixture_seed):
+        with fork_seed("mixture", mixture_seed):
             means_M2 = half_width * (2 * torch.rand(components, 2) - 1)
             std_M = least + (most - least) * torch.rand(components)
         super().__init__(means_M2, std_M, n)

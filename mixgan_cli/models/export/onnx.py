@@ -14,7 +14,7 @@ from mixgan_cli.errors import ConfigError, RunError
 from mixgan_cli.models.experts import one_hot_like
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.runtime.io import reason
-from mixgan_cli.runtime.random import seeded
+from mixgan_cli.runtime.random import fork_seed
 
 OPSET = 18
 LARGEST = 2**31 - 2**20
@@ -128,7 +128,7 @@ def _compare(session: Any, graph: _Graph, n: int) -> None:
     """Refuse what does not make of n latents what the generator itself makes of each, by its own gate and experts."""
     inputs = graph.examples(n)
     sampler, latent_NZ = graph.sampler, inputs["latent"]
-    with seeded("onnx", n), torch.no_grad():
+    with fork_seed("onnx", n), torch.no_grad():
         experts = inputs["expert"].tolist() if _chosen(sampler) else [None] * n
         made = torch.cat([sampler(latent_NZ[i : i + 1], expert) for i, expert in enumerate(experts)]).numpy()
         weights = sampler.probabilities(latent_NZ).numpy()
