@@ -26,7 +26,7 @@ from mixgan_cli.config.compose import choices_of, explain, groups, of_compositio
 from mixgan_cli.config.redact import log_to_stderr
 from mixgan_cli.config.schema import conf_dir
 from mixgan_cli.errors import TrainingStopped, UserError, nearest
-from mixgan_cli.runtime.io import refusing
+from mixgan_cli.runtime.io import write_errors
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
 from mixgan_cli.sweeps.plan import as_word, plan, quoted
 from mixgan_cli.sweeps.sweep import Outcome, Sweep
@@ -206,7 +206,7 @@ def sum_up(sweep: Sweep, printed: set[str | None]) -> int:
         if job.state == "done" and job.run_dir not in printed:  # it ran elsewhere
             print(json.dumps(job.run.told()))
     table = Table(jobs, differences)
-    with refusing(f"hydra.sweep.dir: {sweep.folder}"):
+    with write_errors(f"hydra.sweep.dir: {sweep.folder}"):
         path = table.write(sweep.folder)
     log.info("\n%s\n\n%s", table.text(), path)
     print(json.dumps({"sweep_dir": str(sweep.folder), "jobs": table.counts, "table": str(path)}), flush=True)

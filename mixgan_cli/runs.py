@@ -21,7 +21,7 @@ from mixgan_cli import __version__
 from mixgan_cli.config.redact import masked
 from mixgan_cli.config.schema import Run
 from mixgan_cli.errors import RunError
-from mixgan_cli.runtime.io import inside, read_yaml, refusing, write_json, write_text
+from mixgan_cli.runtime.io import inside, read_yaml, write_errors, write_json, write_text
 
 NOT_IDENTITY = frozenset(
     {
@@ -196,7 +196,7 @@ def open_run(run: Run) -> OpenRun:
     base = Path(run.paths.run or Path(run.paths.outputs) / name_of(run))
     folder = next(c for c in _candidates(base) if not (run.force and RunFolder(c).done))
     opened = RunFolder(folder)
-    with refusing(f"paths.outputs: {folder}"):
+    with write_errors(f"paths.outputs: {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         for entry in folder.iterdir():  # it may be another's: what is written to it stays in it
             inside(entry, folder)

@@ -27,7 +27,7 @@ from mixgan_cli.models.export.safetensors import belonging, restored
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.device import Compute, resolve_hardware
-from mixgan_cli.runtime.io import refusing, write_json
+from mixgan_cli.runtime.io import write_errors, write_json
 from mixgan_cli.runtime.random import permutation
 from mixgan_cli.training.checkpoint import read_state
 
@@ -46,7 +46,7 @@ def run(config: DictConfig) -> dict[str, Any]:
         "protocol": dict(result.protocol),
     }
     if settings.to:
-        with refusing(f"to={settings.to}"):
+        with write_errors(f"to={settings.to}"):
             write_json(Path(settings.to), told)  # before anything is refused: it may have taken hours
     if other is not None:
         require_comparable(result.protocol, other["protocol"], settings.force)

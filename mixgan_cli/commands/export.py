@@ -17,7 +17,7 @@ from mixgan_cli.models.export.onnx import interface, to_onnx
 from mixgan_cli.models.export.safetensors import Trained, read_generator
 from mixgan_cli.reporting.card import Exported, model_card, read_results
 from mixgan_cli.runs import RunFolder
-from mixgan_cli.runtime.io import inside, refusing, replacing, write_text
+from mixgan_cli.runtime.io import atomic_write, inside, write_errors, write_text
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -30,17 +30,17 @@ def run(config: DictConfig) -> dict[str, Any]:
     trained = read_generator(settings.run, settings.trusted)
     card = model_card(_exported(settings, trained))
     graph = to_onnx(trained.sampler, _about(trained)) if settings.onnx else None
-    with refusing(f"to={settings.to}"):
+    with write_errors(f"to={settings.to}"):
         to = _folder(settings)
         if graph is None and (to / "generator.onnx").exists():
             raise RunError(
                 f"to={to}: there is a generator.onnx in it already, which with onnx=false would stay beside another "
                 "generator. Take another folder, or onnx=true"
             )
-        with replacing(to / "generator.safetensors") as temporary:
+        with atomic_write(to / "generator.safetensors") as temporary:
             shutil.copyfile(trained.path, temporary)
         if graph is not None:
-            with replacing(to / "generator.onnx") as temporary:
+            with atomic_write(to / "generator.onnx") as temporary:
                 temporary.write_bytes(graph)
         write_text(to / "MODEL.md", card)
     names = ["generator.safetensors", *(["generator.onnx"] if settings.onnx else []), "MODEL.md"]

@@ -25,7 +25,7 @@ from mixgan_cli.reporting.sweep import Entry, Row, Table
 from mixgan_cli.reporting.tables import write_tables
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.device import Compute, resolve_hardware
-from mixgan_cli.runtime.io import inside, reason, refusing
+from mixgan_cli.runtime.io import error_summary, inside, write_errors
 from mixgan_cli.sweeps.sweep import Job
 
 log = logging.getLogger("mixgan")
@@ -42,12 +42,12 @@ def run(config: DictConfig) -> dict[str, Any]:
     jobs, remarks = gather(paths)  # first: a slip in a path is told at once
     table, unread = _table(jobs)
     to = Path(settings.to) if settings.to else _place(paths)
-    with refusing(f"to={to}"):
+    with write_errors(f"to={to}"):
         to.mkdir(parents=True, exist_ok=True)
     tables, pictures = inside(to / "tables", to), inside(to / "figures", to)
     ranked = by_rank(table)
     portraits, untold = _portraits(ranked[: settings.details], table, settings, pictures)
-    with refusing(f"to={to}"):
+    with write_errors(f"to={to}"):
         page = Page(
             title=_title(paths, table),
             tables=_tables(table, ranked, tables),
@@ -111,9 +111,9 @@ def _drawn(folder: RunFolder, to: Path, settings: ReportCommand, compute: Comput
         for name, figure in figures.figures(sampler, None, folder.read_config()["seed"]):
             drawn[name] = figures.save(figure, to, name)
     except OSError as error:
-        raise RunError(f"to={to}: cannot be written ({reason(error)})") from error
+        raise RunError(f"to={to}: cannot be written ({error_summary(error)})") from error
     except Exception as error:  # a part of a user's own may not stand it
-        log.warning("warning: %s: figures could not be drawn (%s)", folder.path, reason(error))
+        log.warning("warning: %s: figures could not be drawn (%s)", folder.path, error_summary(error))
     return drawn
 
 

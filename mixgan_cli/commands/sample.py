@@ -18,7 +18,7 @@ from mixgan_cli.models.networks import Fakes
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.pictures import write_grid, write_scatter
 from mixgan_cli.runtime.device import resolve_hardware
-from mixgan_cli.runtime.io import inside, refusing, replacing
+from mixgan_cli.runtime.io import atomic_write, inside, write_errors
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     sampler = load(settings.run, settings.trusted)
     compute.place(sampler)
     fakes = sampler.draw(settings.n, settings.seed, settings.expert, settings.truncation)
-    with refusing(f"to={settings.to}"):
+    with write_errors(f"to={settings.to}"):
         to = _write(settings, sampler, fakes)
     told = settings.model_dump(include={"n", "seed", "expert", "truncation"})
     return {"to": str(to), **told}
@@ -45,7 +45,7 @@ def _write(settings: SampleCommand, sampler: Sampler, fakes: Fakes) -> Path:
     else:
         to = inside(source / "samples" / file_name, source) if source.is_dir() else source.with_name(file_name)
     if settings.format == "npz":
-        with replacing(to) as temporary, temporary.open("wb") as file:
+        with atomic_write(to) as temporary, temporary.open("wb") as file:
             np.savez(file, **_arrays(settings, sampler, fakes))
     elif settings.format == "png":
         _need_images(samples, "png")

@@ -31,7 +31,7 @@ from mixgan_cli.runs import RunFolder, hash_of, open_run, write_environment
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute, resolve_hardware
 from mixgan_cli.runtime.distributed import group, launch, processes, started_by_others
-from mixgan_cli.runtime.io import reason, write_json
+from mixgan_cli.runtime.io import error_summary, write_json
 from mixgan_cli.runtime.random import fork_seed
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
 from mixgan_cli.tracking.jsonl import JsonlSink
@@ -174,8 +174,8 @@ def _stopping(folder: RunFolder) -> Iterator[None]:
         yield
     except OSError as error:
         raise TrainingStopped(
-            f"{folder.path}: trained, but the results cannot be written ({reason(error)}). Make room; the same command "
-            "evaluates the last saved state and writes them"
+            f"{folder.path}: trained, but the results cannot be written ({error_summary(error)}). Make room; the same "
+            "command evaluates the last saved state and writes them"
         ) from error
 
 
@@ -206,7 +206,7 @@ def draw_figures(
         for name, figure in figures.figures(sampler, reals, seed):
             drawn[f"figures/{name}"] = figures.save(figure, folder.figures, name, pdf)
     except Exception as error:  # a full disk, or a part of a user's own: figures must not cost the run
-        log.warning("warning: figures could not be drawn (%s: %s)", type(error).__name__, reason(error))
+        log.warning("warning: figures could not be drawn (%s: %s)", type(error).__name__, error_summary(error))
     return drawn
 
 

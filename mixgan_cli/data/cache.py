@@ -22,7 +22,7 @@ from tqdm import tqdm
 from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.errors import DataError
-from mixgan_cli.runtime.io import alone, write_json
+from mixgan_cli.runtime.io import file_lock, write_json
 
 
 def cache_dir() -> Path:
@@ -64,7 +64,7 @@ def prepared(name: str, recipe: Mapping[str, Any], parts: Mapping[str, Part]) ->
     try:
         if not _whole(folder):  # what is there is read without a lock: the cache may be another's
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with alone(folder.with_name(f"{folder.name}.lock"), name):
+            with file_lock(folder.with_name(f"{folder.name}.lock"), name):
                 if not _whole(folder):  # nor while we waited
                     _prepare(folder, name, recipe, parts)
     except OSError as error:
@@ -242,7 +242,7 @@ def fetch_into_cache(title: str, files: Sequence[Remote]) -> None:
         try:
             if not _intact(remote, path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with alone(path.with_name(f".{path.name}.lock"), f"{title}: {path.name}"):
+                with file_lock(path.with_name(f".{path.name}.lock"), f"{title}: {path.name}"):
                     if not _intact(remote, path):  # nor while we waited
                         log.info("%s: %s → %s", title, remote.url, path)
                         _download(remote, path)

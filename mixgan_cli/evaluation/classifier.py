@@ -27,7 +27,7 @@ from mixgan_cli.data.cache import cache_dir
 from mixgan_cli.data.images import to_float
 from mixgan_cli.data.packed import Packed, checksum
 from mixgan_cli.errors import Unavailable
-from mixgan_cli.runtime.io import replacing
+from mixgan_cli.runtime.io import atomic_write
 from mixgan_cli.runtime.random import fork_seed
 
 log = logging.getLogger("mixgan")
@@ -124,7 +124,7 @@ def weights_for(labelled: Labelled | None, device: torch.device) -> Path:
         log.info("classifier: %.2f %% of the held-out images right", 100 * accuracy)
         sizes = {"channels": network.channels, "size": network.size, "classes": network.head[-1].out_features}
         try:
-            with replacing(path) as temporary:
+            with atomic_write(path) as temporary:
                 about = {"sizes": json.dumps(sizes), "accuracy": f"{accuracy:.4f}"}
                 temporary.write_bytes(save(network.state_dict(), about))
         except OSError as failed:  # torch-fidelity takes it from the file

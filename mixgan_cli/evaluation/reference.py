@@ -15,7 +15,7 @@ from mixgan_cli.data.cache import cache_dir
 from mixgan_cli.data.packed import checksum
 from mixgan_cli.evaluation.extractors import Extractor, Features
 from mixgan_cli.evaluation.moments import Moments
-from mixgan_cli.runtime.io import replacing
+from mixgan_cli.runtime.io import atomic_write
 
 log = logging.getLogger("mixgan")
 
@@ -71,7 +71,7 @@ def _read(path: Path, key: tuple[str, str], into: Features) -> bool:
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     try:
-        with replacing(path) as temporary, temporary.open("wb") as file:
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
     except OSError as error:
         log.warning("warning: %s cannot be written (%s); the next evaluation computes it again", path, error.strerror)

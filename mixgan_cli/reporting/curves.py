@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixgan_cli.reporting.written import NAME
-from mixgan_cli.runtime.io import LONGEST, inside
+from mixgan_cli.runtime.io import MAX_CHARS, inside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +40,7 @@ def read(log: Path) -> Series:
     if not log.is_file():
         return series
     with inside(log, log.parent).open(encoding="utf-8", errors="replace") as lines:
-        for line in iter(lambda: lines.readline(LONGEST + 1), ""):
+        for line in iter(lambda: lines.readline(MAX_CHARS + 1), ""):
             try:
                 record = json.loads(line)
                 nimg, protocol = float(record["nimg"]), record.get("protocol")

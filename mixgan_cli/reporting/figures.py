@@ -15,7 +15,7 @@ from torch import Tensor
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting import learned
 from mixgan_cli.reporting.plane import draw_levels
-from mixgan_cli.runtime.io import replacing
+from mixgan_cli.runtime.io import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,7 +102,7 @@ def figures(sampler: Sampler, reals: Tensor | None, seed: int) -> Iterator[tuple
 def save(figure: Figure, folder: Path, name: str, pdf: bool = True) -> Path:
     """Write a figure as NAME.png and, if wanted, NAME.pdf, and return the PNG's path."""
     for suffix in ("pdf", "png") if pdf else ("png",):
-        with replacing(folder / f"{name}.{suffix}") as temporary:
+        with atomic_write(folder / f"{name}.{suffix}") as temporary:
             figure.savefig(
                 temporary, format=suffix, dpi=120, metadata={"CreationDate": None} if suffix == "pdf" else None
             )

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from mixgan_cli.runtime.io import replacing
+from mixgan_cli.runtime.io import atomic_write
 
 LEAST_SIDE = 48
 
@@ -19,7 +19,7 @@ def write_grid(path: Path, images_NCHW: Tensor, columns: int) -> None:
     zoom = max(1, -(-LEAST_SIDE // images_NCHW.shape[-1]))
     picture = Image.fromarray(grid.permute(1, 2, 0).numpy())
     picture = picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         picture.save(temporary, format="PNG", optimize=True)
 
 
@@ -37,5 +37,5 @@ def write_scatter(path: Path, fake_N2: Tensor, real_M2: Tensor | None, expert_N:
     margin = 1.15 * (fake_N2 if real_M2 is None else real_M2).abs().max().item()
     axes.set(xlim=(-margin, margin), ylim=(-margin, margin), aspect="equal", title=title)
     axes.legend(loc="upper right", fontsize="x-small", markerscale=2)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png")

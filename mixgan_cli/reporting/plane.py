@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from mixgan_cli.reporting import learned
-from mixgan_cli.runtime.io import replacing
+from mixgan_cli.runtime.io import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def write_snapshots(path: Path, pictures: Sequence[Path], panels: int = 5) -> Pa
     for column, number in enumerate(chosen):
         with Image.open(pictures[number], formats=["PNG"]) as picture:
             row.paste(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS), (SIDE * column, 0))
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         row.save(temporary, format="PNG", optimize=True)
     return path
 

@@ -14,7 +14,7 @@ from mixgan_cli.reporting.page import Picture, RunPage, Shares, TableOf
 from mixgan_cli.reporting.tables import NONE, cell
 from mixgan_cli.reporting.written import Results, as_written, read_bytes, read_json, read_results, read_text
 from mixgan_cli.runs import RunFolder
-from mixgan_cli.runtime.io import refusing
+from mixgan_cli.runtime.io import write_errors
 
 COMPANIONS = ("_sd", "_std")
 """Endings of a metric's deviation: over draws of latents, or over parts."""
@@ -114,7 +114,7 @@ def _curves(folder: RunFolder, to: Path) -> list[Picture]:
     figure = curves.draw(curves.read(folder.metrics))
     if figure is None:
         return []
-    with refusing(f"to={to}"):
+    with write_errors(f"to={to}"):
         path = save(figure, to, "curves")
     return _read([("Learning curves", "Losses and what was measured on the way, against images shown.", path)], to)
 

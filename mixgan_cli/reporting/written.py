@@ -13,7 +13,7 @@ from typing import Any
 
 from mixgan_cli.errors import RunError, UserError
 from mixgan_cli.runs import RunFolder
-from mixgan_cli.runtime.io import inside, reason
+from mixgan_cli.runtime.io import error_summary, inside
 
 LARGEST = 8 << 20
 """Bytes of a file that is taken in."""
@@ -45,7 +45,7 @@ def as_written(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except ODD as error:
-        told = f"{type(error).__name__}: {reason(error)[:200]}"
+        told = f"{type(error).__name__}: {error_summary(error)[:200]}"
         raise RunError(f"{path}: not what mixgan writes, or damaged ({told})") from error
 
 

@@ -19,8 +19,8 @@ log = logging.getLogger("mixgan")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to; at the end, and only if all went well, it becomes `path`."""
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to, and rename it to `path` at the end if nothing was raised."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)  # left over, or a link that someone put there
@@ -45,39 +45,39 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def refusing(key: str) -> Iterator[None]:
-    """Turn a path that cannot be written into the user's error, `key` being what they call it.
+def write_errors(key: str) -> Iterator[None]:
+    """Turn an OSError while writing into an error that names `key`, the path's key in the configuration.
 
     Raises:
-        RunError: it cannot be written.
+        RunError: the path cannot be written.
     """
     try:
         yield
     except OSError as error:
-        raise RunError(f"{key}: cannot be written ({reason(error)})") from error
+        raise RunError(f"{key}: cannot be written ({error_summary(error)})") from error
 
 
-def reason(error: BaseException) -> str:
-    """Return in words, on one line, why a file could not be read or written."""
+def error_summary(error: BaseException) -> str:
+    """Return the first line of an error's message: the system's text for an OSError."""
     said = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return said.splitlines()[0] if said else type(error).__name__
 
 
 @contextmanager
-def alone(lock: Path, name: str) -> Iterator[None]:
-    """Hold the lock, after whoever holds it now; `name` is what it is for. Raises OSError."""
-    with lock.open("w") as held:
+def file_lock(lock: Path, name: str) -> Iterator[None]:
+    """Hold an exclusive lock on a file, waiting for other processes; the log calls it `name`. Raises OSError."""
+    with lock.open("w") as file:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             log.info("%s: another process is preparing it; waiting", name)
-            fcntl.flock(held, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -86,8 +86,8 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-LONGEST = 2**16
-"""Characters of a configuration; those of runs have some thousand."""
+MAX_CHARS = 2**16
+"""Longest configuration that is read, in characters; those of runs have a few thousand."""
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -100,15 +100,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open(encoding="utf-8") as file:
-            text = file.read(LONGEST + 1)
-        if len(text) > LONGEST:
-            raise ValueError(f"longer than {LONGEST:,} characters")
+            text = file.read(MAX_CHARS + 1)
+        if len(text) > MAX_CHARS:
+            raise ValueError(f"longer than {MAX_CHARS:,} characters")
         content = yaml.load(text, _Plain)
         if not isinstance(content, dict):
             raise ValueError("no keys and values")
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise RunError(
-            f"{path}: not a configuration that mixgan wrote ({type(error).__name__}: {reason(error)})"
+            f"{path}: not a configuration that mixgan wrote ({type(error).__name__}: {error_summary(error)})"
         ) from error
     return content
 

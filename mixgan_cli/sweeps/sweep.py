@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.runs import RunFolder, tells
-from mixgan_cli.runtime.io import refusing, write_json
+from mixgan_cli.runtime.io import write_errors, write_json
 from mixgan_cli.runtime.signals import ending_with, saved_before_requeue
 from mixgan_cli.sweeps import gpus
 
@@ -147,7 +147,7 @@ class Sweep:
         return self.folder / "STOPPED"
 
     def _keep(self, job: Job) -> None:
-        with refusing(f"hydra.sweep.dir: {self.folder}"):
+        with write_errors(f"hydra.sweep.dir: {self.folder}"):
             write_json(self._jobs / f"{job.id}.json", asdict(job))
 
     def _guard(self) -> AbstractContextManager[None]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mixgan_cli.runtime.io import reason, write_text
+from mixgan_cli.runtime.io import error_summary, write_text
 from mixgan_cli.tracking.tracker import RunInfo
 
 log = logging.getLogger("mixgan")
@@ -47,7 +47,7 @@ class JsonlSink:
         except OSError as error:
             self._file.truncate(whole)  # never half a line
             if not told_before:
-                log.warning("warning: %s cannot be written (%s); its lines wait", self.path, reason(error))
+                log.warning("warning: %s cannot be written (%s); its lines wait", self.path, error_summary(error))
 
     def image(self, name: str, path: Path, nimg: int) -> None:
         """Do nothing: the picture is in the run's folder."""

@@ -20,7 +20,7 @@ from mixgan_cli.models.layers import forward_frozen_bn
 from mixgan_cli.models.networks import Generator
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime import distributed
-from mixgan_cli.runtime.io import reason
+from mixgan_cli.runtime.io import error_summary
 from mixgan_cli.runtime.random import fork_seed
 from mixgan_cli.runtime.signals import Interruptions
 from mixgan_cli.tracking.tracker import Tracker
@@ -275,5 +275,7 @@ def _going_on(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         log.warning(
-            "warning: %s could not be written (%s); the run goes on, what was there before is kept", what, reason(error)
+            "warning: %s could not be written (%s); the run goes on, what was there before is kept",
+            what,
+            error_summary(error),
         )

@@ -17,7 +17,7 @@ from mixgan_cli.errors import RunError
 from mixgan_cli.models.networks import Generator, Networks
 from mixgan_cli.optim.optimizers import resume
 from mixgan_cli.runs import RunFolder, differences
-from mixgan_cli.runtime.io import replacing
+from mixgan_cli.runtime.io import atomic_write
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.phases import Phase, optimizers_of
 from mixgan_cli.training.step import Means
@@ -89,7 +89,7 @@ class State:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers_of(self.phases).items()},
             "means": self.means.state(),
         }
-        with replacing(path) as temporary, temporary.open("wb") as file:
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
             try:
                 torch.save(content, file)
             except RuntimeError as error:  # torch hides a full disk behind an error of its own
@@ -112,7 +112,7 @@ class State:
         try:
             os.link(last, named)  # a second name costs nothing
         except OSError:  # a file system without them
-            with replacing(named) as temporary:
+            with atomic_write(named) as temporary:
                 shutil.copyfile(last, temporary)
         for old in folder.kept()[:-n]:
             old.unlink()

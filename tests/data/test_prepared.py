@@ -54,7 +54,7 @@ def test_what_is_there_needs_neither_lock_nor_leave_to_write(monkeypatch):
     def refused(lock, name):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("mixgan_cli.data.cache.alone", refused)
+    monkeypatch.setattr("mixgan_cli.data.cache.file_lock", refused)
     assert torch.equal(prepare().images_NCHW, IMAGES)
     with pytest.raises(DataError, match="Permission denied"):
         prepare(version=2)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mixgan_cli.errors import ConfigError, RunError
 from mixgan_cli.models.experts import one_hot_like
 from mixgan_cli.models.sampler import Sampler
-from mixgan_cli.runtime.io import reason
+from mixgan_cli.runtime.io import error_summary
 from mixgan_cli.runtime.random import fork_seed
 
 OPSET = 18
@@ -88,7 +88,9 @@ def to_onnx(sampler: Sampler, about: Mapping[str, str]) -> bytes:
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
-        raise RunError(f"onnx=true: torch cannot export this generator ({reason(error)}). Take onnx=false") from error
+        raise RunError(
+            f"onnx=true: torch cannot export this generator ({error_summary(error)}). Take onnx=false"
+        ) from error
     assert program is not None
     model = program.model_proto
     onnx.helper.set_model_props(model, {**about, **told})

@@ -20,7 +20,7 @@ from mixgan_cli.errors import RunError, UserError
 from mixgan_cli.models.networks import Generator, Networks, build_networks
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.runs import RunFolder
-from mixgan_cli.runtime.io import LONGEST, replacing
+from mixgan_cli.runtime.io import MAX_CHARS, atomic_write
 
 Length = Annotated[int, Field(gt=0, le=1024)]
 SHAPE = TypeAdapter(tuple[Length] | tuple[Length, Length, Length])
@@ -30,7 +30,7 @@ def save_generator(path: Path, generator: Generator, model: Mapping[str, Any], s
     """Write the weights as safetensors, with all that is needed to build the network again in the header."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
     metadata = {"model": json.dumps(dict(model)), "shape": json.dumps(shape)}
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(save(tensors, metadata))
 
 
@@ -59,8 +59,8 @@ def read_generator(run_or_file: str | Path, trusted: Iterable[str] = ()) -> Trai
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata() or {}
             state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
-        if len(metadata["model"]) > LONGEST:
-            raise ValueError(f"a configuration longer than {LONGEST:,} characters")
+        if len(metadata["model"]) > MAX_CHARS:
+            raise ValueError(f"a configuration longer than {MAX_CHARS:,} characters")
         described = json.loads(metadata["model"])
         shape = SHAPE.validate_python(json.loads(metadata["shape"]))
     except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
