@@ -32,7 +32,7 @@ def layers() -> dict[str, Callable]:
         return torch.bmm(latent_BZ.unsqueeze(1), weight_BZH).squeeze(1) + weights_BK @ experts.bias_KH
 
     def all_experts(experts, latent_BZ, weights_BK):
-        return experts.weighted(experts(experts.to_each(latent_BZ)), weights_BK)
+        return experts.mix_outputs(experts(experts.expand(latent_BZ)), weights_BK)
 
     def fused(experts, latent_BZ, weights_BK):
         return experts.mix(latent_BZ, weights_BK)

@@ -45,7 +45,7 @@ WRONG = {
     "seed=-1": "seed=-1",
     "data=0.5": "Config group override must be a string or a list. Got float",
     "model/gate=null": "Config group override must be a string or a list. Got NoneType",
-    "model.experts._target_=mixgan_cli.objectives.NoPenalty": "NoPenalty cannot be used here: it has no mix",
+    "model.experts._target_=mixgan_cli.objectives.NoPenalty": "NoPenalty cannot be used here: it has no expand",
     "data._target_=builtins.dict": "builtins.dict cannot be used here: it has no load",
     "data._target_=mixgan_cli.data": "mixgan_cli.data cannot be imported (Located non-class of type 'module'",
     "model.gate._target_=[a]": "['a'] cannot be imported",

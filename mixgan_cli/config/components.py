@@ -198,8 +198,8 @@ def _requires(what: str, named: bool = False) -> BeforeValidator:
 
 
 Data = Annotated[dict[str, Any], _requires("load", named=True)]
-Gate = Annotated[dict[str, Any], _requires("combine")]
-Experts = Annotated[dict[str, Any], _requires("mix")]
+Gate = Annotated[dict[str, Any], _requires("own_parameters")]
+Experts = Annotated[dict[str, Any], _requires("expand")]
 Head = Annotated[dict[str, Any], _requires("classifies_experts")]
 Backbone = Annotated[dict[str, Any], _requires("body")]
 Adversarial = Annotated[dict[str, Any], _requires("generator")]

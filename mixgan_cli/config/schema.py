@@ -341,12 +341,12 @@ class Run(Strict):
             raise ValueError(
                 f"objective.fake_weight=k: {_name(adversarial)} balances real against fake scores; take one"
             )
-        if objective.balance and not components.attribute(gate, "learned"):
+        if objective.balance and not components.attribute(gate, "trainable"):
             raise ValueError(f"objective.balance: {_name(gate)} learns nothing that could be balanced; take null")
-        if objective.optimizer.gate and not components.attribute(gate, "learned"):
+        if objective.optimizer.gate and not components.attribute(gate, "trainable"):
             raise ValueError(f"objective.optimizer.gate: {_name(gate)} learns nothing; take null")
         if objective.competition:
-            if not components.attribute(gate, "partitions") or not self.model.gate.get("same_latents"):
+            if not components.attribute(gate, "splits_batch") or not self.model.gate.get("same_latents"):
                 raise ValueError(
                     "objective.competition: compares experts at the same latents. Take model/gate=uniform with "
                     "model.gate.same_latents=true, or objective.competition=null"

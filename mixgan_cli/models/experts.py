@@ -24,7 +24,7 @@ def one_hot_like(choice_B: Tensor, k: int, like: Tensor) -> Tensor:
     return (choice_B.unsqueeze(1) == torch.arange(k, device=choice_B.device)).to(like)
 
 
-class Shared(NamedTuple):
+class SharedLayers(NamedTuple):
     """What all experts share: layers before them (latents to their inputs), and after (their outputs to samples)."""
 
     stem: nn.Module
@@ -37,34 +37,34 @@ class Experts(nn.Module):
     k: int
     feature_size: int
     """Of the features [K, B, F] a gate may look at."""
-    least_batch = 1
+    min_batch = 1
     """How many samples an expert needs in a training batch."""
 
-    def shared(self, backbone: Backbone, latent_size: int) -> Shared:
+    def shared_layers(self, backbone: Backbone, latent_size: int) -> SharedLayers:
         """Return the layers around the experts: here none before, the backbone's trunk after."""
-        return Shared(nn.Identity(), backbone.trunk())
+        return SharedLayers(nn.Identity(), backbone.trunk())
 
-    def to_each(self, inputs: Tensor) -> Tensor:
+    def expand(self, inputs: Tensor) -> Tensor:
         """Give the same inputs [B, …] to every expert: a view [K, B, …]."""
         return inputs.expand(self.k, *inputs.shape)
 
     def mix(self, inputs: Tensor, weights_BK: Tensor) -> Tensor:
         r"""Return \sum_k a_k G_k, [B, …]. Where a formula is cheaper than all K outputs, a kind says it."""
-        return self.weighted(self(self.to_each(inputs)), weights_BK)
+        return self.mix_outputs(self(self.expand(inputs)), weights_BK)
 
-    def weighted(self, outputs_KB: Tensor, weights_BK: Tensor) -> Tensor:
+    def mix_outputs(self, outputs_KB: Tensor, weights_BK: Tensor) -> Tensor:
         r"""Return \sum_k a_k o_k, [B, …], of outputs [K, B, …]."""
         return torch.einsum("bk,kb...->b...", weights_BK, outputs_KB)
 
-    def only(self, expert: int, inputs: Tensor) -> Tensor:
+    def forward_one(self, expert: int, inputs: Tensor) -> Tensor:
         """Return one expert's outputs [B, …]."""
         return self.mix(inputs, one_hot_like(torch.full((len(inputs),), expert), self.k, inputs))
 
     def features(self, inputs_KB: Tensor) -> Tensor:
         """Return the features [K, B, F] that a gate may look at: here the outputs."""
-        return self.with_features(inputs_KB)[1]
+        return self.forward_with_features(inputs_KB)[1]
 
-    def with_features(self, inputs_KB: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_with_features(self, inputs_KB: Tensor) -> tuple[Tensor, Tensor]:
         """Return outputs [K, B, …] and features [K, B, F]."""
         outputs_KB = self(inputs_KB)
         return outputs_KB, outputs_KB
@@ -141,7 +141,7 @@ class DenseExperts(Experts):
         self.units = nn.Sequential(
             *(norm if batch_norm == "before" else []), nn.ReLU(), *(norm if batch_norm == "after" else [])
         )
-        self.least_batch = 1 if batch_norm == "none" else 2
+        self.min_batch = 1 if batch_norm == "none" else 2
 
     def forward(self, inputs_KBZ: Tensor) -> Tensor:
         """Return the outputs [K, B, H]."""
@@ -165,7 +165,7 @@ class NetworkExperts(Experts):
         ConfigError: the generator has fewer stages.
     """
 
-    least_batch = 2
+    min_batch = 2
 
     def __init__(self, k: int, latent_size: int, backbone: Backbone, shared_stages: int) -> None:
         super().__init__()
@@ -180,15 +180,15 @@ class NetworkExperts(Experts):
         self.rest = nn.ModuleList(nn.Sequential(*own[look:]) for own in stages)
         self.feature_size = backbone.stage_size(look)
 
-    def shared(self, backbone: Backbone, latent_size: int) -> Shared:
+    def shared_layers(self, backbone: Backbone, latent_size: int) -> SharedLayers:
         """Return the stages before the experts; there is nothing after."""
-        return Shared(nn.Sequential(*backbone.stages(latent_size)[: self.shared_stages]), nn.Identity())
+        return SharedLayers(nn.Sequential(*backbone.stages(latent_size)[: self.shared_stages]), nn.Identity())
 
     def forward(self, inputs_KB: Tensor) -> Tensor:
         """Return the samples [K, B, …]."""
         return _each(self.rest, _each(self.first, inputs_KB))
 
-    def only(self, expert: int, inputs: Tensor) -> Tensor:
+    def forward_one(self, expert: int, inputs: Tensor) -> Tensor:
         """Return one expert's samples [B, …]."""
         return self.rest[expert](self.first[expert](inputs))
 
@@ -196,7 +196,7 @@ class NetworkExperts(Experts):
         """Return the features [K, B, F]: what the stages up to the backbone's feature stage make."""
         return _each(self.first, inputs_KB).flatten(2)
 
-    def with_features(self, inputs_KB: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_with_features(self, inputs_KB: Tensor) -> tuple[Tensor, Tensor]:
         """Return samples [K, B, …] and features [K, B, F]."""
         looked_at = _each(self.first, inputs_KB)
         return _each(self.rest, looked_at), looked_at.flatten(2)

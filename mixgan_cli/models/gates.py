@@ -1,7 +1,7 @@
 """Gates: how the experts combine. A gate maps latents [B, Z] to weights [B, K] whose rows sum to 1.
 
 A new gate is a class like these, and a YAML in conf/model/gate/. Most say `forward` alone; a gate that looks at the
-experts, or hands each its own part of the batch, says `weigh` or `combine`. Sources: MGGAN (uniform): Hoang et al.
+experts, or hands each its own part of the batch, overrides `weights` or `mix`. Sources: MGGAN (uniform): Hoang et al.
 2017, section 3. MoG and HMoG: Ahmetoglu & Alpaydin 2019 (thesis, eqs. me-gan1, hm_mix). MEGAN's gate is in gumbel.py.
 """
 
@@ -18,7 +18,7 @@ from mixgan_cli.models.experts import Experts, one_hot_like
 from mixgan_cli.runtime.random import uniform
 
 
-class Weights(NamedTuple):
+class GateWeights(NamedTuple):
     """A gate's answer: weights [B, K], and what they were before they were made one-hot (the same for soft gates)."""
 
     weights_BK: Tensor
@@ -32,33 +32,33 @@ class Gate(nn.Module):
     """The number of experts."""
     hard: bool
     """Whether the rows are one-hot, so that each sample is one expert's alone."""
-    learned = True
+    trainable = True
     """Whether there is anything to learn; if not, there is nothing to balance either."""
-    repeats = 1
+    experts_per_latent = 1
     """How many experts each latent is given to while training: 1, or K."""
     hierarchical = False
     """Whether the experts are the leaves of a binary tree, from left to right."""
-    least_batch = 1
+    min_batch = 1
     """How many samples a training batch needs, for the gate's own batch norm."""
-    partitions = False
+    splits_batch = False
     """Whether each expert makes its own equal share of a training batch, share after share."""
 
-    def weigh(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Weights:
+    def weights(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> GateWeights:
         """Return the weights; `inputs` [B, …] is what the experts see, the latents unless they share a stem."""
         weights_BK = self(latent_BZ)
-        return Weights(weights_BK, weights_BK)
+        return GateWeights(weights_BK, weights_BK)
 
-    def combine(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> tuple[Tensor, Weights]:
+    def mix(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> tuple[Tensor, GateWeights]:
         r"""Return \sum_k a_k G_k, [B, …], and the weights a."""
-        with exactly(latent_BZ):
-            weights = self.weigh(latent_BZ, inputs, experts)
+        with no_autocast(latent_BZ):
+            weights = self.weights(latent_BZ, inputs, experts)
         return experts.mix(inputs, weights.weights_BK), weights
 
     def probabilities(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Tensor:
         """Return the mean [B, K] of the weights over what the gate draws; where it draws nothing, the weights."""
-        return self.weigh(latent_BZ, inputs, experts).weights_BK
+        return self.weights(latent_BZ, inputs, experts).weights_BK
 
-    def moving(self) -> list[nn.Parameter]:
+    def own_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that the gate's own optimiser and a load balance move."""
         return list(self.parameters())
 
@@ -66,7 +66,7 @@ class Gate(nn.Module):
         """Follow a schedule, where there is one: `iteration` generator steps were taken."""
 
 
-def exactly(like: Tensor) -> torch.autocast:
+def no_autocast(like: Tensor) -> torch.autocast:
     """No autocast inside, on the device of a tensor of any shape: in bfloat16 the weights would not sum to 1."""
     return torch.autocast(like.device.type, enabled=False)
 
@@ -75,7 +75,7 @@ class NoGate(Gate):
     """One expert with weight 1. Raises ConfigError for K > 1."""
 
     hard = True
-    learned = False
+    trainable = False
 
     def __init__(self, k: int) -> None:
         super().__init__()
@@ -97,19 +97,19 @@ class UniformGate(Gate):
     """
 
     hard = True
-    learned = False
-    partitions = True
+    trainable = False
+    splits_batch = True
 
     def __init__(self, k: int, same_latents: bool) -> None:
         super().__init__()
         self.k = k
-        self.repeats = k if same_latents else 1
+        self.experts_per_latent = k if same_latents else 1
 
     def forward(self, latent_BZ: Tensor) -> Tensor:
         """Return one-hot weights [B, K]."""
         return one_hot_like(self._slots(latent_BZ) // self._share(latent_BZ), self.k, latent_BZ)
 
-    def combine(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> tuple[Tensor, Weights]:
+    def mix(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> tuple[Tensor, GateWeights]:
         """Return each sample as its expert made it, [B, …], and the one-hot weights.
 
         Raises:
@@ -123,7 +123,7 @@ class UniformGate(Gate):
             queue[slot_B] = inputs
             made = experts(queue.unflatten(0, (self.k, share))).flatten(0, 1)[slot_B]
         weights_BK = one_hot_like(slot_B // share, self.k, latent_BZ)
-        return made, Weights(weights_BK, weights_BK)
+        return made, GateWeights(weights_BK, weights_BK)
 
     def probabilities(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Tensor:
         """Return 1/K everywhere, [B, K]."""

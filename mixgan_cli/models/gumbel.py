@@ -14,7 +14,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from mixgan_cli.models.experts import Experts
-from mixgan_cli.models.gates import Gate, Weights, exactly
+from mixgan_cli.models.gates import Gate, GateWeights, no_autocast
 from mixgan_cli.models.layers import BatchNorm1d
 from mixgan_cli.optim.schedules import Exponential
 from mixgan_cli.runtime.random import uniform
@@ -80,7 +80,7 @@ class GumbelGate(Gate):
         for before, after in pairwise(widths[:-1]):
             layers += [nn.Linear(before, after), BatchNorm1d(after), nn.ReLU()]
         self.mlp = nn.Sequential(*layers, nn.Linear(widths[-2], k))
-        self.least_batch = 2 if layers or projection_norm else 1
+        self.min_batch = 2 if layers or projection_norm else 1
         if he:
             _initialise_he(self)
         self.temperature: Tensor
@@ -94,22 +94,22 @@ class GumbelGate(Gate):
         projected_KBZ = self.activation(features_KBF @ self.weight_KFZ + self.bias_KZ.unsqueeze(1))
         return self.mlp(torch.cat((latent_BZ, projected_KBZ.transpose(0, 1).flatten(1)), dim=1))
 
-    def weigh(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Weights:
+    def weights(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> GateWeights:
         """Return one-hot weights with the gradient of the relaxed ones."""
         return self._choose(self._logits(latent_BZ, inputs, experts))
 
-    def combine(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> tuple[Tensor, Weights]:
+    def mix(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> tuple[Tensor, GateWeights]:
         """Return the chosen experts' outputs [B, …] and the weights; every expert works on every latent."""
-        outputs_KB, features_KBF = experts.with_features(experts.to_each(inputs))
-        with exactly(latent_BZ):
+        outputs_KB, features_KBF = experts.forward_with_features(experts.expand(inputs))
+        with no_autocast(latent_BZ):
             weights = self._choose(self(latent_BZ, features_KBF.to(latent_BZ)))
-        return experts.weighted(outputs_KB, weights.weights_BK), weights
+        return experts.mix_outputs(outputs_KB, weights.weights_BK), weights
 
     def probabilities(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Tensor:
         """Return softmax(l), [B, K]: with Gumbel noise, the argmax is so distributed at any temperature."""
         return self._logits(latent_BZ, inputs, experts).softmax(dim=1)
 
-    def moving(self) -> list[nn.Parameter]:
+    def own_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that the gate's own optimiser and the load balance move."""
         return list((self.mlp if self.own == "mlp" else self).parameters())
 
@@ -118,16 +118,16 @@ class GumbelGate(Gate):
         self.temperature.fill_(self.schedule.at(iteration))
 
     def _logits(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Tensor:
-        return self(latent_BZ, experts.features(experts.to_each(inputs)).to(latent_BZ))
+        return self(latent_BZ, experts.features(experts.expand(inputs)).to(latent_BZ))
 
-    def _choose(self, logits_BK: Tensor) -> Weights:
+    def _choose(self, logits_BK: Tensor) -> GateWeights:
         device = logits_BK.device if self.training else "cpu"  # to sample, a seed means the same on every device
         uniform_BK = uniform(*logits_BK.shape, dtype=logits_BK.dtype, device=device).to(logits_BK.device)
         gumbel_BK = -(-(uniform_BK + TINY).log() + TINY).log()
         relaxed_BK = ((logits_BK + gumbel_BK) / self.temperature).softmax(dim=1)
         chosen_BK = torch.zeros_like(relaxed_BK).scatter(1, relaxed_BK.argmax(dim=1, keepdim=True), 1.0)
         straight_through = chosen_BK + (relaxed_BK - relaxed_BK.detach())  # the bracket is exactly 0 in value
-        return Weights(straight_through, relaxed_BK)
+        return GateWeights(straight_through, relaxed_BK)
 
 
 def _initialise_he(gate: GumbelGate) -> None:

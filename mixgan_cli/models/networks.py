@@ -11,8 +11,8 @@ from mixgan_cli.config.components import build
 from mixgan_cli.config.schema import Model
 from mixgan_cli.errors import ConfigError, UserError
 from mixgan_cli.models.backbones.base import Backbone
-from mixgan_cli.models.experts import Experts, Shared, one_hot_like
-from mixgan_cli.models.gates import Gate, Weights
+from mixgan_cli.models.experts import Experts, SharedLayers, one_hot_like
+from mixgan_cli.models.gates import Gate, GateWeights
 from mixgan_cli.models.heads import Head
 from mixgan_cli.runtime.device import total_memory
 from mixgan_cli.runtime.random import normal, uniform
@@ -36,7 +36,7 @@ class Generator(nn.Module):
         self,
         gate: Gate,
         experts: Experts,
-        shared: Shared,
+        shared: SharedLayers,
         latent_size: int,
         prior: Literal["normal", "uniform"],
     ) -> None:
@@ -60,8 +60,8 @@ class Generator(nn.Module):
         While training, n is what the gate can share out; the same latents come again where it gives them to all.
         """
         device = self.device if device is None else device
-        repeats = self.gate.repeats if self.training else 1
-        parts = self.k if self.training and self.gate.partitions and repeats == 1 else 1
+        repeats = self.gate.experts_per_latent if self.training else 1
+        parts = self.k if self.training and self.gate.splits_batch and repeats == 1 else 1
         draw = uniform if self.prior == "uniform" else normal
         drawn = draw(n // repeats, self.latent_size, device=device, parts=parts)
         return (drawn * 2 - 1 if self.prior == "uniform" else drawn).repeat(repeats, 1)
@@ -74,19 +74,19 @@ class Generator(nn.Module):
         """
         inputs = self.stem(latent_BZ)
         if expert is not None:
-            return self._only(expert, inputs)
-        mixed, weights = self.gate.combine(latent_BZ, inputs, self.experts)
+            return self._forward_one(expert, inputs)
+        mixed, weights = self.gate.mix(latent_BZ, inputs, self.experts)
         return Fakes(self.trunk(mixed), weights.weights_BK)
 
-    def weigh(self, latent_BZ: Tensor) -> Weights:
+    def weights(self, latent_BZ: Tensor) -> GateWeights:
         """Return the gate's weights alone, with nothing made that they do not need."""
-        return self.gate.weigh(latent_BZ, self.stem(latent_BZ), self.experts)
+        return self.gate.weights(latent_BZ, self.stem(latent_BZ), self.experts)
 
-    def _only(self, expert: int, inputs: Tensor) -> Fakes:
+    def _forward_one(self, expert: int, inputs: Tensor) -> Fakes:
         if not 0 <= expert < self.k:
             raise ConfigError(f"expert={expert}: the experts are numbered 0 to {self.k - 1}")
         weights_BK = one_hot_like(torch.full((len(inputs),), expert), self.k, inputs)
-        return Fakes(self.trunk(self.experts.only(expert, inputs)), weights_BK)
+        return Fakes(self.trunk(self.experts.forward_one(expert, inputs)), weights_BK)
 
 
 class Answer(NamedTuple):
@@ -135,7 +135,7 @@ def build_networks(model: Model, shape: tuple[int, ...]) -> Networks:
         model.experts, **sizes, hidden_size=backbone.hidden_size, initialise=backbone.initialise, backbone=backbone
     )
     gate = build(model.gate, **sizes, feature_size=experts.feature_size)
-    shared = experts.shared(backbone, model.latent.size)
+    shared = experts.shared_layers(backbone, model.latent.size)
     generator = Generator(gate, experts, shared, model.latent.size, model.latent.distribution)
     head = build(
         model.head,

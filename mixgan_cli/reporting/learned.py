@@ -50,7 +50,7 @@ def weighed(sampler: Sampler, n: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return n latents [n, Z] and the experts' weights for them [n, K]; no images are made."""
     with _still(sampler) as generator, fork_seed("weighed", seed):
         latent_NZ = generator.latents(n, device="cpu").to(generator.device)
-        weights = [generator.weigh(latent_BZ).weights_BK.cpu() for latent_BZ in latent_NZ.split(BLOCK)]
+        weights = [generator.weights(latent_BZ).weights_BK.cpu() for latent_BZ in latent_NZ.split(BLOCK)]
     return latent_NZ, torch.cat(weights)
 
 

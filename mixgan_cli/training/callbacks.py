@@ -50,14 +50,14 @@ def observe(generator: Generator, samples: int = 128, share: int = 16, least: fl
     parts = nn.ModuleList([generator.stem, generator.experts, generator.trunk])
     hooks = [module.register_forward_hook(look) for module in parts.modules() if isinstance(module, nn.ReLU)]
     try:
-        latent_BZ = generator.latents(share * generator.k if generator.gate.partitions else samples)
+        latent_BZ = generator.latents(share * generator.k if generator.gate.splits_batch else samples)
         with torch.compiler.set_stance("force_eager"):  # what is compiled calls no hooks
             fakes = forward_frozen_bn(generator, latent_BZ)
     finally:
         for hook in hooks:
             hook.remove()
     share_active = torch.cat(active).float().mean().item() if active else 1.0
-    learns = generator.gate.learned and generator.k > 1
+    learns = generator.gate.trainable and generator.k > 1
     usage = {"gate_usage": fakes.weights_BK.float().mean(dim=0).tolist()} if learns else {}
     return {"active_neurons": share_active, **usage}
 

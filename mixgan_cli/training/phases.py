@@ -45,7 +45,7 @@ def check_game(networks: Networks, objective: Objective, batch: int, fakes: int 
     generator, discriminator = networks
     fakes_a_step(networks, objective, batch, fakes)
     for key, wanted in {"optimizer.gate": objective.optimizer.gate, "balance": objective.balance}.items():
-        if wanted and not generator.gate.moving():
+        if wanted and not generator.gate.own_parameters():
             raise ConfigError(f"objective.{key}: with model.k={generator.k} the gate learns nothing; take null")
     if any(isinstance(module, _BatchNorm) for module in discriminator.modules()):
         if batch < 2:
@@ -85,7 +85,7 @@ def check_ranks(networks: Networks, training: Training, objective: Objective, pr
     """
     generator = networks.generator
     fakes = fakes_a_step(networks, objective, training.batch, training.fakes)
-    share = fakes // generator.k if generator.gate.partitions else fakes
+    share = fakes // generator.k if generator.gate.splits_batch else fakes
     for key, n in {"training.batch": training.batch, "of the generated samples an expert's share": share}.items():
         if n % processes:
             raise ConfigError(
@@ -105,19 +105,19 @@ def fakes_a_step(networks: Networks, objective: Objective, batch: int, fakes: in
     """
     generator = networks.generator
     gate, k = generator.gate, generator.k
-    shared = gate.partitions and objective.fakes == "shared"
+    shared = gate.splits_batch and objective.fakes == "shared"
     if fakes is None:
-        normed = shared and generator.experts.least_batch > 1
+        normed = shared and generator.experts.min_batch > 1
         fakes = max(batch, k * NORMED_SHARE) if normed else batch
     share = fakes // k if shared else fakes
-    least = max(generator.experts.least_batch, gate.least_batch)
+    least = max(generator.experts.min_batch, gate.min_batch)
     if share < least:
         raise ConfigError(
             f"model.k={k}: of {fakes} fakes a step an expert makes {share} and needs {least}, for batch norm. "
             "Raise training.batch or training.fakes"
-            + (", or take objective.fakes=per_expert" if gate.partitions else "")
+            + (", or take objective.fakes=per_expert" if gate.splits_batch else "")
         )
-    return share * k if gate.partitions else share
+    return share * k if gate.splits_batch else share
 
 
 class Phase(Protocol):
@@ -296,7 +296,7 @@ class BalancePhase:
         (weight,) = inputs
         generator = self.game.networks.generator
         with frozen(generator.stem), frozen(generator.experts):
-            loss = weight * self.balance(*generator.weigh(self.game.latents()))
+            loss = weight * self.balance(*generator.weights(self.game.latents()))
             loss, skipped = descend([loss], self.optimizers)
         return {"loss/balance": loss, SKIPPED: skipped}
 
@@ -336,8 +336,8 @@ def build_phases(
         build(objective.augment) if objective.augment else None,
     )
     settings = objective.optimizer
-    gate = {"gate": adam(generator.gate.moving(), settings.gate)} if settings.gate else {}
-    apart = set(generator.gate.moving()) if gate else set()
+    gate = {"gate": adam(generator.gate.own_parameters(), settings.gate)} if settings.gate else {}
+    apart = set(generator.gate.own_parameters()) if gate else set()
     of_generator = adam([p for p in generator.parameters() if p not in apart], settings.generator)
     phases: list[Phase] = [
         DiscriminatorPhase(
@@ -358,7 +358,7 @@ def build_phases(
         ),
     ]
     if objective.balance:
-        own = {"balance": adam(generator.gate.moving(), settings.balance)} if settings.balance else gate
+        own = {"balance": adam(generator.gate.own_parameters(), settings.balance)} if settings.balance else gate
         phases.append(BalancePhase(game, build(objective.balance), own))
     return phases
 

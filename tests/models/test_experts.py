@@ -34,9 +34,9 @@ def test_mix_is_the_weighted_sum_of_the_experts(experts):
     latent_BZ, weights_BK = torch.randn(B, Z).double(), torch.rand(B, K).double().softmax(dim=1)
     expected = one_by_one(experts, latent_BZ, weights_BK)
     torch.testing.assert_close(experts.mix(latent_BZ, weights_BK), expected)
-    torch.testing.assert_close(torch.einsum("bk,kbh->bh", weights_BK, experts(experts.to_each(latent_BZ))), expected)
+    torch.testing.assert_close(torch.einsum("bk,kbh->bh", weights_BK, experts(experts.expand(latent_BZ))), expected)
     for i in range(K):
-        torch.testing.assert_close(experts.only(i, latent_BZ), experts(experts.to_each(latent_BZ))[i])
+        torch.testing.assert_close(experts.forward_one(i, latent_BZ), experts(experts.expand(latent_BZ))[i])
 
 
 def test_gradients_of_the_fused_mixture():

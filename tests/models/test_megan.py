@@ -108,7 +108,7 @@ def test_hidden_units_are_chosen_before_the_shared_layers():
     generator.trunk.register_forward_hook(lambda trunk, inputs, output: seen.append(inputs[0]))
     latent_BZ = generator.latents(B)
     weights_BK = generator(latent_BZ).weights_BK
-    hidden_KBH = generator.experts(generator.experts.to_each(latent_BZ))
+    hidden_KBH = generator.experts(generator.experts.expand(latent_BZ))
     torch.testing.assert_close(seen[0], hidden_KBH[weights_BK.argmax(dim=1), torch.arange(B)])
 
 
@@ -142,7 +142,7 @@ def test_weights_are_exactly_one_hot(model, mode):
     generator.train(mode)
     for weights_BK in (
         generator(generator.latents(200)).weights_BK,
-        generator.weigh(generator.latents(200)).weights_BK,
+        generator.weights(generator.latents(200)).weights_BK,
     ):
         assert torch.equal(weights_BK.detach().sort(dim=1).values, torch.tensor([0.0, 0.0, 1.0]).expand(200, 3))
 
@@ -167,7 +167,7 @@ def test_choices_are_distributed_as_the_softmax_of_the_logits(temperature, mode)
     nn.init.zeros_(layer.weight)
     with torch.no_grad():
         layer.bias.copy_(torch.tensor([0.5, -1.0, 2.0, 0.0]))
-        chosen_BK = generator.weigh(generator.latents(20_000)).weights_BK
+        chosen_BK = generator.weights(generator.latents(20_000)).weights_BK
     expected_K = layer.bias.detach().softmax(dim=0)
     deviation_K = (expected_K * (1 - expected_K) / 20_000).sqrt()
     assert ((chosen_BK.mean(dim=0) - expected_K).abs() < 4 * deviation_K).all()
@@ -190,7 +190,7 @@ def test_relaxed_weights_are_the_gumbel_softmax():
     generator, _ = small("megan", "model.gate.temperature=0.7")
     latent_BZ, logits = generator.latents(B), logits_of(generator)
     torch.manual_seed(1)
-    weights = generator.weigh(latent_BZ)
+    weights = generator.weights(latent_BZ)
     torch.manual_seed(1)
     noise_BK = -(-torch.rand(B, K).log()).log()
     expected_BK = ((logits[0] + noise_BK) / 0.7).softmax(dim=1)
@@ -296,7 +296,7 @@ def test_without_the_gates_path_the_first_layers_of_others_have_none():
     """So the gradients above are the gate's doing: here its answer is cut off from the experts' features."""
     generator, discriminator = small("megan")
     latent_BZ = generator.latents(B)
-    images = generator.experts(generator.experts.to_each(latent_BZ))
+    images = generator.experts(generator.experts.expand(latent_BZ))
     (-discriminator(images[0]).score_N.mean()).backward()
     assert any(moved(generator.experts.first[0])) and not any(moved(generator.experts.first[1]))
 

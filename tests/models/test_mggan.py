@@ -204,7 +204,7 @@ def test_each_experts_batch_norm_sees_its_own_samples(offset):
     for parameter in norm.parameters():
         nn.init.normal_(parameter)  # all different, so that their order shows
     latent_BZ = generator.latents(3 * 7)
-    made_BH, _ = generator.gate.combine(latent_BZ, latent_BZ, experts)
+    made_BH, _ = generator.gate.mix(latent_BZ, latent_BZ, experts)
     means = []
     for k in range(3):
         units = latent_BZ[7 * k : 7 * k + 7] @ experts.weight_KZH[k] + experts.bias_KH[k]

@@ -86,7 +86,7 @@ def test_mixing_by_hand():
     alone = [generator.mix(z, torch.eye(4)[[k] * 5]) for k in (0, 2)]
     torch.testing.assert_close(alone[1], generator(z, expert=2))
     weights = torch.tensor([[0.3, 0, 0.7, 0]]).expand(5, -1)
-    hidden = [generator.generator.experts.only(k, z) for k in (0, 2)]
+    hidden = [generator.generator.experts.forward_one(k, z) for k in (0, 2)]
     torch.testing.assert_close(generator.mix(z, weights), generator.generator.trunk(0.3 * hidden[0] + 0.7 * hidden[1]))
 
 
@@ -96,5 +96,5 @@ def test_probabilities_are_how_often_the_gate_chooses(model):
     z = generator.latents(1, seed=1)
     probabilities = generator.probabilities(z)
     assert probabilities.shape == (1, generator.k) and probabilities.sum().item() == pytest.approx(1)
-    chosen = generator.generator.weigh(z.expand(N, -1)).weights_BK.mean(dim=0)
+    chosen = generator.generator.weights(z.expand(N, -1)).weights_BK.mean(dim=0)
     torch.testing.assert_close(chosen, probabilities[0], atol=4 * math.sqrt(0.25 / N), rtol=0)

@@ -68,7 +68,7 @@ def test_top_samples_are_those_of_the_largest_weights():
         order = sorted(range(300), key=lambda n, expert=expert: -weights[n, expert].item())[:2]
         expected = mog(latents[order])
         assert (found[expert].int() - expected.int()).abs().max() <= 1
-        torch.testing.assert_close(generator.weigh(latents[order]).weights_BK, weights[order])
+        torch.testing.assert_close(generator.weights(latents[order]).weights_BK, weights[order])
 
 
 def test_the_sampler_goes_on_in_its_mode_and_nothing_is_drawn_from_the_common_state():
