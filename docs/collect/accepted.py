@@ -26,7 +26,8 @@ def by_command(primary: str, path: str) -> str:
 
 def by_part(target: str, argument: str) -> str:
     """Say what an argument of a part's class accepts."""
-    hint = get_type_hints(get_class(target).__init__, include_extras=True)[argument]  # type: ignore[misc]
+    hints = get_type_hints(get_class(target).__init__, include_extras=True)  # type: ignore[misc]
+    hint = hints.get(argument, str)  # a data set's `name` is a plain key
     schema = TypeAdapter(hint, config=TYPE_CHECKS).json_schema()
     return _in_words(schema, schema)
 

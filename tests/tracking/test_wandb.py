@@ -1,0 +1,78 @@
+import sys
+import types
+
+import pytest
+
+from mixgan_cli.tracking.tracker import RunInfo
+from mixgan_cli.tracking.wandb import WandbLogger
+
+
+def info(folder, nimg=0):
+    return RunInfo("name", folder, {"seed": 0}, 100, nimg)
+
+
+def test_real_package_offline_keeps_one_id_a_run(offline, tmp_path):
+    """The real package, without a login: a run is kept on disk, and the same id goes on after a resume."""
+    from PIL import Image
+
+    Image.new("L", (8, 8)).save(tmp_path / "grid.png")
+    folders = [tmp_path / "run-1", tmp_path / "run-2"]
+    ids = []
+    for folder in [*folders, folders[0]]:  # two jobs of a sweep in one process, then the first resumed
+        folder.mkdir(exist_ok=True)
+        logger = WandbLogger(project="test", entity=None, mode="auto", tags=["a"])
+        logger.start(info(folder))
+        logger.record({"step": 1, "nimg": 10, "loss/generator": 0.5, "expert_usage": [0.5, 0.5]})
+        logger.image("samples", tmp_path / "grid.png", 10)
+        ids.append(logger._run.id)
+        assert logger._run.settings.mode == "offline"
+        logger.finish({"ms_ssim": 0.2})
+    assert ids[0] == ids[2] != ids[1]
+    for folder, run_id in zip(folders, ids, strict=False):
+        assert list(folder.glob(f"wandb/offline-run-*-{run_id}/*.wandb"))
+
+
+class FakeRun:
+    def __init__(self):
+        self.logged, self.summary, self.exit_code, self.id = [], {}, None, "x"
+
+    def define_metric(self, *args, **kwargs):
+        pass
+
+    def log(self, values):
+        self.logged.append(values)
+
+    def finish(self, exit_code):
+        self.exit_code = exit_code
+
+
+@pytest.mark.parametrize("finished", [None, {"fid": 1.0}])
+@pytest.mark.parametrize(
+    ("key", "variable", "mode"), [(None, "", "offline"), ("secret", "", "online"), ("secret", "disabled", "disabled")]
+)
+def test_online_with_a_login_offline_without_one(monkeypatch, tmp_path, key, variable, mode, finished):
+    monkeypatch.setenv("WANDB_MODE", variable)
+    run, given = FakeRun(), {}
+    module = types.SimpleNamespace(
+        init=lambda **settings: given.update(settings) or run,
+        api=types.SimpleNamespace(api_key=key),
+        Settings=lambda **settings: settings,
+        Image=lambda path: path,
+    )
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    logger = WandbLogger(project="p", entity="e", mode="auto", tags=[])
+    logger.start(info(tmp_path))
+    logger.record({"nimg": 5, "expert_usage": [0.25, 0.75], "table": [[1, 2]]})
+    logger.image("samples", tmp_path / "grid.png", 7)
+    logger.finish(finished)
+    assert (
+        given["mode"] == mode
+        and given["reinit"] == "finish_previous"
+        and given["id"] == (tmp_path / "wandb_id").read_text()
+    )
+    assert given["config"] == {"seed": 0} and given["name"] == "name"
+    image = {"samples": str(tmp_path / "grid.png"), "nimg": 7}
+    flat = {"nimg": 5, "expert_usage/0": 0.25, "expert_usage/1": 0.75, "table/0/0": 1, "table/0/1": 2}
+    assert run.logged == [flat, image]
+    assert run.exit_code == (0 if finished else 1)  # a run that failed is shown as failed
+    assert run.summary == (finished or {})
