@@ -34,7 +34,7 @@ from mixgan_cli.runtime.distributed import group, launch, processes, started_by_
 from mixgan_cli.runtime.io import error_summary, write_json
 from mixgan_cli.runtime.random import fork_seed
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
-from mixgan_cli.tracking.jsonl import JsonlSink
+from mixgan_cli.tracking.jsonl import JsonlLogger
 from mixgan_cli.tracking.progress import ProgressBar
 from mixgan_cli.tracking.tracker import RunInfo, Tracker
 from mixgan_cli.training.callbacks import Bookkeeper, Errands
@@ -66,6 +66,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
             log.setLevel(logging.ERROR)  # one speaks for all
         for extractor in settings.evaluation.extractors:
             check_extractor(extractor)  # now, not after hours of training
+        loggers = [build(logger) for logger in settings.logger.values()] if distributed.is_main() else []
         source: Source = build(settings.data)
         check_shape(source.shape, settings.training, settings.objective)
         check_size(settings.model, source.shape)
@@ -101,7 +102,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
                 train(settings.training, settings.seed, state, compute, books, interruptions)
                 return None
             write_environment(folder, {**compute.describe(), "processes": distributed.count()})
-            _train_and_evaluate(settings, source, dataset, state, folder, compute, interruptions)
+            _train_and_evaluate(settings, source, dataset, state, folder, compute, interruptions, loggers)
             return folder.told()
         except Interrupted:
             raise
@@ -121,13 +122,14 @@ def _train_and_evaluate(
     folder: RunFolder,
     compute: Compute,
     interruptions: Interruptions,
+    loggers: list[Any],
 ) -> None:
     """Train to the end, evaluate, and write all there is to write."""
     chosen: Generator = state.ema.average if settings.evaluation.ema else state.networks.generator
     sampler = Sampler(chosen)
     evaluator = Evaluator(settings.evaluation, reals_of(source, dataset, settings.evaluation), compute.device)
     on_the_way = evaluator.during()
-    tracker = Tracker([JsonlSink(folder.metrics), ProgressBar(), *map(build, settings.logger.values())])
+    tracker = Tracker([JsonlLogger(folder.metrics), ProgressBar(), *loggers])
     tracker.start(
         RunInfo(folder.path.name, folder.path, state.config, settings.training.total_nimg, state.progress.nimg)
     )

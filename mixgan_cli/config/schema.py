@@ -301,7 +301,7 @@ class Run(Strict):
     alarms: Alarms
     hardware: Hardware
     evaluation: Evaluation
-    logger: dict[str, components.Sink]  # mirrors of metrics.jsonl, by a name of the user's choice
+    logger: dict[str, components.Logger]  # names are the user's choice
     paths: Paths
     sweep: Sweep | None = None  # of no matter to the run; older runs have none
 

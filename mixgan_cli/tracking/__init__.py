@@ -1,10 +1,12 @@
 """Loggers: metrics.jsonl is the record of a run, every other logger mirrors it."""
 
-from mixgan_cli.tracking.tracker import RunInfo, Sink
-from mixgan_cli.tracking.wandb import WandbSink
+from mixgan_cli.tracking.tensorboard import TensorBoardLogger
+from mixgan_cli.tracking.tracker import Logger, RunInfo
+from mixgan_cli.tracking.wandb import WandbLogger
 
 __all__ = [
+    "Logger",
     "RunInfo",
-    "Sink",
-    "WandbSink",
+    "TensorBoardLogger",
+    "WandbLogger",
 ]

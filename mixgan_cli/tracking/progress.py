@@ -1,21 +1,18 @@
-"""The progress bar on stderr: images, losses, images a second, time left."""
+"""The progress bar on stderr: images, losses, images per second, time left."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from mixgan_cli.tracking.tracker import RunInfo
+from mixgan_cli.tracking.tracker import Logger, RunInfo
 
 
-class ProgressBar:
-    """A bar on a terminal; elsewhere, a line now and then."""
-
-    shows_images = False
+class ProgressBar(Logger):
+    """Show a bar on a terminal; elsewhere, print a line every 15 seconds."""
 
     def start(self, run: RunInfo) -> None:
         """Show the bar."""
@@ -38,13 +35,10 @@ class ProgressBar:
         self._bar.set_postfix({**losses, **self._alarms}, refresh=False)
         self._bar.update(record["nimg"] - self._bar.n)
 
-    def image(self, name: str, path: Path, nimg: int) -> None:
-        """Do nothing."""
-
-    def alarm(self, kind: str, told: str, nimg: int) -> None:
-        """Show, from here on, when it came about."""
+    def alarm(self, kind: str, message: str, nimg: int) -> None:
+        """Show the kind of the warning and when it was raised, until the end of the run."""
         self._alarms[f"warning {kind}"] = f"at {nimg:,}"
 
     def finish(self, summary: Mapping[str, Any] | None) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.close()

@@ -1,86 +1,103 @@
-"""Hands each record to every sink. A sink that fails is dropped with one warning: logging never stops a run."""
+"""Pass every record to all loggers. A logger that fails is dropped with one warning: logging never stops a run."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 log = logging.getLogger("mixgan")
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a sink may want to know at the start."""
+    """The run, as a logger sees it at the start."""
 
     name: str
     folder: Path
     config: Mapping[str, Any]
     total_nimg: int
     nimg: int
+    """Images shown so far: 0 for a new run, more for a resumed one."""
 
 
-class Sink(Protocol):
-    """A place records go to. A new one is a class with these, and a YAML in conf/logger/.
+class Logger:
+    """The methods of a logger, each of which does nothing here.
 
-    One that does nothing with pictures says `shows_images = False`, so that fewer are drawn.
+    A new logger is a class and a YAML file in conf/logger/. It needs `record`; the other methods are optional, and it
+    need not inherit from this class. A class without `image` gets no pictures, and fewer are drawn.
     """
 
     def start(self, run: RunInfo) -> None:
-        """Get ready. On resume, `run.nimg` is where the run goes on."""
+        """Open the log. A resumed run continues at `run.nimg`."""
 
     def record(self, record: Mapping[str, Any]) -> None:
-        """Take a record: step, nimg, seconds, and scalars or lists of them."""
+        """Log a record: step, nimg, seconds, and scalars or lists of scalars."""
 
     def image(self, name: str, path: Path, nimg: int) -> None:
-        """Take a picture that was written to `path`."""
+        """Log the picture at `path`."""
 
-    def alarm(self, kind: str, told: str, nimg: int) -> None:
-        """Take a warning: something that looks like a collapse."""
+    def alarm(self, kind: str, message: str, nimg: int) -> None:
+        """Log a warning of a collapse; `kind` is usage, active or quality."""
 
     def finish(self, summary: Mapping[str, Any] | None) -> None:
-        """Close: with the final metrics, or with None where the run failed."""
+        """Close the log, with the final metrics, or with None if the run failed."""
 
 
 class Tracker:
-    """All sinks as one."""
+    """All loggers of a run as one."""
 
-    def __init__(self, sinks: Sequence[Sink]) -> None:
-        self._sinks = list(sinks)
+    def __init__(self, loggers: Sequence[Any]) -> None:
+        self._loggers = list(loggers)
 
     @property
     def shows_images(self) -> bool:
-        """Whether some sink shows pictures to people: those of their own, as long as they do not say otherwise."""
-        return any(getattr(sink, "shows_images", True) for sink in self._sinks)
+        """True if a logger has a method for pictures."""
+        return any(getattr(type(logger), "image", Logger.image) is not Logger.image for logger in self._loggers)
 
     def start(self, run: RunInfo) -> None:
-        """Open every sink."""
-        self._each(lambda sink: sink.start(run))
+        """Open every logger."""
+        self._call("start", run)
 
     def record(self, record: Mapping[str, Any]) -> None:
-        """Log scalars: step, nimg, seconds and what there is to tell."""
-        self._each(lambda sink: sink.record(record))
+        """Log a record: step, nimg, seconds, and scalars or lists of scalars."""
+        self._call("record", record)
 
     def image(self, name: str, path: Path, nimg: int) -> None:
         """Log a picture."""
-        self._each(lambda sink: sink.image(name, path, nimg))
+        self._call("image", name, path, nimg)
 
-    def alarm(self, kind: str, told: str, nimg: int) -> None:
-        """Tell of what looks like a collapse: usage, active or quality, and in words."""
-        log.warning("warning at %s images: %s", f"{nimg:,}", told)
-        self._each(lambda sink: sink.alarm(kind, told, nimg))
+    def alarm(self, kind: str, message: str, nimg: int) -> None:
+        """Print and log a warning of a collapse; `kind` is usage, active or quality."""
+        log.warning("warning at %s images: %s", f"{nimg:,}", message)
+        self._call("alarm", kind, message, nimg)
 
     def finish(self, summary: Mapping[str, Any] | None) -> None:
-        """Close every sink; None says that the run failed."""
-        self._each(lambda sink: sink.finish(summary))
-        self._sinks.clear()
+        """Close every logger; `summary` is None if the run failed."""
+        self._call("finish", summary)
+        self._loggers.clear()
 
-    def _each(self, call: Callable[[Sink], None]) -> None:
-        for sink in list(self._sinks):
+    def _call(self, method: str, *arguments: Any) -> None:
+        for logger in list(self._loggers):
             try:
-                call(sink)
+                function = getattr(logger, method, None)
+                if function is not None:
+                    function(*arguments)
             except Exception as error:  # whatever it is, the run is worth more than its log
-                log.warning("%s failed and is left out from here on: %s", type(sink).__name__, error)
-                self._sinks.remove(sink)
+                log.warning("%s failed and is left out from here on: %s", type(logger).__name__, error)
+                self._loggers.remove(logger)
+
+
+def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record without lists: entry i of the list `name` is called `name/i`."""
+
+    def walk(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, list):
+            for number, entry in enumerate(value):
+                yield from walk(f"{name}/{number}", entry)
+        else:
+            yield name, value
+
+    return dict(entry for name, value in record.items() for entry in walk(name, value))

@@ -5,20 +5,25 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mixgan_cli.tracking.tracker import RunInfo
+from mixgan_cli.tracking.tracker import Logger, RunInfo, flatten
 
 log = logging.getLogger("mixgan")
 
 
-class WandbSink:
-    """One W&B run a training run, also within a sweep; resumed under the same id when the training is.
+class WandbLogger(Logger):
+    """Mirror each training run to one W&B run, also within a sweep; a resumed run continues under the same id.
 
-    `mode: auto` is online where there is a login and offline where there is none; `wandb sync` uploads an offline run
-    later. Files go to `wandb/` in the run's folder.
+    Files go to `wandb/` in the run's folder.
+
+    Args:
+        project: project on W&B.
+        entity: user or team; None: the login's own.
+        mode: `auto` is online with a login and offline without one; `wandb sync` uploads an offline run later.
+        tags: tags of the W&B run.
     """
 
     def __init__(
@@ -28,7 +33,7 @@ class WandbSink:
 
     def start(self, run: RunInfo) -> None:
         """Open the W&B run."""
-        import wandb  # here, for it takes a second to import
+        import wandb  # takes a second to import
 
         self._wandb = wandb
         self._run = wandb.init(
@@ -49,27 +54,27 @@ class WandbSink:
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Log scalars against nimg; a list, or a list of lists, becomes one scalar an entry."""
-        self._run.log(dict(entry for name, value in record.items() for entry in _flat(name, value)))
+        self._run.log(flatten(record))
 
     def image(self, name: str, path: Path, nimg: int) -> None:
         """Log a picture."""
         self._run.log({name: self._wandb.Image(str(path)), "nimg": nimg})
 
-    def alarm(self, kind: str, told: str, nimg: int) -> None:
-        """Send an alert, and mark the place."""
-        self._run.alert(title=f"{self._run.name}: {kind}", text=f"at {nimg:,} images: {told}", level="WARN")
+    def alarm(self, kind: str, message: str, nimg: int) -> None:
+        """Send an alert, and log it as a scalar so that curves show where it was raised."""
+        self._run.alert(title=f"{self._run.name}: {kind}", text=f"at {nimg:,} images: {message}", level="WARN")
         self._run.log({f"alarm/{kind}": 1, "nimg": nimg})
 
     def finish(self, summary: Mapping[str, Any] | None) -> None:
-        """Write the summary and close the run; it is shown as failed where the training failed."""
+        """Write the final metrics and close the run. W&B shows it as failed if the training failed."""
         self._run.summary.update(dict(summary or {}))
         self._run.finish(exit_code=0 if summary is not None else 1)
 
     def _mode(self) -> Any:
         if self.mode != "auto":
             return self.mode
-        if said := os.environ.get("WANDB_MODE"):
-            return said  # W&B's own variable decides; W&B itself reads it once a process
+        if mode := os.environ.get("WANDB_MODE"):
+            return mode  # W&B itself reads this variable only once a process
         if self._wandb.api.api_key:
             return "online"
         log.info("W&B: no login, so the run is kept offline; `wandb sync` uploads it later")
@@ -77,16 +82,8 @@ class WandbSink:
 
 
 def _remembered_id(folder: Path) -> str:
-    """Return the W&B id of the run in this folder: made once, then kept, so that a resumed run goes on there."""
+    """Return the W&B id of the run in this folder. It is drawn once and kept, so that a resumed run continues it."""
     path = folder / "wandb_id"
     if not path.is_file():
         path.write_text(secrets.token_hex(4), encoding="utf-8")
     return path.read_text(encoding="utf-8").strip()
-
-
-def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, list):
-        for number, entry in enumerate(value):
-            yield from _flat(f"{name}/{number}", entry)
-    else:
-        yield name, value

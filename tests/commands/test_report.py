@@ -142,10 +142,10 @@ def test_what_cannot_be_reported(mixgan, hmog, words, told):
 
 
 def test_wandb_gets_the_same_pictures_while_training(mixgan, monkeypatch):
-    from mixgan_cli.tracking.wandb import WandbSink
+    from mixgan_cli.tracking.wandb import WandbLogger
 
     seen = []
-    monkeypatch.setattr(WandbSink, "image", lambda self, name, path, nimg: seen.append((name, nimg)))
+    monkeypatch.setattr(WandbLogger, "image", lambda self, name, path, nimg: seen.append((name, nimg)))
     monkeypatch.setenv("WANDB_MODE", "disabled")
     often = ("training.sample_nimg=24", "model.k=2", "evaluation=none")
     outcome = mixgan("train", *TINY, *DRAWN, *often, "logger=wandb", "logger.wandb.mode=auto")

@@ -207,7 +207,7 @@ def test_alarms_are_told_everywhere_and_once(mixgan):
     assert outcome.err.count("of the generator's ReLUs are active") == 1
     assert "warning active=at" in outcome.err  # the progress bar
     (alarm,) = [record for record in lines("here") if "alarm" in record]
-    assert alarm["alarm"] == "active" and "ReLUs" in alarm["told"]
+    assert alarm["alarm"] == "active" and "ReLUs" in alarm["message"]
 
 
 def test_wandb_takes_an_alarm(mixgan, monkeypatch, tmp_path):

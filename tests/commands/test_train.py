@@ -365,7 +365,7 @@ def test_wandb_offline_and_a_failing_logger(mixgan, monkeypatch, tmp_path):
 
     monkeypatch.setattr(wandb, "init", refuse)
     outcome = mixgan("train", *TINY, "logger=wandb")
-    assert outcome.code == 0 and "WandbSink failed and is left out from here on: service not started" in outcome.err
+    assert outcome.code == 0 and "WandbLogger failed and is left out from here on: service not started" in outcome.err
     assert Path(outcome.json["run_dir"], "DONE").is_file()
 
 

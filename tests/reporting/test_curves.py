@@ -22,7 +22,7 @@ def test_every_figure_is_a_series_and_a_list_is_several(tmp_path):
             "img_per_second": 9.0,
         },
         {"step": 2, "nimg": 20, "seconds": 2.0, "loss/generator": 1.0, "fid": 3, "expert_class": [[0.5, 0.5]]},
-        {"nimg": 20, "alarm": "usage", "told": "an expert starves"},
+        {"nimg": 20, "alarm": "usage", "message": "an expert starves"},
         '{"nimg": 30, "loss/generator"',
         "[]",
     )
