@@ -9,7 +9,7 @@ from mixgan_cli.data.datasets.cifar10 import CIFAR10, ImageNet32
 from mixgan_cli.data.datasets.folder import Flowers102, Folder, UTZap50K
 from mixgan_cli.data.datasets.mnist import MNIST, Digits, FashionMNIST
 from mixgan_cli.data.datasets.stl10 import STL10
-from mixgan_cli.data.datasets.toy2d import Grid, Pair, Plane, RandomGMM, Ring, Spiral
+from mixgan_cli.data.datasets.toy2d import Grid, Pair, RandomGMM, Ring, Spiral, Toy2D
 
 __all__ = [
     "CIFAR10",
@@ -24,9 +24,9 @@ __all__ = [
     "Grid",
     "ImageNet32",
     "Pair",
-    "Plane",
     "RandomGMM",
     "Ring",
     "Spiral",
+    "Toy2D",
     "UTZap50K",
 ]

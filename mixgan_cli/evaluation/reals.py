@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mixgan_cli.config.schema import Evaluation
 from mixgan_cli.data.dataset import Dataset, ImageDataset, Source, size_of
-from mixgan_cli.data.datasets.toy2d import Plane
+from mixgan_cli.data.datasets.toy2d import Toy2D
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.evaluation.classifier import Labelled
 from mixgan_cli.evaluation.evaluate import Reals
@@ -20,7 +20,7 @@ def reals_of(source: Source, dataset: Dataset, evaluation: Evaluation) -> Reals:
     if n is None:
         raise ConfigError("evaluation.n_real=null: the data set holds out no fixed number of samples. Give a number")
     samples, about = dataset.reals(n, seed, evaluation.split), {**dataset.describe(), "split": evaluation.split}
-    if isinstance(source, Plane):  # the next seed's points are independent of these
-        return Reals(samples, about, source.gaussians, source.window, dataset.reals(n, seed + 1))
+    if isinstance(source, Toy2D):  # the next seed's points are independent of these
+        return Reals(samples, about, source.gaussians, source.extent, dataset.reals(n, seed + 1))
     labelled = Labelled(dataset.train, dataset.held_out) if isinstance(dataset, ImageDataset) else None
     return Reals(samples, about, labelled=labelled)

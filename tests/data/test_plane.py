@@ -4,16 +4,16 @@ import pytest
 import torch
 
 from mixgan_cli.config.components import build
-from mixgan_cli.data.datasets.toy2d import FixedPoints, Plane, Ring, Spiral
+from mixgan_cli.data.datasets.toy2d import FixedPoints, Ring, Spiral, Toy2D
 from tests.conftest import composed
 
 CPU = torch.device("cpu")
 
 
-class Cross(Plane):
+class Cross(Toy2D):
     """What somebody adds: one class."""
 
-    window = 1.0
+    extent = 1.0
 
     def draw(self, n, device="cpu"):
         along = 2 * torch.rand(n, device=device) - 1

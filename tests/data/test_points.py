@@ -28,11 +28,11 @@ def test_shapes_and_independence(source):
     assert first.dtype == torch.float32 and not torch.equal(first, second)
 
 
-@pytest.mark.parametrize(("source", "window"), [(RING, 3), (GRID, 11), (PAIR, 15), (GMM, None), (SPIRAL, 15)])
-def test_the_window_holds_the_mass(source, window):
-    assert window is None or source.window == window
+@pytest.mark.parametrize(("source", "extent"), [(RING, 3), (GRID, 11), (PAIR, 15), (GMM, None), (SPIRAL, 15)])
+def test_the_window_holds_the_mass(source, extent):
+    assert extent is None or source.extent == extent
     reach = source.draw(N).abs().max()
-    assert 0.7 * source.window < reach < source.window
+    assert 0.7 * source.extent < reach < source.extent
 
 
 @pytest.mark.parametrize("source", [RING, GRID, PAIR, GMM], ids=name)

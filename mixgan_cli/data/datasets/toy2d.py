@@ -16,8 +16,8 @@ from mixgan_cli.errors import ConfigError
 from mixgan_cli.runtime.random import fork_seed, integers, normal, uniform
 
 
-class Plane(ABC):
-    """A distribution of points. A new one is a class with `draw` and `window`, and a YAML in conf/data/.
+class Toy2D(ABC):
+    """A distribution of points. A new one is a class with `draw` and `extent`, and a YAML in conf/data/.
 
     With `n`, a run trains on a fixed set of that many points, the same for every run; without, on fresh ones.
 
@@ -27,7 +27,7 @@ class Plane(ABC):
 
     shape = (2,)
 
-    window: float
+    extent: float
     """Half the side of the square about the origin in which histograms are taken; it should hold all the mass."""
 
     def __init__(self, n: int | None = None) -> None:
@@ -59,7 +59,7 @@ class Plane(ABC):
 class FreshPoints:
     """A distribution to draw from: each batch is new, and the loop's random state says which."""
 
-    def __init__(self, source: Plane) -> None:
+    def __init__(self, source: Toy2D) -> None:
         self.source = source
 
     def batches(self, seed: int | None, device: torch.device, place: str = "auto") -> Batches:
@@ -79,7 +79,7 @@ class FreshPoints:
 class FixedPoints(FreshPoints):
     """A fixed set [N, 2] to train on. Those for evaluation are fresh."""
 
-    def __init__(self, source: Plane, points_N2: Tensor) -> None:
+    def __init__(self, source: Toy2D, points_N2: Tensor) -> None:
         super().__init__(source)
         self.points_N2 = points_N2
 
@@ -95,7 +95,7 @@ class FixedPoints(FreshPoints):
 class FreshBatches:
     """Batches drawn anew each time."""
 
-    def __init__(self, source: Plane, device: torch.device) -> None:
+    def __init__(self, source: Toy2D, device: torch.device) -> None:
         self.source, self.device = source, device
 
     def at(self, nimg: int, batch: int) -> Tensor:
@@ -119,10 +119,10 @@ Modes = Annotated[int, Field(le=2**12)]
 Points = Annotated[int, Field(le=2**24)]
 
 
-class Gaussians(Plane):
+class Gaussians(Toy2D):
     """Isotropic Gaussians of equal weight, means [M, 2] and standard deviations [M] per axis.
 
-    A fixed set has as many points of each; where n is not a multiple of M, the first have one more. The window ends at
+    A fixed set has as many points of each; where n is not a multiple of M, the first have one more. The extent ends at
     the first whole number five standard deviations beyond every mean, which leaves less than 2e-6 of the mass outside.
     """
 
@@ -131,7 +131,7 @@ class Gaussians(Plane):
         self.means_M2, self.std_M = means_M2, std_M
         self._on = {torch.device("cpu"): (means_M2, std_M)}
         """The same on each device where points were drawn: to copy them there each time would be to wait for it."""
-        self.window = float(math.ceil((means_M2.abs().amax(dim=1) + 5 * std_M).max().item()))
+        self.extent = float(math.ceil((means_M2.abs().amax(dim=1) + 5 * std_M).max().item()))
 
     @property
     def gaussians(self) -> tuple[Tensor, Tensor]:
@@ -157,7 +157,7 @@ class Gaussians(Plane):
 class Ring(Gaussians):
     """Equal Gaussians with means (r sin θ, r cos θ), θ = 2πi/modes (MGGAN, section 5.1).
 
-    `variance` is per axis: the paper's covariance is 0.02·I, a standard deviation of 0.141. The window is then 3, the
+    `variance` is per axis: the paper's covariance is 0.02·I, a standard deviation of 0.141. The extent is then 3, the
     limit of the plots in the authors' code.
     """
 
@@ -196,7 +196,7 @@ class Grid(Gaussians):
 class Pair(Gaussians):
     """A narrow Gaussian at (-offset, offset) and a wide one at (offset, -offset) (HMoG author's toy code, unbalanced).
 
-    They weigh the same; `std` is that of each. The window is 15 for the author's, the limit of his plots too.
+    They weigh the same; `std` is that of each. The extent is 15 for the author's, the limit of his plots too.
 
     Raises:
         ConfigError: a number that is not positive.
@@ -246,11 +246,11 @@ class RandomGMM(Gaussians):
         )
 
 
-class Spiral(Plane):
+class Spiral(Toy2D):
     """(-t cos t, t sin t) plus noise from U(0, noise) on either axis, t = √u · end, u from U(0, 1) (HMoG thesis, toy).
 
     `degrees` is the end of t. A fixed set has u evenly spaced from 0 to 1, as in the thesis. No point is outside the
-    window: 15 for the thesis's spiral, the limit of its author's plots too.
+    extent: 15 for the thesis's spiral, the limit of its author's plots too.
 
     Raises:
         ConfigError: degrees that are not positive, or noise that is negative.
@@ -262,7 +262,7 @@ class Spiral(Plane):
         if not 0 <= noise < math.inf:
             raise ConfigError(f"data: noise={noise} must not be negative")
         self.degrees, self.noise = degrees, noise
-        self.window = float(math.ceil(math.radians(degrees) + noise))
+        self.extent = float(math.ceil(math.radians(degrees) + noise))
 
     def __repr__(self) -> str:
         return f"Spiral(degrees={self.degrees}, noise={self.noise})"
