@@ -16,8 +16,8 @@ from torch import Tensor
 from mixgan_cli.config.components import build, trust
 from mixgan_cli.config.schema import EvaluateCommand, Run, parse
 from mixgan_cli.data.dataset import Source
-from mixgan_cli.data.datasets.arrays import as_images, in_channels, read_array
-from mixgan_cli.data.images import ImageFiles, Treatment, read_images
+from mixgan_cli.data.datasets.arrays import as_images, convert_channels, read_array
+from mixgan_cli.data.images import ImageFiles, Preprocessing, read_images
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.errors import RunError
 from mixgan_cli.evaluation.evaluate import Evaluator, Reals, Result
@@ -128,9 +128,9 @@ def read_path(path: str, key: str, channels: int) -> Packed:
         DataError: they cannot be read, or have different sizes.
     """
     if Path(path).suffix in (".npy", ".npz"):
-        images = in_channels(as_images(read_array(Path(path), "images"), path), channels)
+        images = convert_channels(as_images(read_array(Path(path), "images"), path), channels)
         return Packed(images, None, f"{Path(path).name}, as they are")
-    return read_images(ImageFiles(Path(path), key), Treatment(None, "none", channels))
+    return read_images(ImageFiles(Path(path), key), Preprocessing(None, "none", channels))
 
 
 def _shuffled(images: Packed, seed: int) -> Tensor:

@@ -87,7 +87,7 @@ class ImageFiles(Archive):
 
 
 @dataclass(frozen=True)
-class Treatment:
+class Preprocessing:
     """What is done to each image.
 
     `size` is pixels a side, None to keep each as it is (they must then be of one size); `crop` is "center" for the
@@ -105,7 +105,7 @@ class Treatment:
 
 
 def image_blocks(
-    files: Archive, names: Sequence[str], treatment: Treatment, labels: Sequence[int] | None, skip_corrupt: bool
+    files: Archive, names: Sequence[str], treatment: Preprocessing, labels: Sequence[int] | None, skip_corrupt: bool
 ) -> Iterator[Block]:
     """Decode images, some hundred at a time, and yield them in the order of their names.
 
@@ -161,7 +161,7 @@ def image_blocks(
         raise DataError(f"{files.key}={files.root}: not one of {len(corrupt)} images can be decoded")
 
 
-def read_images(files: ImageFiles, treatment: Treatment) -> Packed:
+def read_images(files: ImageFiles, treatment: Preprocessing) -> Packed:
     """Return all images in memory, without labels.
 
     Raises:
@@ -183,7 +183,7 @@ def folder_labels(names: Sequence[str], above: int = 0) -> list[int]:
     return [numbers[name] for name in folders]
 
 
-def _prepared(image: Image.Image, treatment: Treatment) -> np.ndarray:
+def _prepared(image: Image.Image, treatment: Preprocessing) -> np.ndarray:
     """Return [H, W, C] uint8."""
     size, crop, channels = treatment.size, treatment.crop, treatment.channels
     image = ImageOps.exif_transpose(image)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mixgan_cli.data.datasets.folder import Folder
-from mixgan_cli.data.images import ImageFiles, Treatment, folder_labels, read_images
+from mixgan_cli.data.images import ImageFiles, Preprocessing, folder_labels, read_images
 from mixgan_cli.errors import DataError
 
 
@@ -60,7 +60,7 @@ def test_a_zip_gives_what_the_folder_gives(pictures, tmp_path):
 
 
 def test_sixteen_bits_are_scaled_not_clipped(pictures):
-    packed = read_images(ImageFiles(pictures, "data.root"), Treatment(16, "center", 1))
+    packed = read_images(ImageFiles(pictures, "data.root"), Preprocessing(16, "center", 1))
     names = ImageFiles(pictures, "data.root").names
     image = packed.images_NCHW[names.index("b/deep.png")]
     assert 90 < image.float().mean() < 165 and (image == 255).float().mean() < 0.05
@@ -70,7 +70,7 @@ def test_transparency_shows_white():
     from mixgan_cli.data.images import _prepared
 
     clear = Image.new("RGBA", (8, 8), (10, 20, 30, 0))
-    assert (_prepared(clear, Treatment(None, "none", 3)) == 255).all()
+    assert (_prepared(clear, Preprocessing(None, "none", 3)) == 255).all()
 
 
 def test_crops(tmp_path):
@@ -78,9 +78,9 @@ def test_crops(tmp_path):
     stripes[:, 10:20] = 255  # the middle third is white
     Image.fromarray(stripes).save(tmp_path / "stripes.png")
     files = ImageFiles(tmp_path, "data.root")
-    assert read_images(files, Treatment(10, "center", 1)).images_NCHW.float().mean() == 255
-    assert read_images(files, Treatment(10, 4, 1)).images_NCHW.float().mean() == 255
-    assert 60 < read_images(files, Treatment(10, "none", 1)).images_NCHW.float().mean() < 110
+    assert read_images(files, Preprocessing(10, "center", 1)).images_NCHW.float().mean() == 255
+    assert read_images(files, Preprocessing(10, 4, 1)).images_NCHW.float().mean() == 255
+    assert 60 < read_images(files, Preprocessing(10, "none", 1)).images_NCHW.float().mean() < 110
 
 
 def test_labels_are_the_folders(pictures):

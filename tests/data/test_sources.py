@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from mixgan_cli.data.cache import Remote
-from mixgan_cli.data.datasets.arrays import Arrays, in_channels
+from mixgan_cli.data.datasets.arrays import Arrays, convert_channels
 from mixgan_cli.data.datasets.mnist import MNIST, Digits, FashionMNIST
 from mixgan_cli.errors import DataError
 from tests.conftest import real_folder
@@ -188,8 +188,8 @@ def test_labels_of_an_array_without_labels(tmp_path):
 def test_grey_of_an_array_is_grey_of_a_file():
     colour = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
     by_pillow = [np.asarray(Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L")) for image in colour]
-    np.testing.assert_array_equal(in_channels(colour, 1)[:, 0].numpy(), by_pillow)
-    assert torch.equal(in_channels(colour[:, :1], 3), colour[:, :1].expand(-1, 3, -1, -1))
+    np.testing.assert_array_equal(convert_channels(colour, 1)[:, 0].numpy(), by_pillow)
+    assert torch.equal(convert_channels(colour[:, :1], 3), colour[:, :1].expand(-1, 3, -1, -1))
 
 
 def test_an_npz_without_that_array(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from mixgan_cli.config.components import build
 from mixgan_cli.config.compose import groups
-from mixgan_cli.data.images import Treatment
+from mixgan_cli.data.images import Preprocessing
 from mixgan_cli.evaluation import hmog2019, weights
 from mixgan_cli.evaluation.extractors import INCEPTION
 from mixgan_cli.evaluation.protocol import protocol_of
@@ -124,7 +124,7 @@ def measured(run, data):
     n_fake = run.evaluation.n_fake or n_real
     comparison = SimpleNamespace(fake=range(n_fake), real=range(n_real), notes={"extractors": extractors})
     n = {"mnist": 60_000, "fashion_mnist": 60_000, "celeba": 202_599 - 10_000, "cifar10": 50_000}.get(data)
-    words = f"CelebA, {Treatment(64, run.data['crop'], 3)}" if data == "celeba" else "as it is prepared"
+    words = f"CelebA, {Preprocessing(64, run.data['crop'], 3)}" if data == "celeba" else "as it is prepared"
     parts = {"train": {"n": n}, "held_out": {"n": n_real, "preprocessing": words}}
     reals = {**parts, "split": run.evaluation.split}
     return json.loads(json.dumps(protocol_of(run.evaluation, comparison, {"ema": run.evaluation.ema}, reals)))

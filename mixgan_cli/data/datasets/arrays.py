@@ -96,7 +96,7 @@ def as_images(array: np.ndarray, path: str | Path) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
-def in_channels(images_NCHW: Tensor, channels: int) -> Tensor:
+def convert_channels(images_NCHW: Tensor, channels: int) -> Tensor:
     """Return uint8 images [N, 1 or 3, H, W]: grey repeated, or colour weighted to grey as Pillow does."""
     if images_NCHW.shape[1] == channels:
         return images_NCHW

@@ -16,7 +16,7 @@ from mixgan_cli.data import pickles
 from mixgan_cli.data.archives import MOST_BYTES, Archive, Together, load_npy
 from mixgan_cli.data.cache import Block, Part, Remote, fetch_unless_here, local_copy, looked_through, prepared
 from mixgan_cli.data.dataset import ImageDataset
-from mixgan_cli.data.images import EXTENSIONS, Side, Treatment, image_blocks, resized, told
+from mixgan_cli.data.images import EXTENSIONS, Preprocessing, Side, image_blocks, resized, told
 from mixgan_cli.errors import DataError
 
 SIDE = 32
@@ -66,7 +66,7 @@ class FlatBatches:
         recipe = {"set": self.name, "size": self.size, "files": archive.fingerprint(), "layout": layout.files}
         words = f"{self.title}, {told(SIDE, self.size)}"
         if layout.read is None:
-            words = f"{self.title}, {Treatment(self.size, 'center', 3)}"
+            words = f"{self.title}, {Preprocessing(self.size, 'center', 3)}"
         parts = {part: Part(partial(self._blocks, archive, layout, part), f"{words}, {part}") for part in layout.files}
         packed = prepared(self.name, recipe, parts)
         return ImageDataset(*(packed[part].without_labels() if not self.labels else packed[part] for part in PARTS))
@@ -96,7 +96,7 @@ class FlatBatches:
             kinds = {Path(name).parent.name for files in layout.files.values() for name in files}
             numbers = {kind: number for number, kind in enumerate(sorted(kinds))}  # the same in both parts
             labels = [numbers[Path(name).parent.name] for name in names]
-            yield from image_blocks(archive, names, Treatment(self.size, "center", 3), labels, False)
+            yield from image_blocks(archive, names, Preprocessing(self.size, "center", 3), labels, False)
             return
         for name, content in archive.each(names):
             try:

@@ -15,7 +15,7 @@ from torchvision import datasets
 from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.cache import Part, Remote, fetch_unless_here, local_copy, prepared
 from mixgan_cli.data.dataset import ImageDataset, split_off
-from mixgan_cli.data.images import EXTENSIONS, Crop, ImageFiles, Side, Treatment, folder_labels, image_blocks
+from mixgan_cli.data.images import EXTENSIONS, Crop, ImageFiles, Preprocessing, Side, folder_labels, image_blocks
 from mixgan_cli.data.packed import checksum
 from mixgan_cli.errors import DataError
 
@@ -51,7 +51,7 @@ class Photos:
         labels: bool,
         skip_corrupt: bool,
     ) -> None:
-        self.root, self.treatment = root, Treatment(size, crop, channels)
+        self.root, self.treatment = root, Preprocessing(size, crop, channels)
         self.held_out, self.split_seed, self.labels, self.skip_corrupt = held_out, split_seed, labels, skip_corrupt
         self.shape = (channels, size, size)
 
