@@ -59,7 +59,7 @@ def main() -> None:
 
     def ours(place: str) -> Callable[[], Iterator[Tensor]]:
         batches = batches_of(train, 0, device, place)  # type: ignore[arg-type]
-        return lambda: (batches.at(nimg, batch) for nimg in range(0, len(train) - batch + 1, batch))
+        return lambda: (batches.get_batch(nimg, batch) for nimg in range(0, len(train) - batch + 1, batch))
 
     loader = DataLoader(
         Pictures(train.images_NCHW),
@@ -109,7 +109,7 @@ def _cifar10(images: int) -> Packed:
             noise[:] = np.random.default_rng(0).integers(0, 256, noise.shape, dtype=np.uint8)
             print("no CIFAR-10 here: noise of its size")
             return Packed(torch.from_numpy(noise), None, "noise")
-        return dataset.train.take(torch.arange(min(images, len(dataset.train))))
+        return dataset.train.subset(torch.arange(min(images, len(dataset.train))))
 
 
 def _rate(epoch: Callable[[], Iterator[Tensor]], batch: int, device: torch.device) -> float:

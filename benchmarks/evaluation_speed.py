@@ -34,7 +34,7 @@ def main() -> None:
     device = torch.device(arguments.device)
     dataset = CIFAR10(os.environ["MIXGAN_DATA"], 32, labels=False).load()
     weights = find_weights(None, False)
-    sets = [packed.at(torch.arange(arguments.n)) for packed in (dataset.train, dataset.held_out)]
+    sets = [packed[torch.arange(arguments.n)] for packed in (dataset.train, dataset.held_out)]
     print(f"{arguments.n} against {arguments.n}, layer {arguments.layer}, {torch.get_num_threads()} threads")
     print("| memory format | precision | compiled | images/s | FID | of the first |\n|---|---|---|---|---|---|")
     first = None

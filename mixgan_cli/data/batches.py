@@ -18,7 +18,7 @@ from mixgan_cli.runtime.random import bernoulli, permutation
 class Batches(Protocol):
     """What the loop asks of its data."""
 
-    def at(self, nimg: int, batch: int) -> Tensor:
+    def get_batch(self, nimg: int, batch: int) -> Tensor:
         """Return the samples that follow the first `nimg` shown, [batch, …] float32 on the device."""
 
 
@@ -38,7 +38,7 @@ class Order:
         self.n, self.seed, self.device = n, seed, device
         self._orders: dict[int, Tensor] = {}
 
-    def at(self, nimg: int, batch: int) -> Tensor:
+    def indices(self, nimg: int, batch: int) -> Tensor:
         """Return the indices [batch] of the samples that follow the first `nimg` shown, on the device."""
         return torch.cat([order[first:last] for order, first, last in self._pieces(nimg, batch)])
 
@@ -68,15 +68,15 @@ class PackedBatches:
         self.packed = packed if device.type == "cpu" else _moved(packed, device)
         self.order = Order(len(packed), seed, device)
 
-    def at(self, nimg: int, batch: int) -> Tensor:
+    def get_batch(self, nimg: int, batch: int) -> Tensor:
         """Return images [batch, C, H, W] in [-1, 1]."""
-        return to_float(self.packed.at(self.order.at(nimg, batch)))
+        return to_float(self.packed[self.order.indices(nimg, batch)])
 
 
 def _moved(packed: Packed, device: torch.device) -> Packed:
     images = torch.empty((len(packed), *packed.shape), dtype=torch.uint8, device=device)
     for rows in torch.arange(len(packed)).split(ROWS):  # some at a time: the set may not fit into memory twice
-        images[rows[0] : rows[-1] + 1] = packed.at(rows).to(device)
+        images[rows[0] : rows[-1] + 1] = packed[rows].to(device)
     return Packed(images, None, packed.preprocessing)
 
 
@@ -115,7 +115,7 @@ class StreamedBatches:
         self._ahead: tuple[tuple[int, int], Future[_Sent]] | None = None
         self._last: int | None = None
 
-    def at(self, nimg: int, batch: int) -> Tensor:
+    def get_batch(self, nimg: int, batch: int) -> Tensor:
         """Return images [batch, C, H, W] in [-1, 1]."""
         wanted = (nimg, batch)
         coming = (
@@ -132,7 +132,7 @@ class StreamedBatches:
         return to_float(images)
 
     def _send(self, nimg: int, batch: int) -> _Sent:
-        images = self.packed.at(self.order.at(nimg, batch))
+        images = self.packed[self.order.indices(nimg, batch)]
         if self.stream is None:
             return _Sent(images, None)
         with torch.cuda.stream(self.stream):
@@ -169,9 +169,9 @@ class Flipped:
         self.batches, self.seed, self.device = batches, seed, device
         self._blocks: dict[int, Tensor] = {}
 
-    def at(self, nimg: int, batch: int) -> Tensor:
+    def get_batch(self, nimg: int, batch: int) -> Tensor:
         """Return images [batch, C, H, W]: those of the batches, mirrored or not."""
-        images_NCHW = self.batches.at(nimg, batch)
+        images_NCHW = self.batches.get_batch(nimg, batch)
         return torch.where(self._flips(nimg, batch).view(-1, 1, 1, 1), images_NCHW.flip(3), images_NCHW)
 
     def _flips(self, nimg: int, batch: int) -> Tensor:
@@ -197,7 +197,7 @@ class Sharded:
     def __init__(self, batches: Batches, rank: int, ranks: int) -> None:
         self.batches, self.rank, self.ranks = batches, rank, ranks
 
-    def at(self, nimg: int, batch: int) -> Tensor:
+    def get_batch(self, nimg: int, batch: int) -> Tensor:
         """Return this rank's samples [batch / ranks, …] of those that follow the first `nimg` shown."""
         part = batch // self.ranks
-        return self.batches.at(nimg + self.rank * part, part)
+        return self.batches.get_batch(nimg + self.rank * part, part)

@@ -63,7 +63,7 @@ class ImageDataset:
         The order is random because files often come by class, and MS-SSIM pairs neighbours.
         """
         packed = self.held_out if split == "held_out" else self.train
-        return packed.at(permutation(len(packed), "reals", seed)[:n])
+        return packed[permutation(len(packed), "reals", seed)[:n]]
 
     def describe(self) -> dict[str, Any]:
         """Say what a protocol says of the data."""
@@ -80,4 +80,4 @@ def split_off(packed: Packed, wanted: int | float, seed: int) -> ImageDataset:
     if not 0 < held_out < len(packed):
         raise DataError(f"data.held_out={wanted}: of {len(packed)} images, that holds out {held_out}")
     order = permutation(len(packed), "split", seed)
-    return ImageDataset(packed.take(order[held_out:].sort().values), packed.take(order[:held_out].sort().values))
+    return ImageDataset(packed.subset(order[held_out:].sort().values), packed.subset(order[:held_out].sort().values))

@@ -61,7 +61,7 @@ class Packed:
             return checksum(self.stored_MCHW)
         return _digest((len(self), *self.shape), (self.stored_MCHW[rows] for rows in self.rows_N.split(ROWS)))
 
-    def at(self, indices_B: Tensor) -> Tensor:
+    def __getitem__(self, indices_B: Tensor) -> Tensor:
         """Return the images at these indices [B, C, H, W], in memory."""
         return self.stored_MCHW[indices_B if self.rows_N is None else self.rows_N[indices_B]]
 
@@ -69,7 +69,7 @@ class Packed:
         """Return the same set, read from its file."""
         return Packed(self.images_NCHW.clone(), self.labels_N, self.preprocessing)
 
-    def take(self, indices: Tensor) -> Packed:
+    def subset(self, indices: Tensor) -> Packed:
         """Return the set of the images at these indices [n], in this order."""
         rows = indices if self.rows_N is None else self.rows_N[indices]
         return Packed(self.stored_MCHW, self.stored_labels_M, self.preprocessing, rows)

@@ -160,8 +160,8 @@ def train(labelled: Labelled, device: torch.device) -> tuple[ImageClassifier, fl
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
         batches, targets = PackedBatches(images, 0, device), labels.to(device)
         for step in tqdm(range(steps), desc="classifier of images", unit="batch", leave=False):
-            told = network(_shifted(batches.at(step * batch, batch)))[1]
-            loss = cross_entropy(told, targets[batches.order.at(step * batch, batch)])
+            told = network(_shifted(batches.get_batch(step * batch, batch)))[1]
+            loss = cross_entropy(told, targets[batches.order.indices(step * batch, batch)])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -190,7 +190,7 @@ def _accuracy(network: ImageClassifier, held_out: Packed) -> float:
     right = 0
     assert held_out.labels_N is not None
     for rows in torch.arange(len(held_out)).split(500):
-        right += (network(to_float(held_out.at(rows)))[1].argmax(dim=1) == held_out.labels_N[rows]).sum().item()
+        right += (network(to_float(held_out[rows]))[1].argmax(dim=1) == held_out.labels_N[rows]).sum().item()
     return right / len(held_out)
 
 

@@ -200,7 +200,7 @@ class DiscriminatorPhase:
 
     def inputs(self, nimg: int, iteration: int) -> tuple[Tensor, ...]:
         """Return fresh reals [N, …]."""
-        return (self.batches.at(nimg, self.batch),)
+        return (self.batches.get_batch(nimg, self.batch),)
 
     def step(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Take one step on these reals [N, …] and fresh latents. Returns scalars."""

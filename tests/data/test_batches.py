@@ -10,7 +10,7 @@ CPU = torch.device("cpu")
 
 
 def shown(batches, nimg, batch):
-    return to_uint8(batches.at(nimg, batch)).flatten().tolist()
+    return to_uint8(batches.get_batch(nimg, batch)).flatten().tolist()
 
 
 def test_an_epoch_shows_every_image_once():
@@ -42,4 +42,4 @@ def test_a_batch_may_span_epochs_and_exceed_the_set():
 
 def test_without_a_seed_every_epoch_is_in_the_datas_own_order():
     order = Order(5, None, torch.device("cpu"))
-    assert order.at(0, 12).tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]
+    assert order.indices(0, 12).tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]

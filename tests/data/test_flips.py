@@ -15,13 +15,13 @@ LEFT = torch.tensor([[1.0, 0.0, -1.0], [1.0, 0.5, -1.0]])
 class Same:
     """The same image each time, once in each of two channels."""
 
-    def at(self, nimg, batch):
+    def get_batch(self, nimg, batch):
         return LEFT.expand(batch, 2, 2, 3)
 
 
 def mirrored(batches, nimg, batch):
     """Which are mirrored; each must be the image or its mirror image, in every channel and row."""
-    images = batches.at(nimg, batch)
+    images = batches.get_batch(nimg, batch)
     assert images.shape == (batch, 2, 2, 3)
     right = torch.stack([LEFT[:, 2], LEFT[:, 1], LEFT[:, 0]], dim=1)
     told = []
@@ -52,7 +52,7 @@ def test_epochs_mirror_other_images():
     """An image is not mirrored for good: the number of the image shown decides, not which one it is."""
     packed = Packed(torch.arange(600, dtype=torch.int64).remainder(256).to(torch.uint8).view(50, 3, 2, 2), None, "x")
     plain, batches = PackedBatches(packed, None, CPU), Flipped(PackedBatches(packed, None, CPU), 0, CPU)
-    changed = [(batches.at(50 * e, 50) != plain.at(50 * e, 50)).flatten(1).any(1) for e in range(2)]
+    changed = [(batches.get_batch(50 * e, 50) != plain.get_batch(50 * e, 50)).flatten(1).any(1) for e in range(2)]
     assert 5 < (changed[0] != changed[1]).sum() < 45
 
 
@@ -77,5 +77,5 @@ def test_the_loops_random_state_is_left_alone():
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    Flipped(Same(), 0, CPU).at(0, 8)
+    Flipped(Same(), 0, CPU).get_batch(0, 8)
     assert torch.equal(torch.rand(3), expected)

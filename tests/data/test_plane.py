@@ -27,9 +27,9 @@ def as_rows(points):
 def test_fresh_points_follow_the_loops_random_state():
     batches = Ring(8, 2.0, 0.02).load().batches(0, CPU)
     torch.manual_seed(5)
-    first, second = batches.at(0, 50), batches.at(0, 50)
+    first, second = batches.get_batch(0, 50), batches.get_batch(0, 50)
     torch.manual_seed(5)
-    assert first.shape == (50, 2) and torch.equal(first, batches.at(50, 50)) and not torch.equal(first, second)
+    assert first.shape == (50, 2) and torch.equal(first, batches.get_batch(50, 50)) and not torch.equal(first, second)
 
 
 @pytest.mark.parametrize("make", [lambda n: Ring(8, 2.0, 0.02, n), lambda n: Spiral(780, 0.5, n), Cross])
@@ -40,9 +40,11 @@ def test_a_fixed_set_is_fixed_and_shown_whole(make):
     again = make(40).load()
     assert isinstance(once, FixedPoints) and torch.equal(once.points_N2, again.points_N2)
     batches = once.batches(0, CPU)
-    epochs = [torch.cat((batches.at(40 * epoch, 25), batches.at(40 * epoch + 25, 15))) for epoch in range(2)]
+    epochs = [
+        torch.cat((batches.get_batch(40 * epoch, 25), batches.get_batch(40 * epoch + 25, 15))) for epoch in range(2)
+    ]
     assert as_rows(epochs[0]) == as_rows(epochs[1]) == as_rows(once.points_N2)
-    assert not torch.equal(*epochs) and not torch.equal(epochs[0], once.batches(1, CPU).at(0, 40))
+    assert not torch.equal(*epochs) and not torch.equal(epochs[0], once.batches(1, CPU).get_batch(0, 40))
 
 
 def test_drawing_the_set_leaves_the_random_state_alone():

@@ -61,10 +61,10 @@ def test_what_is_there_needs_neither_lock_nor_leave_to_write(monkeypatch):
 
 
 def test_rows_of_it_are_not_copied_until_they_are_asked_for():
-    packed = prepare().take(torch.tensor([5, 3, 60]))
+    packed = prepare().subset(torch.tensor([5, 3, 60]))
     assert packed.stored_MCHW.shape[0] == N and len(packed) == 3 and packed.nbytes == 3 * 48
     assert torch.equal(packed.images_NCHW, IMAGES[[5, 3, 60]]) and packed.labels_N.tolist() == [0, 3, 0]
-    assert torch.equal(packed.take(torch.tensor([2, 0])).images_NCHW, IMAGES[[60, 5]])
+    assert torch.equal(packed.subset(torch.tensor([2, 0])).images_NCHW, IMAGES[[60, 5]])
     assert packed.checksum == checksum(IMAGES[[5, 3, 60]]) == Packed(IMAGES[[5, 3, 60]], None, "").checksum
     assert torch.equal(packed.in_memory().images_NCHW, IMAGES[[5, 3, 60]])
 

@@ -10,7 +10,7 @@ from mixgan_cli.data.packed import Packed
 CPU = torch.device("cpu")
 N = 50
 STORED = Packed(torch.randint(0, 256, (2 * N, 1, 4, 4), dtype=torch.uint8), None, "noise")
-PACKED = STORED.take(torch.arange(0, 2 * N, 2))
+PACKED = STORED.subset(torch.arange(0, 2 * N, 2))
 
 
 @pytest.mark.parametrize("seed", [0, None])
@@ -18,9 +18,9 @@ def test_they_are_those_of_the_set_on_the_device(seed):
     there, ahead = PackedBatches(PACKED, seed, CPU), StreamedBatches(PACKED, seed, CPU)
     nimg = 0
     for batch in (16, 16, 16, 7, 16, 60, 1):  # over the border of epochs, and not what was expected
-        assert torch.equal(there.at(nimg, batch), ahead.at(nimg, batch))
+        assert torch.equal(there.get_batch(nimg, batch), ahead.get_batch(nimg, batch))
         nimg += batch
-    assert torch.equal(there.at(3, 5), ahead.at(3, 5))
+    assert torch.equal(there.get_batch(3, 5), ahead.get_batch(3, 5))
 
 
 @pytest.mark.gpu
@@ -29,7 +29,7 @@ def test_on_a_gpu():
     device = torch.device("cuda")
     there, ahead = PackedBatches(PACKED, 0, device), StreamedBatches(PACKED, 0, device)
     for nimg in range(0, 800, 16):
-        assert torch.equal(there.at(nimg, 16), ahead.at(nimg, 16))
+        assert torch.equal(there.get_batch(nimg, 16), ahead.get_batch(nimg, 16))
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_on_a_gpu():
 def test_the_place_is_a_choice(place, kind):
     found = batches_of(PACKED, 0, CPU, place)
     assert isinstance(found, kind)
-    assert torch.equal(found.at(0, 8), PackedBatches(PACKED, 0, CPU).at(0, 8))
+    assert torch.equal(found.get_batch(0, 8), PackedBatches(PACKED, 0, CPU).get_batch(0, 8))
     if place == "disk":
         assert found.packed is PACKED  # nothing is read before its time
 

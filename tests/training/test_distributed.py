@@ -74,8 +74,8 @@ class Double:
     def __init__(self, batches):
         self.batches = batches
 
-    def at(self, nimg, batch):
-        return self.batches.at(nimg, batch).double()
+    def get_batch(self, nimg, batch):
+        return self.batches.get_batch(nimg, batch).double()
 
 
 def train_all(configurations, folder):
@@ -108,14 +108,14 @@ def draw_points(folder):
     with group(CPU):
         with distributed.synchronized():
             torch.manual_seed(4)
-            batch = Sharded(Ring(8, 2.0, 0.02).load().batches(0, CPU), distributed.rank(), 2).at(0, 10)
+            batch = Sharded(Ring(8, 2.0, 0.02).load().batches(0, CPU), distributed.rank(), 2).get_batch(0, 10)
         torch.save(batch, Path(folder) / f"{distributed.rank()}.pt")
 
 
 def test_fresh_points_are_shared_out(tmp_path):
     launch(TWO, draw_points, str(tmp_path))
     torch.manual_seed(4)
-    alone = Ring(8, 2.0, 0.02).load().batches(0, CPU).at(0, 10)
+    alone = Ring(8, 2.0, 0.02).load().batches(0, CPU).get_batch(0, 10)
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
     assert torch.equal(torch.cat(parts), alone)
 

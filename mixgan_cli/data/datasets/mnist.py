@@ -39,7 +39,7 @@ class Digits:
         labels = torch.from_numpy(digits.target) if self.labels else None
         packed = Packed(resized(grey, self.size), labels, f"scikit-learn digits, {told(8, self.size)}")
         order = torch.arange(len(packed))
-        return ImageDataset(packed.take(order[:1500]), packed.take(order[1500:]))
+        return ImageDataset(packed.subset(order[:1500]), packed.subset(order[1500:]))
 
 
 IDX = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]

@@ -98,7 +98,7 @@ class FreshBatches:
     def __init__(self, source: Toy2D, device: torch.device) -> None:
         self.source, self.device = source, device
 
-    def at(self, nimg: int, batch: int) -> Tensor:
+    def get_batch(self, nimg: int, batch: int) -> Tensor:
         """Return points [batch, 2]."""
         return self.source.draw(batch, self.device)
 
@@ -110,9 +110,9 @@ class FixedBatches:
         self.points_N2 = points_N2.to(device)
         self.order = Order(len(points_N2), seed, device)
 
-    def at(self, nimg: int, batch: int) -> Tensor:
+    def get_batch(self, nimg: int, batch: int) -> Tensor:
         """Return points [batch, 2]."""
-        return self.points_N2[self.order.at(nimg, batch)]
+        return self.points_N2[self.order.indices(nimg, batch)]
 
 
 Modes = Annotated[int, Field(le=2**12)]
