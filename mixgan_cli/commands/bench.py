@@ -14,7 +14,7 @@ from mixgan_cli.config.components import build
 from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.data.dataset import Dataset, ImageDataset, Source
 from mixgan_cli.data.packed import Packed
-from mixgan_cli.models.networks import build_networks, check_size, parameter_counts
+from mixgan_cli.models.networks import build_networks, check_memory, parameter_counts
 from mixgan_cli.runtime.device import resolve_hardware
 from mixgan_cli.runtime.measure import Counted, ceilings, peak, start_peak, timed
 from mixgan_cli.runtime.random import fork_seed
@@ -55,7 +55,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     best = ceilings(device, compute.precision)
     source: Source = build(settings.data)
     check_shape(source.shape, settings.training, settings.objective)
-    check_size(settings.model, source.shape)
+    check_memory(settings.model, source.shape)
     gc.collect()
     before = start_peak(device.type)
     with fork_seed("networks", settings.seed):

@@ -14,7 +14,7 @@ from torch import Tensor
 from mixgan_cli.api import load
 from mixgan_cli.config.schema import SampleCommand, parse
 from mixgan_cli.errors import ConfigError, RunError
-from mixgan_cli.models.networks import Fakes
+from mixgan_cli.models.networks import GeneratorOutput
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.pictures import write_grid, write_scatter
 from mixgan_cli.runtime.device import resolve_hardware
@@ -34,7 +34,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     return {"to": str(to), **told}
 
 
-def _write(settings: SampleCommand, sampler: Sampler, fakes: Fakes) -> Path:
+def _write(settings: SampleCommand, sampler: Sampler, fakes: GeneratorOutput) -> Path:
     samples = fakes.samples
     expert = "" if settings.expert is None else f"-expert{settings.expert}"
     truncation = "" if settings.truncation is None else f"-truncation{settings.truncation:g}"
@@ -61,7 +61,7 @@ def _write(settings: SampleCommand, sampler: Sampler, fakes: Fakes) -> Path:
     return to
 
 
-def _arrays(settings: SampleCommand, sampler: Sampler, fakes: Fakes) -> dict[str, Any]:
+def _arrays(settings: SampleCommand, sampler: Sampler, fakes: GeneratorOutput) -> dict[str, Any]:
     """The samples, and what they were made of."""
     hard = {"experts": fakes.weights_BK.argmax(dim=1).numpy()} if sampler.hard else {}
     return {

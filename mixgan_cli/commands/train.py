@@ -22,7 +22,7 @@ from mixgan_cli.evaluation.extractors import check_extractor
 from mixgan_cli.evaluation.ranking import deciding
 from mixgan_cli.evaluation.reals import reals_of
 from mixgan_cli.models.export.safetensors import belonging, save_generator
-from mixgan_cli.models.networks import Generator, build_networks, check_size, parameter_counts
+from mixgan_cli.models.networks import Generator, build_networks, check_memory, parameter_counts
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting import figures
 from mixgan_cli.reporting.pictures import write_grid, write_scatter
@@ -69,7 +69,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
         loggers = [build(logger) for logger in settings.logger.values()] if distributed.is_main() else []
         source: Source = build(settings.data)
         check_shape(source.shape, settings.training, settings.objective)
-        check_size(settings.model, source.shape)
+        check_memory(settings.model, source.shape)
         with fork_seed("networks", settings.seed):  # on the CPU, so that every device begins with the same weights
             networks = build_networks(settings.model, source.shape)
         check_game(networks, settings.objective, settings.training.batch, settings.training.fakes)

@@ -110,7 +110,7 @@ def _jsd_experts(of: Comparison, extractor: None) -> Metrics:
     answers = [
         forward_frozen_bn(of.discriminator, as_input(fakes.to(of.evaluator.device))) for fakes in of.fake.split(BLOCK)
     ]
-    logits_BK = torch.cat([answer.experts_NL.double().cpu() for answer in answers])
+    logits_BK = torch.cat([answer.expert_logits_NL.double().cpu() for answer in answers])
     return {"jsd_experts": jsd(logits_BK, of.weights_BK.double()).item()}
 
 

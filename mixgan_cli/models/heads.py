@@ -1,7 +1,6 @@
-"""Heads: what the discriminator says of the features its body found.
+"""Heads: the last layer of the discriminator. It maps features [N, F] to scores and, for some heads, expert logits.
 
-A head maps features [N, F] to scores [N] and, where it tells experts apart, logits for them [N, L]. A new one is a
-class like these, and a YAML in conf/model/head/.
+A new head is a subclass of `Head` and a YAML file in conf/model/head/.
 """
 
 from __future__ import annotations
@@ -17,44 +16,48 @@ from mixgan_cli.models.layers import Initialise
 Form = Literal["general", "one_vs_all", "pairwise"]
 
 
-class Judgement(NamedTuple):
-    """Scores [N], and logits of the experts [N, L] or None."""
+class DiscriminatorOutput(NamedTuple):
+    """The scores [N], the expert logits [N, L] (None without a classifier of experts) and the features [N, F]."""
 
-    score_N: Tensor
-    experts_NL: Tensor | None
+    scores_N: Tensor
+    expert_logits_NL: Tensor | None
+    features_NF: Tensor
 
 
 class Head(nn.Module):
-    """What every head says of itself, beside its call."""
+    """The base class of heads. `forward(features_NF, detach_features)` returns a `DiscriminatorOutput`."""
 
     classifies_experts = False
-    """Whether it also says which expert made a sample; only then a diversity weight `beta` means something."""
+    """If true, the head also predicts which expert made a sample. The diversity weight `beta` needs such a head."""
     form: Form = "general"
-    """If so, how: what its logits are."""
+    """What the expert logits mean, see `ClassifierHead`."""
     needs_probabilities = False
-    """Whether its score is the logit of a probability, so that the adversarial loss must take it for one."""
+    """If true, the score is the logit of a probability, so the adversarial loss must treat it as one."""
 
 
 class ScoreHead(Head):
-    """One raw number a sample: a logit, or the critic's score. Initialised as the backbone says."""
+    """One unbounded score per sample: a logit, or the value of a critic. The backbone initialises the layer."""
 
     def __init__(self, features: int, initialise_head: Initialise, spectral_norm: bool) -> None:
         super().__init__()
         self.score = _dense(features, 1, initialise_head, spectral_norm)
 
-    def forward(self, features_NF: Tensor, isolated: bool = False) -> Judgement:
-        """Return the scores."""
-        return Judgement(self.score(features_NF).squeeze(1), None)
+    def forward(self, features_NF: Tensor, detach_features: bool = False) -> DiscriminatorOutput:
+        """Return the scores [N] and the features. There are no expert logits, so `detach_features` has no effect."""
+        return DiscriminatorOutput(self.score(features_NF).squeeze(1), None, features_NF)
 
 
 class ClassifierHead(Head):
-    """A score, and beside it a classifier of experts on the same features: D and C of MGGAN (Hoang et al. 2017).
+    """A score and a classifier of experts on the same features: D and C of MGGAN (Hoang et al. 2017).
 
-    Logits by form: general, a softmax over K (eq. 2); one_vs_all, K sigmoids "k or another" (eq. 3); pairwise,
-    K (K - 1)/2 sigmoids "i, not j" for i < j in lexicographic order (eq. 4).
+    The expert logits depend on `form`:
+
+    - general: a softmax over K experts (eq. 2);
+    - one_vs_all: K sigmoids "expert k or another one" (eq. 3);
+    - pairwise: K (K - 1)/2 sigmoids "expert i, not j" for i < j in lexicographic order (eq. 4).
 
     Raises:
-        ConfigError: a form that compares experts, and K = 1.
+        ConfigError: K = 1 and a form that compares experts.
     """
 
     classifies_experts = True
@@ -63,25 +66,28 @@ class ClassifierHead(Head):
         super().__init__()
         if k < 2 and form != "general":
             raise ConfigError(
-                f"model.head.form={form} compares experts, model.k={k} is one. Take general, or model.k=2"
+                f"model.head.form={form}: compares experts, and model.k={k} has one. Use general, or model.k=2"
             )
         self.form = form
         self.score = _dense(features, 1, initialise_head, spectral_norm)
         logits = k * (k - 1) // 2 if form == "pairwise" else k
         self.experts = _dense(features, logits, initialise_head, spectral_norm)
 
-    def forward(self, features_NF: Tensor, isolated: bool = False) -> Judgement:
-        """Return scores and logits; `isolated`, the logits' gradient stops at the features."""
-        logits_NL = self.experts(features_NF.detach() if isolated else features_NF)
-        return Judgement(self.score(features_NF).squeeze(1), logits_NL)
+    def forward(self, features_NF: Tensor, detach_features: bool = False) -> DiscriminatorOutput:
+        """Return scores [N], expert logits [N, L] and features.
+
+        With `detach_features`, the classifier does not send a gradient into the features.
+        """
+        logits_NL = self.experts(features_NF.detach() if detach_features else features_NF)
+        return DiscriminatorOutput(self.score(features_NF).squeeze(1), logits_NL, features_NF)
 
 
 class MulticlassHead(Head):
-    r"""One softmax over "real" and each of the K experts, MAD-GAN's discriminator (Ghosh et al. 2018).
+    r"""One softmax over "real" and each of the K experts: the discriminator of MAD-GAN (Ghosh et al. 2018).
 
-    With logits l_0 (real) and l_1 … l_K, log D_0 = -softplus(-s) and log D_k = -softplus(s) + log softmax(l_1 … l_K)_k
-    for s = l_0 - log \sum_k exp(l_k): the score s is the logit of "real", and what remains is a classifier of experts.
-    So the same losses serve both.
+    The K + 1 logits l_0 (real), l_1 … l_K are split into a score s = l_0 - log \sum_k exp(l_k), which is the logit of
+    "real", and a classifier of experts on l_1 … l_K. Because log D_0 = -softplus(-s) and
+    log D_k = -softplus(s) + log softmax(l_1 … l_K)_k, the losses of the other heads apply to this one unchanged.
     """
 
     classifies_experts = True
@@ -91,10 +97,15 @@ class MulticlassHead(Head):
         super().__init__()
         self.classes = _dense(features, k + 1, initialise_head, spectral_norm)
 
-    def forward(self, features_NF: Tensor, isolated: bool = False) -> Judgement:
-        """Return scores and logits. There is no stopping the experts' gradient alone: `isolated` is refused before."""
+    def forward(self, features_NF: Tensor, detach_features: bool = False) -> DiscriminatorOutput:
+        """Return scores [N], expert logits [N, K] and features.
+
+        Scores and expert logits share one layer, so the gradient of the classifier alone cannot be stopped. The
+        configuration schema rejects this head together with `detach_features`.
+        """
         logits_NC = self.classes(features_NF)
-        return Judgement(logits_NC[:, 0] - logits_NC[:, 1:].logsumexp(dim=1), logits_NC[:, 1:])
+        scores_N = logits_NC[:, 0] - logits_NC[:, 1:].logsumexp(dim=1)
+        return DiscriminatorOutput(scores_N, logits_NC[:, 1:], features_NF)
 
 
 def _dense(features: int, outputs: int, initialise: Initialise, spectral_norm: bool) -> nn.Module:

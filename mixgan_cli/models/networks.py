@@ -1,4 +1,4 @@
-"""The generator, the discriminator, and how both are built from the configuration."""
+"""The generator, the discriminator, and `build_networks`, which builds both from the configuration."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from mixgan_cli.errors import ConfigError, UserError
 from mixgan_cli.models.backbones.base import Backbone
 from mixgan_cli.models.experts import Experts, SharedLayers, one_hot_like
 from mixgan_cli.models.gates import Gate, GateWeights
-from mixgan_cli.models.heads import Head
+from mixgan_cli.models.heads import DiscriminatorOutput, Head
 from mixgan_cli.runtime.device import total_memory
 from mixgan_cli.runtime.random import normal, uniform
 
 
-class Fakes(NamedTuple):
-    """What a generator makes: samples [B, …] in [-1, 1] (points: anywhere), and the gate's weights [B, K]."""
+class GeneratorOutput(NamedTuple):
+    """Samples [B, …] in [-1, 1] (points: unbounded), and the gate's weights [B, K]."""
 
     samples: Tensor
     weights_BK: Tensor
 
 
 class Generator(nn.Module):
-    r"""x = trunk(\sum_k a_k(z) G_k(stem(z))): what the experts make is mixed or chosen, then the trunk runs once.
+    r"""x = trunk(\sum_k a_k(z) G_k(stem(z))): mix the experts' outputs, or select one, then run the trunk once.
 
-    Most experts have a first layer each: no stem, a long trunk. Where they are whole networks there is no trunk; where
-    they have the last layers, the stem is what they share.
+    Most kinds of experts are one first layer each: the stem is empty and the trunk is long. If experts are whole
+    networks, the trunk is empty; if they are the last layers, the stem holds the layers that they share.
     """
 
     def __init__(
@@ -51,13 +51,16 @@ class Generator(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return next(self.parameters()).device
 
     def latents(self, n: int, device: torch.device | str | None = None) -> Tensor:
-        """Draw latents [n, Z] from the prior with torch's random state, on the generator's device or another.
+        """Draw latents [n, Z] from the prior with torch's global random state.
 
-        While training, n is what the gate can share out; the same latents come again where it gives them to all.
+        Args:
+            n: how many. In training mode, a multiple of K if the gate splits the batch among the experts. If the gate
+                gives each latent to all experts, n / K latents are drawn and repeated K times.
+            device: where to draw; None: on the generator's device.
         """
         device = self.device if device is None else device
         repeats = self.gate.experts_per_latent if self.training else 1
@@ -66,68 +69,59 @@ class Generator(nn.Module):
         drawn = draw(n // repeats, self.latent_size, device=device, parts=parts)
         return (drawn * 2 - 1 if self.prior == "uniform" else drawn).repeat(repeats, 1)
 
-    def forward(self, latent_BZ: Tensor, expert: int | None = None) -> Fakes:
-        """Make one sample a latent, by the mixture, or by one expert alone.
+    def forward(self, latent_BZ: Tensor, expert: int | None = None) -> GeneratorOutput:
+        """Generate one sample per latent, with the mixture or with a single expert.
 
         Raises:
-            ConfigError: there is no such expert.
+            ConfigError: there is no expert with this number.
         """
         inputs = self.stem(latent_BZ)
         if expert is not None:
             return self._forward_one(expert, inputs)
         mixed, weights = self.gate.mix(latent_BZ, inputs, self.experts)
-        return Fakes(self.trunk(mixed), weights.weights_BK)
+        return GeneratorOutput(self.trunk(mixed), weights.weights_BK)
 
     def weights(self, latent_BZ: Tensor) -> GateWeights:
-        """Return the gate's weights alone, with nothing made that they do not need."""
+        """Return the gate's weights [B, K]. Run only the layers that the gate reads."""
         return self.gate.weights(latent_BZ, self.stem(latent_BZ), self.experts)
 
-    def _forward_one(self, expert: int, inputs: Tensor) -> Fakes:
+    def _forward_one(self, expert: int, inputs: Tensor) -> GeneratorOutput:
         if not 0 <= expert < self.k:
             raise ConfigError(f"expert={expert}: the experts are numbered 0 to {self.k - 1}")
         weights_BK = one_hot_like(torch.full((len(inputs),), expert), self.k, inputs)
-        return Fakes(self.trunk(self.experts.forward_one(expert, inputs)), weights_BK)
-
-
-class Answer(NamedTuple):
-    """What the discriminator says: scores [N], the experts' logits [N, L] or None, and the features [N, F]."""
-
-    score_N: Tensor
-    experts_NL: Tensor | None
-    features_NF: Tensor
+        return GeneratorOutput(self.trunk(self.experts.forward_one(expert, inputs)), weights_BK)
 
 
 class Discriminator(nn.Module):
-    """The head's judgement of samples [N, …], and the features it was made on."""
+    """A body, which maps samples [N, …] to features [N, F], and a head on these features."""
 
     def __init__(self, body: nn.Module, head: Head) -> None:
         super().__init__()
         self.body = body
         self.head: Head = head
 
-    def forward(self, samples: Tensor, isolated: bool = False) -> Answer:
-        """Judge samples [N, …]; `isolated`, what the classifier of experts learns does not reach the body."""
-        features_NF = self.body(samples)
-        score_N, experts_NL = self.head(features_NF, isolated)
-        return Answer(score_N, experts_NL, features_NF)
+    def forward(self, samples: Tensor, detach_features: bool = False) -> DiscriminatorOutput:
+        """Score samples [N, …]. With `detach_features`, the classifier of experts does not train the body."""
+        output: DiscriminatorOutput = self.head(self.body(samples), detach_features)
+        return output
 
 
 class Networks(NamedTuple):
-    """The two players."""
+    """The generator and the discriminator of a model."""
 
     generator: Generator
     discriminator: Discriminator
 
 
 def build_networks(model: Model, shape: tuple[int, ...]) -> Networks:
-    """Return generator and discriminator, freshly initialised with torch's current random state.
+    """Build and initialise generator and discriminator with torch's global random state.
 
     Args:
-        model: the configuration's model group.
-        shape: of one sample: (C, H, W) for images, (D,) for points.
+        model: the model group of the configuration.
+        shape: the shape of one sample: (C, H, W) for images, (D,) for points.
 
     Raises:
-        ConfigError: a part cannot work with this K or this shape.
+        ConfigError: a component does not support this K or this shape.
     """
     sizes = {"k": model.k, "latent_size": model.latent.size}
     backbone: Backbone = build(model.backbone, shape=shape)
@@ -147,29 +141,33 @@ def build_networks(model: Model, shape: tuple[int, ...]) -> Networks:
     return Networks(generator, Discriminator(backbone.body(), head))
 
 
-def check_size(model: Model, shape: tuple[int, ...]) -> None:
-    """Refuse networks that this machine has no memory for, before it is taken.
+def check_memory(model: Model, shape: tuple[int, ...]) -> None:
+    """Reject networks that do not fit in this machine's memory, without allocating them.
+
+    Args:
+        model: the model group of the configuration.
+        shape: the shape of one sample.
 
     Raises:
-        ConfigError: that; or a part cannot work with this K or this shape.
+        ConfigError: the networks are too large, or a component does not support this K or this shape.
     """
     try:
-        with torch.device("meta"):  # sizes alone
+        with torch.device("meta"):  # sizes without storage
             networks = build_networks(model, shape)
     except UserError:
         raise
-    except Exception:  # a part of a user's own may not stand that
+    except Exception:  # a component from another package may not support the meta device
         return
-    needed, there = 8 * sum(map(_count, networks)), total_memory()  # their weights, and the average's
-    if needed > there:
+    needed, available = 8 * sum(map(_count, networks)), total_memory()  # float32 weights and their moving average
+    if needed > available:
         raise ConfigError(
-            f"model: its weights take {needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:.0f}. "
+            f"model: its weights take {needed / 2**30:,.0f} GiB, and this machine has {available / 2**30:.0f}. "
             "Take a smaller model.k, model.latent.size or model.backbone"
         )
 
 
 def parameter_counts(networks: Networks) -> dict[str, int]:
-    """Count parameters: of the gate, the experts, what they share ("trunk"), the generator and the discriminator."""
+    """Count the parameters of gate, experts, shared layers ("trunk", with the stem), generator and discriminator."""
     generator, discriminator = networks
     return {
         "gate": _count(generator.gate),

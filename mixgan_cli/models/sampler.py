@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mixgan_cli.data.images import to_uint8
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.networks import Fakes, Generator
+from mixgan_cli.models.networks import Generator, GeneratorOutput
 from mixgan_cli.runtime.random import fork_seed
 
 BLOCK = 256
@@ -59,7 +59,7 @@ class Sampler(nn.Module):
         return self.draw(n, seed, expert, truncation).samples
 
     @torch.no_grad()
-    def draw(self, n: int, seed: int, expert: int | None = None, truncation: float | None = None) -> Fakes:
+    def draw(self, n: int, seed: int, expert: int | None = None, truncation: float | None = None) -> GeneratorOutput:
         """Return samples as `sample` does, and the gate's weights [n, K]."""
         was_training = self.generator.training
         self.generator.eval()
@@ -71,7 +71,7 @@ class Sampler(nn.Module):
         finally:
             self.generator.train(was_training)
         samples = torch.cat([_finished(fakes.samples).cpu() for fakes in made])
-        return Fakes(samples, torch.cat([fakes.weights_BK.float().cpu() for fakes in made]))
+        return GeneratorOutput(samples, torch.cat([fakes.weights_BK.float().cpu() for fakes in made]))
 
     def latents(self, n: int, seed: int = 0, truncation: float | None = None) -> Tensor:
         """Return the latents [n, Z] of the samples of a seed, on the CPU.

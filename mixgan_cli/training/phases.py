@@ -16,7 +16,8 @@ from mixgan_cli.config.components import TARGET, attribute, build
 from mixgan_cli.config.schema import Objective, Training
 from mixgan_cli.data.batches import Batches
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.networks import Answer, Networks
+from mixgan_cli.models.heads import DiscriminatorOutput
+from mixgan_cli.models.networks import Networks
 from mixgan_cli.objectives import diversity
 from mixgan_cli.objectives.adversarial import Adversarial
 from mixgan_cli.optim.optimizers import Optimizers, adam
@@ -167,11 +168,11 @@ class Game:
         """Return samples [N, …] as the discriminator gets them, augmented or as they are."""
         return samples if self.augment is None else self.augment(samples)
 
-    def classifier_loss(self, answer: Answer, weights_BK: Tensor) -> Tensor | None:
+    def classifier_loss(self, answer: DiscriminatorOutput, weights_BK: Tensor) -> Tensor | None:
         """Return the diversity term on generated samples, without beta, a scalar; without a classifier, None."""
-        if answer.experts_NL is None:
+        if answer.expert_logits_NL is None:
             return None
-        return diversity.term(self.form, self.scale, answer.experts_NL, weights_BK)
+        return diversity.term(self.form, self.scale, answer.expert_logits_NL, weights_BK)
 
     @property
     def form(self) -> str:
@@ -187,7 +188,7 @@ class DiscriminatorPhase:
     penalty: Any
     fake_weight: float
     classifier_weight: float
-    isolated: bool
+    detach_features: bool
     batches: Batches
     batch: int
     optimizers: Optimizers
@@ -220,22 +221,22 @@ class DiscriminatorPhase:
         game, discriminator = self.game, self.game.networks.discriminator
         with game.compute.autocast():
             answer = _full(discriminator(real))
-        scalars["score/real"] = answer.score_N.mean()
-        yield game.adversarial.real(answer.score_N)
+        scalars["score/real"] = answer.scores_N.mean()
+        yield game.adversarial.real(answer.scores_N)
         with game.compute.autocast():
-            answer = _full(discriminator(fake, self.isolated))
-        scalars["score/fake"] = answer.score_N.mean()
-        loss = game.adversarial.fake(answer.score_N)
+            answer = _full(discriminator(fake, self.detach_features))
+        scalars["score/fake"] = answer.scores_N.mean()
+        loss = game.adversarial.fake(answer.scores_N)
         classifier = game.classifier_loss(answer, weights_BK)
         if classifier is not None:
             scalars["loss/classifier"] = classifier
-            if answer.experts_NL is not None and game.form == "general":
-                scalars["jsd_experts"] = diversity.jsd(answer.experts_NL.detach(), weights_BK)
+            if answer.expert_logits_NL is not None and game.form == "general":
+                scalars["jsd_experts"] = diversity.jsd(answer.expert_logits_NL.detach(), weights_BK)
             loss = loss + self.classifier_weight * classifier
         yield self.fake_weight * loss
         # outside autocast: it squares a gradient. Between samples as the discriminator gets them: it compares those
         with torch.compiler.set_stance("force_eager"):  # what is compiled has no second derivative
-            penalty = self.penalty(lambda samples: discriminator(samples).score_N, real, fake.to(real.dtype))
+            penalty = self.penalty(lambda samples: discriminator(samples).scores_N, real, fake.to(real.dtype))
         if penalty is not None:
             scalars["loss/penalty"] = penalty
             yield penalty
@@ -264,14 +265,14 @@ class GeneratorPhase:
                 fakes = generator(latent_BZ)
                 answer = discriminator(game.judged(fakes.samples))
             answer = _full(answer)
-            loss = game.adversarial.generator(answer.score_N)
+            loss = game.adversarial.generator(answer.scores_N)
             scalars = {}
             alike = game.classifier_loss(answer, fakes.weights_BK) if game.beta else None
             if alike is not None:
                 scalars["loss/diversity"] = alike
                 loss = loss + game.beta * alike
             if self.competition is not None:
-                scalars["loss/competition"] = self.competition(answer.score_N, answer.features_NF, generator.k)
+                scalars["loss/competition"] = self.competition(answer.scores_N, answer.features_NF, generator.k)
                 loss = loss + scalars["loss/competition"]
             loss, skipped = descend([loss], self.optimizers)
         return {"loss/generator": loss, **scalars, SKIPPED: skipped}
@@ -378,11 +379,11 @@ def frozen(network: nn.Module) -> Iterator[None]:
         network.requires_grad_(True)
 
 
-def _full(answer: Answer) -> Answer:
+def _full(answer: DiscriminatorOutput) -> DiscriminatorOutput:
     """What autocast computed in bfloat16, in float32; anything else as it is."""
 
     def full(values: Tensor) -> Tensor:
         return values.float() if values.dtype == torch.bfloat16 else values
 
-    score_N, experts_NL, features_NF = answer
-    return Answer(full(score_N), None if experts_NL is None else full(experts_NL), full(features_NF))
+    scores_N, logits_NL, features_NF = answer
+    return DiscriminatorOutput(full(scores_N), None if logits_NL is None else full(logits_NL), full(features_NF))

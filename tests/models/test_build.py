@@ -67,7 +67,7 @@ def test_images_in_images_out(size, channels):
     samples, weights = generator(generator.latents(2))
     assert samples.shape == (2, channels, size, size) and samples.abs().max() <= 1
     assert weights.shape == (2, 8)
-    assert discriminator(samples).score_N.shape == (2,)
+    assert discriminator(samples).scores_N.shape == (2,)
 
 
 def test_layers_of_the_paper():

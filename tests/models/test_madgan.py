@@ -85,7 +85,7 @@ def test_what_experts_share(experts, pixels):
     generator, discriminator = sharing(experts, pixels=pixels)
     samples, weights_BK = generator(generator.latents(6))
     assert samples.shape == (6, 3, pixels, pixels) and weights_BK.shape == (6, 3)
-    assert discriminator(samples).experts_NL.shape == (6, 3)
+    assert discriminator(samples).expert_logits_NL.shape == (6, 3)
 
     def ups(network):
         return sum(isinstance(layer, nn.ConvTranspose2d) for layer in network.modules())

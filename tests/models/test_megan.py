@@ -272,7 +272,7 @@ def test_logits_of_experts_not_chosen_have_gradients(model):
     generator, discriminator = small(model)
     logits = logits_of(generator)
     samples, weights_BK = generator(generator.latents(B))
-    (-discriminator(samples).score_N.mean()).backward()
+    (-discriminator(samples).scores_N.mean()).backward()
     assert (logits[0].grad[weights_BK == 0].abs() > 0).all()
 
 
@@ -282,7 +282,7 @@ def test_what_the_choice_leaves_without_gradients():
     torch.manual_seed(1)
     samples, weights_BK = generator(generator.latents(B))
     chosen_B = weights_BK.argmax(dim=1)
-    loss_B = -discriminator(samples).score_N
+    loss_B = -discriminator(samples).scores_N
     assert len(chosen_B.unique()) == K
     for k in range(K):
         generator.zero_grad()
@@ -297,7 +297,7 @@ def test_without_the_gates_path_the_first_layers_of_others_have_none():
     generator, discriminator = small("megan")
     latent_BZ = generator.latents(B)
     images = generator.experts(generator.experts.expand(latent_BZ))
-    (-discriminator(images[0]).score_N.mean()).backward()
+    (-discriminator(images[0]).scores_N.mean()).backward()
     assert any(moved(generator.experts.first[0])) and not any(moved(generator.experts.first[1]))
 
 
@@ -310,7 +310,7 @@ def test_the_gate_learns_from_every_experts_image():
     samples, weights_BK = generator(generator.latents(B))
     weights_BK.retain_grad()
     samples.retain_grad()
-    (-discriminator(samples).score_N.mean()).backward()
+    (-discriminator(samples).scores_N.mean()).backward()
     expected_BK = torch.stack([(samples.grad * image).flatten(1).sum(dim=1) for image in images], dim=1)
     torch.testing.assert_close(weights_BK.grad, expected_BK)
     assert weights_BK.grad.abs().min() > 0

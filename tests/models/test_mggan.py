@@ -93,7 +93,7 @@ def test_sizes_of_the_data_sets(pixels, layers, maps):
             layer.register_forward_hook(lambda layer, inputs, output: down.append((output.shape[1], output.shape[2])))
     samples = generator(generator.latents(4)).samples
     assert seen == maps and samples.shape == (4, 3, pixels, pixels)
-    assert discriminator(samples).experts_NL.shape == (4, 2)
+    assert discriminator(samples).expert_logits_NL.shape == (4, 2)
     assert down == maps[-2::-1]
 
 

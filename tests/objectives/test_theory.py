@@ -171,8 +171,8 @@ def discriminators_loss(real_NC, fake_NC, k):
     """As objective=madgan has it: real 1, fakes K, the classifier's among them."""
     real, fake = multiclass(real_NC), multiclass(fake_NC)
     weights = torch.eye(k, dtype=torch.double).repeat_interleave(len(fake_NC) // k, dim=0)
-    classifier = diversity.term("general", "eq2", fake.experts_NL, weights)
-    return NonSaturating().real(real.score_N) + k * (NonSaturating().fake(fake.score_N) + classifier)
+    classifier = diversity.term("general", "eq2", fake.expert_logits_NL, weights)
+    return NonSaturating().real(real.scores_N) + k * (NonSaturating().fake(fake.scores_N) + classifier)
 
 
 @pytest.mark.parametrize("k", [1, *COUNTS])
@@ -196,7 +196,7 @@ def test_madgans_discriminator_is_a_cross_entropy_over_k_plus_1_classes(k):
 @pytest.mark.parametrize("k", [1, *COUNTS])
 def test_madgans_generators_want_to_be_real(k):
     fake = (2 * torch.randn(8, k + 1).double()).requires_grad_()
-    loss = NonSaturating().generator(multiclass(fake).score_N)
+    loss = NonSaturating().generator(multiclass(fake).scores_N)
     loss.backward()
     probability = softmax(fake)
     assert loss.item() == pytest.approx(-np.log(probability[:, 0]).mean(), rel=1e-12)
@@ -215,7 +215,7 @@ def madgans_optimum(data_A, counts_KA):
     """E_d log D*_real + sum_i E_i log(1 - D*_real), by the losses: data_A of any total, experts of EACH samples."""
     k, p_KA, p_data = len(counts_KA), counts_KA / EACH, data_A / data_A.sum()
     classes_AC = np.log(np.stack([p_data, *p_KA], axis=1))  # a softmax of which is p_i / (p_d + sum_j p_j)
-    score_A = multiclass(torch.from_numpy(classes_AC)).score_N
+    score_A = multiclass(torch.from_numpy(classes_AC)).scores_N
     generated = atoms(counts_KA.sum(axis=0))
     return (-Minimax().real(score_A[atoms(data_A)]) + k * Minimax().generator(score_A[generated])).item()
 

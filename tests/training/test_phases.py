@@ -65,7 +65,7 @@ def test_wgan_gp_of_hmog_is_the_formula(double):
     networks, real, (discriminator_phase, generator_phase) = game("model=hmog")
 
     def critic(samples):
-        return networks.discriminator(samples).score_N
+        return networks.discriminator(samples).scores_N
 
     torch.manual_seed(5)
     latent_BZ, alpha = torch.randn(BATCH, 100), torch.rand(BATCH, 1, 1, 1)

@@ -53,7 +53,7 @@ def test_the_losses_and_the_penalty_are_of_the_augmented(double):  # noqa: F811
     networks, real, (discriminator_phase, generator_phase) = game("model=hmog", PALED)
 
     def critic(samples):
-        return networks.discriminator(samples).score_N
+        return networks.discriminator(samples).scores_N
 
     torch.manual_seed(5)
     latent_BZ, alpha = networks.generator.latents(BATCH), torch.rand(BATCH, 1, 1, 1)

@@ -172,11 +172,11 @@ def test_weights_in_the_discriminators_loss(weight, times, classifier):
     told = take_step(phase)
     on_real, on_fake = before(real), before(seen[1])
     of_fakes = (
-        softplus(on_fake.score_N).mean()
+        softplus(on_fake.scores_N).mean()
         - classifier
-        * torch.cat([on_fake.experts_NL[3 * k : 3 * k + 3].log_softmax(dim=1)[:, k] for k in range(3)]).mean()
+        * torch.cat([on_fake.expert_logits_NL[3 * k : 3 * k + 3].log_softmax(dim=1)[:, k] for k in range(3)]).mean()
     )
-    expected = softplus(-on_real.score_N).mean() + times * of_fakes
+    expected = softplus(-on_real.scores_N).mean() + times * of_fakes
     assert told["loss/discriminator"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -201,7 +201,7 @@ def test_soft_weights_are_the_classifiers_targets(step):
     told = take_step(phase_of(step, phases))
     samples, weights_BK = seen[0]
     assert ((weights_BK > 0.01) & (weights_BK < 0.99)).any(dim=1).all()
-    expected = -(weights_BK * before(samples).experts_NL.log_softmax(dim=1)).sum(dim=1).mean()
+    expected = -(weights_BK * before(samples).expert_logits_NL.log_softmax(dim=1)).sum(dim=1).mean()
     name = {"Discriminator": "loss/classifier", "Generator": "loss/diversity"}[step]
     assert told[name].item() == pytest.approx(expected.item(), rel=1e-5)
     if step == "Discriminator":  # what is logged counts with the usage as it is
@@ -351,7 +351,7 @@ def test_a_critics_step_moves_no_generator(model):
 @pytest.mark.parametrize("form", ["pairwise", "one_vs_all"])
 def test_one_expert_is_compared_with_none(form):
     run = once_composed("model=mggan", "model.k=1", f"model.head.form={form}")
-    with pytest.raises(ConfigError, match=rf"model\.head\.form={form} compares experts, model\.k=1 is one"):
+    with pytest.raises(ConfigError, match=rf"model\.head\.form={form}: compares experts, and model\.k=1"):
         build_networks(run.model, (1, 32, 32))
 
 
@@ -415,4 +415,4 @@ def test_a_gradient_penalty_warns_of_batch_norm(norm, warned, caplog, monkeypatc
     with caplog.at_level("WARNING", logger="mixgan"):
         check_game(networks, run.objective, 8, None)
     assert ("one sample" in caplog.text) == warned
-    assert networks.discriminator(torch.randn(4, 1, 16, 16)).score_N.shape == (4,)
+    assert networks.discriminator(torch.randn(4, 1, 16, 16)).scores_N.shape == (4,)
