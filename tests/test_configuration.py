@@ -39,7 +39,8 @@ def test_no_key_that_is_composed_is_left_out(conf, primary):
 
 
 SMALL = {
-    "config.yaml": "# A\ndefaults:\n  - model: a  # which\nseed: 0 # told\nmute: 1\npart: # told\n  one: 2\n",
+    "config.yaml": "# A\ndefaults:\n  - model: a  # which\nseed: 0 # told\n        # twice\nmute: 1\n"
+    "part: # told\n  one: 2\n",
     "model/a.yaml": "# B\nwidth: 3 # told\ndepth: 1\nnames: {x: 1, y: 2} # told",
     "model/b.yaml": "# C\ndefaults: [a, _self_]\nwidth: 4\nheight: '#' # told",
     "data/c.yaml": "# @package _global_\n# D\ndefaults:\n  - override /model: b\n"
@@ -60,6 +61,8 @@ def test_what_is_not_told_is_found(tmp_path, monkeypatch):
     ]  # fmt: skip
     (tree,) = (key for key in conf.files["model", "b"].keys if key.path == "model.height")
     assert (tree.value, tree.comment) == ("'#'", "told")
+    (seed,) = (key for key in conf.files["", "config"].keys if key.path == "seed")
+    assert seed.comment == "told twice"
     assert conf.files["data", "c"].chosen == [("model", "b", "")]
     assert conf.files["", "config"].chosen == [("model", "a", "which")]
 

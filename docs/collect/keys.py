@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,8 +96,12 @@ class File:
                 yield Key(path, written, self._beside(value.end_mark), None, False)
 
     def _beside(self, end: yaml.Mark) -> str:
-        """The comment in the rest of a line."""
-        return self.source[end.index :].partition("\n")[0].partition("#")[2].strip()
+        """The comment in the rest of a line, and in lines below it whose comment begins in the same column."""
+        rest, *below = self.source[end.index :].split("\n")
+        code, _, comment = rest.partition("#")
+        margin = " " * (end.column + len(code)) + "#"
+        more = [line.removeprefix(margin) for line in takewhile(lambda line: line.startswith(margin), below)]
+        return " ".join(part.strip() for part in (comment, *more))
 
 
 class Conf:
