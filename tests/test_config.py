@@ -106,7 +106,9 @@ def test_an_explicit_evaluation_is_kept_for_points():
 def test_a_user_s_own_points_bring_their_backbone(tmp_path):
     (tmp_path / "data").mkdir()
     target = "_target_: mixgan_cli.data.Spiral"
-    (tmp_path / "data" / "mine.yaml").write_text(f"defaults: [_toy2d, _self_]\n{target}\ndegrees: 90\nnoise: 0\n")
+    (tmp_path / "data" / "mine.yaml").write_text(
+        f"defaults: [_toy2d, _self_]\n{target}\nname: mine\ndegrees: 90\nnoise: 0\n"
+    )
     words = (f"hydra.searchpath=[file://{tmp_path}]", "data=mine")
     run = parse(OmegaConf.masked_copy(composition(*words, hydra=True), list(Run.model_fields)), Run)
     assert run.model.backbone["_target_"].endswith("MLP") and run.evaluation.name == "points"
