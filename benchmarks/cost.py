@@ -94,7 +94,7 @@ def seconds(overrides: tuple[str, ...]) -> tuple[int, float, float]:
     with Counted(lambda dtype, flops, moved: 0.0) as counted:
         iterate(state, 0)
     flops = sum(counted.flops.values()) * smaller
-    shown = sum(phase.steps * phase.shows for phase in state.phases) * smaller
+    shown = sum(phase.steps * phase.n_real for phase in state.phases) * smaller
     data = next((word.removeprefix("data=") for word in overrides if word.startswith("data=")), "")
     nimg = settings.training.in_images(N_TRAIN.get(data)).total_nimg
     iterations = nimg / shown

@@ -36,9 +36,9 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
     from mixgan_cli.models.networks import build_networks
     from mixgan_cli.optim.optimizers import adam
     from mixgan_cli.runtime.measure import peak, start_peak, timed
-    from mixgan_cli.training.cuda_graph import WARM_UP, recorded
+    from mixgan_cli.training.cuda_graph import WARM_UP, maybe_capture
     from mixgan_cli.training.ema import MovingAverage
-    from mixgan_cli.training.loop import begin, iterate, moving
+    from mixgan_cli.training.loop import begin, iterate, make_step
 
     overrides = [f"model={model}", f"model.k={k}", f"training.batch={REAL}", f"training.fakes={FAKE}"]
     overrides += ["objective.d_steps=1", "objective.fakes=shared", f"hardware.device={device_name}"]
@@ -55,10 +55,10 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
     before = start_peak(device_name)
     iterate(state, run.seed)
     most = peak(device_name) - before
-    move = recorded(moving(state), compute)
+    step = maybe_capture(make_step(state), compute)
 
     def iteration() -> None:
-        iterate(state, run.seed, move)
+        iterate(state, run.seed, step)
 
     for _ in range(WARM_UP + 2 if compute.capture else 0):
         iteration()
@@ -68,17 +68,17 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
     average = MovingAverage(experts, 10_000, None)
     optimizer = adam(experts.parameters(), run.objective.optimizer.generator)
 
-    def step(inputs) -> None:
+    def update(inputs) -> None:
         optimizer.step()
         average.update(experts, *inputs[0])
 
     for parameter in experts.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    step = recorded(step, compute)
+    update = maybe_capture(update, compute)
     weight = average.weight(10_000, REAL)
     for _ in range(WARM_UP + 2 if compute.capture else 1):
-        step([(weight,)])
-    alone = timed(lambda: step([(weight,)]), device).median
+        update([(weight,)])
+    alone = timed(lambda: update([(weight,)]), device).median
     return {"ms": 1e3 * whole, "parameters_ms": 1e3 * alone, "mb": most}
 
 

@@ -43,8 +43,8 @@ def of_mixgan(name: str, device_name: str) -> tuple[Iteration, int, int]:
     from mixgan_cli.config.components import build
     from mixgan_cli.config.schema import Run, conf_dir, parse
     from mixgan_cli.models.networks import build_networks
-    from mixgan_cli.training.cuda_graph import recorded
-    from mixgan_cli.training.loop import begin, iterate, moving
+    from mixgan_cli.training.cuda_graph import maybe_capture
+    from mixgan_cli.training.loop import begin, iterate, make_step
 
     overrides = [*EXPERIMENTS[name], f"hardware.device={device_name}", f"data.root={_data()}"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -53,11 +53,11 @@ def of_mixgan(name: str, device_name: str) -> tuple[Iteration, int, int]:
     source = build(run.data)
     networks = build_networks(run.model, source.shape)
     state = begin(run, networks, source.load(), compute)
-    move, shown = recorded(moving(state), compute), run.training.batch * run.objective.d_steps
+    step, shown = maybe_capture(make_step(state), compute), run.training.batch * run.objective.d_steps
 
     def iteration() -> None:
         before = state.progress.nimg // run.training.report_nimg
-        iterate(state, run.seed, move)
+        iterate(state, run.seed, step)
         if state.progress.nimg // run.training.report_nimg > before:
             state.means.read()
 

@@ -19,7 +19,7 @@ import torch
 
 from mixgan_cli import cli
 from mixgan_cli.training import loop
-from mixgan_cli.training.callbacks import Bookkeeper
+from mixgan_cli.training.callbacks import Callbacks
 from mixgan_cli.training.step import Means
 
 EVERY = {"report": 12_800, "state": 250_000}
@@ -44,8 +44,8 @@ def main() -> int:
         setattr(place, name, measured)
 
     timed(loop, "iterate", "iteration")
-    timed(Bookkeeper, "_report", "report")
-    timed(Bookkeeper, "save", "state")
+    timed(Callbacks, "_report", "report")
+    timed(Callbacks, "save", "state")
     timed(Means, "add", "means")
     timed(torch.nn.utils, "get_total_norm", "finite")
     with tempfile.TemporaryDirectory() as outputs:

@@ -18,9 +18,9 @@ from mixgan_cli.models.networks import build_networks, check_memory, parameter_c
 from mixgan_cli.runtime.device import resolve_hardware
 from mixgan_cli.runtime.measure import Counted, ceilings, peak, start_peak, timed
 from mixgan_cli.runtime.random import fork_seed
-from mixgan_cli.training.cuda_graph import WARM_UP, recorded
-from mixgan_cli.training.loop import begin, iterate, moving
-from mixgan_cli.training.phases import check_game, check_shape, fakes_a_step
+from mixgan_cli.training.cuda_graph import WARM_UP, maybe_capture
+from mixgan_cli.training.loop import begin, iterate, make_step
+from mixgan_cli.training.phases import check_networks, check_shape, fakes_per_step
 
 log = logging.getLogger("mixgan")
 
@@ -60,17 +60,17 @@ def run(config: DictConfig) -> dict[str, Any]:
     before = start_peak(device.type)
     with fork_seed("networks", settings.seed):
         networks = build_networks(settings.model, source.shape)
-    check_game(networks, settings.objective, settings.training.batch, settings.training.fakes)
+    check_networks(networks, settings.objective, settings.training.batch, settings.training.fakes)
     state = begin(settings, networks, noise(source), compute)
     iterate(state, settings.seed)  # the optimisers get their state, the networks are compiled
     with torch.compiler.set_stance("force_eager"), Counted(best.floor) as counted:
         iterate(state, settings.seed)
-    move = recorded(moving(state), compute)
+    step = maybe_capture(make_step(state), compute)
     for _ in range(WARM_UP + 2):
-        iterate(state, settings.seed, move)
+        iterate(state, settings.seed, step)
     start_peak(device.type)  # what was tried and counted does not count
-    timing = timed(lambda: iterate(state, settings.seed, move), device)
-    shown = sum(phase.steps * phase.shows for phase in state.phases)
+    timing = timed(lambda: iterate(state, settings.seed, step), device)
+    shown = sum(phase.steps * phase.n_real for phase in state.phases)
     flops = sum(counted.flops.values())
     ceiling = best.flops[torch.bfloat16 if compute.precision == "bf16" else torch.float32]
     row = {
@@ -80,7 +80,7 @@ def run(config: DictConfig) -> dict[str, Any]:
         "k": settings.model.k,
         "data": list(source.shape),
         "real": settings.training.batch,
-        "fake": fakes_a_step(networks, settings.objective, settings.training.batch, settings.training.fakes),
+        "fake": fakes_per_step(networks, settings.objective, settings.training.batch, settings.training.fakes),
         "d_steps": settings.objective.d_steps,
         "parameters": parameter_counts(networks),
         "img_per_second": shown / timing.median,

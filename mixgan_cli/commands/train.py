@@ -37,10 +37,10 @@ from mixgan_cli.runtime.signals import Interrupted, Interruptions
 from mixgan_cli.tracking.jsonl import JsonlLogger
 from mixgan_cli.tracking.progress import ProgressBar
 from mixgan_cli.tracking.tracker import RunInfo, Tracker
-from mixgan_cli.training.callbacks import Bookkeeper, Errands
+from mixgan_cli.training.callbacks import Callbacks
 from mixgan_cli.training.checkpoint import Best, State
 from mixgan_cli.training.loop import begin, train
-from mixgan_cli.training.phases import check_game, check_ranks, check_shape
+from mixgan_cli.training.phases import check_networks, check_ranks, check_shape
 
 log = logging.getLogger("mixgan")
 
@@ -72,7 +72,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
         check_memory(settings.model, source.shape)
         with fork_seed("networks", settings.seed):  # on the CPU, so that every device begins with the same weights
             networks = build_networks(settings.model, source.shape)
-        check_game(networks, settings.objective, settings.training.batch, settings.training.fakes)
+        check_networks(networks, settings.objective, settings.training.batch, settings.training.fakes)
         check_ranks(networks, settings.training, settings.objective, distributed.count())
 
         dataset: Dataset | None = None
@@ -98,8 +98,8 @@ def _run(settings: Run) -> dict[str, Any] | None:
             else:
                 log.info("%s: begins", folder.path)
             if not distributed.is_main():
-                books = Bookkeeper(settings.training, settings.alarms, folder, Tracker([]))
-                train(settings.training, settings.seed, state, compute, books, interruptions)
+                callbacks = Callbacks(settings.training, settings.alarms, folder, Tracker([]))
+                train(settings.training, settings.seed, state, compute, callbacks, interruptions)
                 return None
             write_environment(folder, {**compute.describe(), "processes": distributed.count()})
             _train_and_evaluate(settings, source, dataset, state, folder, compute, interruptions, loggers)
@@ -144,9 +144,9 @@ def _train_and_evaluate(
         metrics = on_the_way.of(sampler, state.networks.discriminator).metrics
         return {"protocol": on_the_way.evaluation.name, **metrics}, _best(metrics, nimg)
 
-    books = Bookkeeper(settings.training, settings.alarms, folder, tracker, Errands(draw, evaluate))
+    callbacks = Callbacks(settings.training, settings.alarms, folder, tracker, draw, evaluate)
     try:
-        train(settings.training, settings.seed, state, compute, books, interruptions)
+        train(settings.training, settings.seed, state, compute, callbacks, interruptions)
         if settings.training.figures:
             draw_figures(folder, sampler, evaluator, settings.seed)  # now: whoever ends it loses nothing
         result = evaluator.of(sampler, state.networks.discriminator)
@@ -155,8 +155,8 @@ def _train_and_evaluate(
         ranked = result.metrics if on_the_way is evaluator else evaluate(progress.nimg)[0]
         with interruptions.held(), _stopping(folder):
             if result.metrics:
-                tracker.record({**progress.told(), "protocol": settings.evaluation.name, **result.metrics})
-            books.keep_best(state, _best(ranked, progress.nimg))
+                tracker.record({**progress.summary(), "protocol": settings.evaluation.name, **result.metrics})
+            callbacks.keep_best(state, _best(ranked, progress.nimg))
             state.save(folder.checkpoint("last"))
             save_generator(folder.generator, chosen, settings.model.model_dump(mode="json"), source.shape)
             write_json(folder.results, _results(settings, state, folder, result))

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +24,30 @@ from mixgan_cli.runtime.random import fork_seed
 from mixgan_cli.runtime.signals import Interruptions
 from mixgan_cli.tracking.tracker import Tracker
 from mixgan_cli.training.checkpoint import Best, Progress, State
-from mixgan_cli.training.step import Told
+from mixgan_cli.training.step import StepStats
 
 
 @torch.no_grad()
-def observe(generator: Generator, samples: int = 128, share: int = 16, least: float = 0.1) -> dict[str, Any]:
-    """Return `active_neurons`, the share of the generator's ReLU units that are active, and `gate_usage` if it learns.
+def activation_stats(
+    generator: Generator, samples: int = 128, share: int = 16, min_share: float = 0.1
+) -> dict[str, Any]:
+    """Return `active_neurons` and, if the gate is learned, `gate_usage`.
 
-    A unit is active if it is positive on at least a tenth of the batch (Hoang et al. 2017, section 5.2, where a share
-    that falls from above 90 % announces collapse). Units of a convolution are counted at each pixel, the gate's not.
-    The usage is each expert's mean weight [K], where the gate learns.
+    `active_neurons` is the share of the generator's ReLU units that are active. A unit is active if it is positive on
+    at least a tenth of the batch. A share that falls from above 90 % announces collapse (Hoang et al. 2017, section
+    5.2). Units of a convolution are counted at each pixel; those of the gate are not counted. `gate_usage` is each
+    expert's mean weight, [K].
 
     Args:
-        generator: in the mode in which it trains.
-        samples: of the batch.
-        share: or, where experts share out the batch, of each, so that the figure does not depend on K.
-        least: the tenth.
+        generator: in its training mode.
+        samples: the batch size.
+        share: the batch size of each expert, where experts share the batch, so that the result does not depend on K.
+        min_share: a unit is active if it is positive on this share of the batch.
     """
     active: list[Tensor] = []
 
     def look(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        active.append(((output > 0).float().mean(dim=0) >= least).flatten())
+        active.append(((output > 0).float().mean(dim=0) >= min_share).flatten())
 
     parts = nn.ModuleList([generator.stem, generator.experts, generator.trunk])
     hooks = [module.register_forward_hook(look) for module in parts.modules() if isinstance(module, nn.ReLU)]
@@ -66,8 +68,8 @@ Tell = Callable[[str, str, int], None]
 """Takes the kind of alarm, what there is to say, and at how many images."""
 
 
-class Watch:
-    """Looks at what is reported and measured, and tells of what looks like a collapse. `Progress.alarms` keeps it."""
+class CollapseMonitor:
+    """Watch reports and evaluations for signs of collapse. `Progress.alarms` holds the active alarms."""
 
     def __init__(self, alarms: Alarms, tell: Tell) -> None:
         self.alarms, self.tell = alarms, tell
@@ -120,21 +122,21 @@ class Watch:
 log = logging.getLogger("mixgan")
 
 
-@dataclass(frozen=True)
-class Errands:
-    """What the bookkeeper has done by others, at a number of images shown."""
+class Callbacks:
+    """Run everything that happens between iterations: reports, samples, evaluations and checkpoints.
 
-    draw: Callable[[int], dict[str, Path]]
-    """Draws the sample grid, and whatever else is wanted, and returns where each picture is."""
-    evaluate: Callable[[int], tuple[dict[str, Any], Best | None]]
-    """Measures the run: the metrics, and the one that decides which state is best."""
+    Only the main rank writes, draws and evaluates. A full disk does not end a run. What has been done is part of the
+    state (`Progress.last_handled_nimg`), so a run that was interrupted during an evaluation repeats it when resumed.
 
-
-class Bookkeeper:
-    """Does what is due. Only the main rank writes, and has `errands`; a disk that is full does not end a run.
-
-    What was done is part of the state (`Progress.attended`): a run that was interrupted while it measured itself
-    measures itself again when it goes on.
+    Args:
+        training: the configuration's training group.
+        alarms: its alarms group.
+        folder: the run's folder.
+        tracker: the loggers.
+        draw: draws the sample grid and other pictures at a number of images, and returns the path of each picture.
+            None: nothing is drawn.
+        evaluate: evaluates the run at a number of images, and returns the metrics and the one that ranks states. None:
+            nothing is evaluated.
     """
 
     def __init__(
@@ -143,22 +145,24 @@ class Bookkeeper:
         alarms: Alarms,
         folder: RunFolder,
         tracker: Tracker,
-        errands: Errands | None = None,
+        draw: Callable[[int], dict[str, Path]] | None = None,
+        evaluate: Callable[[int], tuple[dict[str, Any], Best | None]] | None = None,
     ) -> None:
-        self.training, self.folder, self.tracker, self.errands = training, folder, tracker, errands
-        self.watch = Watch(alarms, tracker.alarm)
+        self.training, self.folder, self.tracker = training, folder, tracker
+        self.draw, self.evaluate = draw, evaluate
+        self.monitor = CollapseMonitor(alarms, tracker.alarm)
         self._reported: tuple[float, int] | None = None
         """Seconds of training and images at the last report."""
 
-    def attend(self, state: State, interruptions: Interruptions) -> None:
-        """Do what has come due since it was last attended to.
+    def after_step(self, state: State, interruptions: Interruptions) -> None:
+        """Do everything that has come due since the last call.
 
         Raises:
             TrainingStopped: too many steps in a row were not finite.
             Interrupted: while drawing or measuring, which is then still to be done.
         """
         training, progress = self.training, state.progress
-        if progress.attended == progress.nimg:
+        if progress.last_handled_nimg == progress.nimg:
             return
         self._reported = self._reported or (progress.seconds, progress.nimg)
         saving = self._due(training.checkpoint_nimg, state)
@@ -166,22 +170,22 @@ class Bookkeeper:
             with interruptions.held():
                 told = self._report(state)
             saving = saving and not told.row  # not while all goes wrong: the state before is the better one
-        if self._due(training.sample_nimg, state, at_first=True) and self.errands:
+        if self._due(training.sample_nimg, state, at_first=True) and self.draw:
             with _going_on("a sample grid"):
-                for name, path in self.errands.draw(progress.nimg).items():
+                for name, path in self.draw(progress.nimg).items():
                     self.tracker.image(name, path, progress.nimg)
         measured = None
-        if self._due(training.evaluate_nimg, state) and not self._last(state) and self.errands:
+        if self._due(training.evaluate_nimg, state) and not self._last(state) and self.evaluate:
             began = time.monotonic()
-            measured = self.errands.evaluate(progress.nimg)
+            measured = self.evaluate(progress.nimg)
             progress.evaluating += time.monotonic() - began
         with interruptions.held():
             if measured is not None:
                 metrics, figure = measured
-                self.tracker.record({**progress.told(), **metrics})
+                self.tracker.record({**progress.summary(), **metrics})
                 self.keep_best(state, figure)
-                self.watch.evaluation(progress)
-            progress.attended = progress.nimg
+                self.monitor.evaluation(progress)
+            progress.last_handled_nimg = progress.nimg
             if saving:
                 self.save(state)
 
@@ -206,7 +210,7 @@ class Bookkeeper:
 
     def _due(self, every: int | None, state: State, at_first: bool = False) -> bool:
         """Whether a multiple of `every` images was passed since the last time, or the end."""
-        now, before = state.progress.nimg, state.progress.attended
+        now, before = state.progress.nimg, state.progress.last_handled_nimg
         if every is None:
             return False
         if before is None:  # nothing was shown yet
@@ -216,7 +220,7 @@ class Bookkeeper:
     def _last(self, state: State) -> bool:
         return state.progress.nimg >= self.training.total_nimg or state.progress.ended
 
-    def _report(self, state: State) -> Told:
+    def _report(self, state: State) -> StepStats:
         progress, began = state.progress, time.monotonic()
         told = state.means.read()  # waits for the device
         progress.seconds += time.monotonic() - began
@@ -230,16 +234,14 @@ class Bookkeeper:
         rate = (progress.nimg - nimg) / max(progress.seconds - seconds, 1e-9)
         finite = {name: mean for name, mean in told.means.items() if math.isfinite(mean)}
         skipped = {"skipped": told.skipped} if told.skipped else {}
-        with fork_seed(
-            "observe", progress.step
-        ):  # so that it sees the same whether or not the run was interrupted here
-            watched = observe(state.networks.generator)
-        record = {**progress.told(), **finite, **skipped, "img_per_second": rate, **watched}
+        with fork_seed("observe", progress.step):  # the same latents whether or not the run was interrupted here
+            watched = activation_stats(state.networks.generator)
+        record = {**progress.summary(), **finite, **skipped, "img_per_second": rate, **watched}
         self.tracker.record(record)
-        self.watch.report(record, progress)
+        self.monitor.report(record, progress)
         return told
 
-    def _stop_if_hopeless(self, told: Told, state: State) -> None:
+    def _stop_if_hopeless(self, told: StepStats, state: State) -> None:
         broken = [
             f"{player}.{name}"
             for player, network in zip(("generator", "discriminator"), state.networks, strict=True)

@@ -42,8 +42,8 @@ class Progress:
 
     step: int = 0
     nimg: int = 0
-    attended: int | None = None
-    """Up to which image all that was due (reports, pictures, evaluations) was done; None: not even what is due at 0."""
+    last_handled_nimg: int | None = None
+    """Images up to which all callbacks (reports, pictures, evaluations) have run; None: not even those due at 0."""
     seconds: float = 0.0
     evaluating: float = 0.0
     best: Best | None = None
@@ -54,8 +54,8 @@ class Progress:
     ended: bool = False
     """Whether an alarm has ended the training before its length."""
 
-    def told(self) -> dict[str, float]:
-        """Return what every record begins with."""
+    def summary(self) -> dict[str, float]:
+        """Return the first keys of every record: step, nimg and seconds."""
         return {"step": self.step, "nimg": self.nimg, "seconds": self.seconds}
 
 

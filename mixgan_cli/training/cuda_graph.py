@@ -13,7 +13,7 @@ from mixgan_cli.runtime.device import Compute
 
 Inputs = Sequence[tuple[Tensor, ...]]
 """What each of an iteration's steps takes, and last the moving average's weight; on the device."""
-Move = Callable[[Inputs], None]
+StepFn = Callable[[Inputs], None]
 """The device's part."""
 
 log = logging.getLogger("mixgan")
@@ -22,26 +22,26 @@ WARM_UP = 3
 """Iterations before the one that is recorded: optimisers get their state in the first, cuDNN chooses its kernels."""
 
 
-def recorded(work: Move, compute: Compute) -> Move:
+def maybe_capture(step: StepFn, compute: Compute) -> StepFn:
     """Return work that is recorded and repeated, or as it is: whichever is wanted."""
-    return Captured(work, compute.device) if compute.capture else work
+    return CUDAGraphStep(step, compute.device) if compute.capture else step
 
 
-class Captured:
-    """Does what `work` does, from its fourth call on by replaying what the device did in it.
+class CUDAGraphStep:
+    """Does what `step` does, from its fourth call on by replaying what the device did in it.
 
-    A replay runs the same kernels on the same memory. So `work` must read nothing that changes but its inputs, whose
+    A replay runs the same kernels on the same memory. So `step` must read nothing that changes but its inputs, whose
     values are copied to where the recording has them, and what lies on the device; random numbers come from the
-    generator's seed and offset at the time of the replay, and are those that `work` itself would draw. Nothing may wait
+    generator's seed and offset at the time of the replay, and are those that `step` itself would draw. Nothing may wait
     for the device: that is an error while it is recorded.
 
     Args:
-        work: the device's part of an iteration.
+        step: the device's part of an iteration.
         device: a CUDA device.
     """
 
-    def __init__(self, work: Move, device: torch.device) -> None:
-        self.work, self.device = work, device
+    def __init__(self, step: StepFn, device: torch.device) -> None:
+        self.step, self.device = step, device
         self._stream = torch.cuda.Stream(device)
         """Apart from the usual one: gradients' nodes remember their stream, and a recording is made on this."""
         self._calls = 0
@@ -60,7 +60,7 @@ class Captured:
             usual = torch.cuda.current_stream(self.device)
             self._stream.wait_stream(usual)
             with torch.cuda.stream(self._stream):
-                self.work(inputs)
+                self.step(inputs)
             usual.wait_stream(self._stream)
             return
         if self._graph is None:
@@ -81,7 +81,7 @@ class Captured:
                 torch.cuda.stream(usual),
                 torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
             ):
-                self.work(self._kept)
+                self.step(self._kept)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:

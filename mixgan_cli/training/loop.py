@@ -15,20 +15,20 @@ from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute
 from mixgan_cli.runtime.random import derive_seed
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
-from mixgan_cli.training.callbacks import Bookkeeper
+from mixgan_cli.training.callbacks import Callbacks
 from mixgan_cli.training.checkpoint import Progress, State
-from mixgan_cli.training.cuda_graph import Inputs, Move, recorded
+from mixgan_cli.training.cuda_graph import Inputs, StepFn, maybe_capture
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.phases import build_phases
 
 
-def iterate(state: State, seed: int, move: Move | None = None) -> None:
+def iterate(state: State, seed: int, step: StepFn | None = None) -> None:
     """Take one iteration: each phase's steps, and the moving average's.
 
     Args:
         state: of the run.
         seed: of the run.
-        move: what `moving` gives, or a recording of it (cuda_graph.py); None: the first.
+        step: what `make_step` gives, or a recording of it (cuda_graph.py); None: the first.
     """
     progress, began = state.progress, time.monotonic()
     torch.manual_seed(derive_seed("step", seed, progress.step))
@@ -38,25 +38,25 @@ def iterate(state: State, seed: int, move: Move | None = None) -> None:
         for phase in state.phases:
             for _ in range(phase.steps):
                 inputs.append(phase.inputs(nimg, progress.step))
-                nimg += phase.shows
+                nimg += phase.n_real
         inputs.append((state.ema.weight(nimg, nimg - progress.nimg),))
-        (move or moving(state))(inputs)
+        (step or make_step(state))(inputs)
     progress.nimg, progress.step = nimg, progress.step + 1
     progress.seconds += time.monotonic() - began
 
 
-def moving(state: State) -> Move:
+def make_step(state: State) -> StepFn:
     """Return the device's part of an iteration, a function of the steps' inputs alone."""
     steps = [phase for phase in state.phases for _ in range(phase.steps)]
 
-    def move(inputs: Inputs) -> None:
+    def step(inputs: Inputs) -> None:
         for phase, needed in zip(steps, inputs[:-1], strict=True):
             state.means.add(phase.step(*needed))
             for optimizer in phase.optimizers.values():
                 optimizer.zero_grad()  # else gradients lie idle while the others take their steps
         state.ema.update(state.networks.generator, *inputs[-1])
 
-    return move
+    return step
 
 
 def begin(settings: Run, networks: Networks, dataset: Dataset, compute: Compute) -> State:
@@ -98,7 +98,7 @@ def train(
     seed: int,
     state: State,
     compute: Compute,
-    bookkeeper: Bookkeeper,
+    callbacks: Callbacks,
     interruptions: Interruptions,
 ) -> None:
     """Train from wherever `state` is to `training.nimg` images, or to an alarm that ends the run.
@@ -107,20 +107,20 @@ def train(
         TrainingStopped: losses or gradients stay not finite.
         Interrupted: a signal said to end; the state is saved, and the same run goes on from there.
     """
-    progress, move = state.progress, recorded(moving(state), compute)
+    progress, step = state.progress, maybe_capture(make_step(state), compute)
     # the other ranks end where all have agreed to; the main one also where it draws or measures, by itself
     others = nullcontext() if distributed.is_main() else interruptions.held()
     try:
         with others:
             while True:
-                bookkeeper.attend(state, interruptions)
+                callbacks.after_step(state, interruptions)
                 if progress.nimg >= training.total_nimg or progress.ended:
                     return
                 with interruptions.held():
-                    iterate(state, seed, move)
+                    iterate(state, seed, step)
                 if distributed.count() == 1 or progress.step % ASK_EVERY == 0:
                     wanted = distributed.highest(
-                        interruptions.received or (EARLY if bookkeeper.watch.ends(progress) else 0)
+                        interruptions.received or (EARLY if callbacks.monitor.ends(progress) else 0)
                     )
                     progress.ended = wanted == EARLY
                     if wanted > EARLY:
@@ -128,7 +128,7 @@ def train(
     except Interrupted as interrupted:
         if not interrupted.at_once:
             with interruptions.held():
-                bookkeeper.save(state)
+                callbacks.save(state)
         raise
     except distributed.PeerLost as lost:
         if interruptions.received:  # so was the other one, which did not have to wait: it was drawing or measuring

@@ -1,4 +1,4 @@
-"""What must hold before these networks can play this game: found out before a run has a folder."""
+"""The phases of an iteration, and the checks that networks, objective and batch fit together."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from mixgan_cli.objectives.adversarial import Adversarial
 from mixgan_cli.optim.optimizers import Optimizers, adam
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute
-from mixgan_cli.training.step import SKIPPED, descend
+from mixgan_cli.training.step import SKIPPED, optimizer_step
 
 log = logging.getLogger("mixgan")
 
-NORMED_SHARE = 12
-"""Samples an expert with batch norm makes a step where nothing else is said: MGGAN's (Hoang et al. 2017, its code)."""
+FAKES_PER_NORMED_EXPERT = 12
+"""Default number of samples per step of an expert with batch norm: MGGAN's (Hoang et al. 2017, released code)."""
 
 
-def check_game(networks: Networks, objective: Objective, batch: int, fakes: int | None) -> None:
+def check_networks(networks: Networks, objective: Objective, batch: int, fakes: int | None) -> None:
     """Refuse what cannot be trained, and warn of what is known to train badly.
 
     Args:
         networks: the players.
         objective: the configuration's objective group.
         batch: real samples a step.
-        fakes: generated ones; None: see `fakes_a_step`.
+        fakes: generated ones; None: see `fakes_per_step`.
 
     Raises:
         ConfigError: a batch or an expert's share too small for batch norm; an optimiser with nothing to move.
     """
     generator, discriminator = networks
-    fakes_a_step(networks, objective, batch, fakes)
+    fakes_per_step(networks, objective, batch, fakes)
     for key, wanted in {"optimizer.gate": objective.optimizer.gate, "balance": objective.balance}.items():
         if wanted and not generator.gate.own_parameters():
             raise ConfigError(f"objective.{key}: with model.k={generator.k} the gate learns nothing; take null")
@@ -85,7 +85,7 @@ def check_ranks(networks: Networks, training: Training, objective: Objective, pr
         ConfigError: a batch, or an expert's share of the generated samples, that they do not divide.
     """
     generator = networks.generator
-    fakes = fakes_a_step(networks, objective, training.batch, training.fakes)
+    fakes = fakes_per_step(networks, objective, training.batch, training.fakes)
     share = fakes // generator.k if generator.gate.splits_batch else fakes
     for key, n in {"training.batch": training.batch, "of the generated samples an expert's share": share}.items():
         if n % processes:
@@ -95,11 +95,11 @@ def check_ranks(networks: Networks, training: Training, objective: Objective, pr
             )
 
 
-def fakes_a_step(networks: Networks, objective: Objective, batch: int, fakes: int | None) -> int:
+def fakes_per_step(networks: Networks, objective: Objective, batch: int, fakes: int | None) -> int:
     """Return how many samples a step generates: for gates that share out the batch, equal shares.
 
-    Unless it is said, as many as there are real ones; where experts with batch norm share them, at least NORMED_SHARE
-    an expert.
+    By default, as many as there are real ones; where experts with batch norm share them, at least
+    FAKES_PER_NORMED_EXPERT for each expert.
 
     Raises:
         ConfigError: an expert's share, or the batch, is too small for batch norm.
@@ -109,7 +109,7 @@ def fakes_a_step(networks: Networks, objective: Objective, batch: int, fakes: in
     shared = gate.splits_batch and objective.fakes == "shared"
     if fakes is None:
         normed = shared and generator.experts.min_batch > 1
-        fakes = max(batch, k * NORMED_SHARE) if normed else batch
+        fakes = max(batch, k * FAKES_PER_NORMED_EXPERT) if normed else batch
     share = fakes // k if shared else fakes
     least = max(generator.experts.min_batch, gate.min_batch)
     if share < least:
@@ -130,8 +130,8 @@ class Phase(Protocol):
     """How many in a row, in each iteration."""
 
     @property
-    def shows(self) -> int:
-        """How many real images a step shows to the discriminator."""
+    def n_real(self) -> int:
+        """Number of real images that a step shows to the discriminator."""
 
     def inputs(self, nimg: int, iteration: int) -> tuple[Tensor, ...]:
         """Return what a step after `nimg` real images and `iteration` iterations takes, of any shape, on the device."""
@@ -144,7 +144,7 @@ class Phase(Protocol):
 
 
 @dataclass
-class Game:
+class StepContext:
     """What the phases share: the players, what they play for, and with which samples."""
 
     networks: Networks
@@ -164,7 +164,7 @@ class Game:
         """Draw latents for a step [B, Z]: those of this rank."""
         return self.networks.generator.latents(self.fakes // distributed.sync_size())
 
-    def judged(self, samples: Tensor) -> Tensor:
+    def augmented(self, samples: Tensor) -> Tensor:
         """Return samples [N, …] as the discriminator gets them, augmented or as they are."""
         return samples if self.augment is None else self.augment(samples)
 
@@ -184,7 +184,7 @@ class Game:
 class DiscriminatorPhase:
     """Minimises adversarial loss, classifier's loss and penalty, over the discriminator. Real and fake pass apart."""
 
-    game: Game
+    context: StepContext
     penalty: Any
     fake_weight: float
     classifier_weight: float
@@ -195,8 +195,8 @@ class DiscriminatorPhase:
     steps: int
 
     @property
-    def shows(self) -> int:
-        """How many real images a step shows to the discriminator, on all ranks."""
+    def n_real(self) -> int:
+        """Number of real images that a step shows to the discriminator, on all ranks."""
         return self.batch
 
     def inputs(self, nimg: int, iteration: int) -> tuple[Tensor, ...]:
@@ -205,32 +205,32 @@ class DiscriminatorPhase:
 
     def step(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Take one step on these reals [N, …] and fresh latents. Returns scalars."""
-        game, (generator, _) = self.game, self.game.networks
-        real = game.judged(*inputs)
-        latent_BZ = game.latents()
-        game.latent_BZ = latent_BZ if game.reuse_latents else None
-        with torch.no_grad(), game.compute.autocast():
+        context, (generator, _) = self.context, self.context.networks
+        real = context.augmented(*inputs)
+        latent_BZ = context.latents()
+        context.latent_BZ = latent_BZ if context.reuse_latents else None
+        with torch.no_grad(), context.compute.autocast():
             samples, weights_BK = generator(latent_BZ)
-            fake = game.judged(samples)
+            fake = context.augmented(samples)
         scalars: dict[str, Tensor] = {}
-        loss, skipped = descend(self._terms(real, fake, weights_BK, scalars), self.optimizers)
+        loss, skipped = optimizer_step(self._terms(real, fake, weights_BK, scalars), self.optimizers)
         return {"loss/discriminator": loss, **scalars, SKIPPED: skipped}
 
     def _terms(self, real: Tensor, fake: Tensor, weights_BK: Tensor, scalars: dict[str, Tensor]) -> Iterator[Tensor]:
         """Compute the loss's terms as they are asked for, and what there is to log."""
-        game, discriminator = self.game, self.game.networks.discriminator
-        with game.compute.autocast():
+        context, discriminator = self.context, self.context.networks.discriminator
+        with context.compute.autocast():
             answer = _full(discriminator(real))
         scalars["score/real"] = answer.scores_N.mean()
-        yield game.adversarial.real(answer.scores_N)
-        with game.compute.autocast():
+        yield context.adversarial.real(answer.scores_N)
+        with context.compute.autocast():
             answer = _full(discriminator(fake, self.detach_features))
         scalars["score/fake"] = answer.scores_N.mean()
-        loss = game.adversarial.fake(answer.scores_N)
-        classifier = game.classifier_loss(answer, weights_BK)
+        loss = context.adversarial.fake(answer.scores_N)
+        classifier = context.classifier_loss(answer, weights_BK)
         if classifier is not None:
             scalars["loss/classifier"] = classifier
-            if answer.expert_logits_NL is not None and game.form == "general":
+            if answer.expert_logits_NL is not None and context.form == "general":
                 scalars["jsd_experts"] = diversity.jsd(answer.expert_logits_NL.detach(), weights_BK)
             loss = loss + self.classifier_weight * classifier
         yield self.fake_weight * loss
@@ -246,11 +246,11 @@ class DiscriminatorPhase:
 class GeneratorPhase:
     """Minimises adversarial loss plus beta times diversity, over the generator: gate, experts and what they share."""
 
-    game: Game
+    context: StepContext
     competition: Any
     optimizers: Optimizers
     steps: int = 1
-    shows: int = 0
+    n_real: int = 0
 
     def inputs(self, nimg: int, iteration: int) -> tuple[Tensor, ...]:
         """Return nothing, for its latents [B, Z] are drawn in the step."""
@@ -258,23 +258,23 @@ class GeneratorPhase:
 
     def step(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Take one step, on fresh latents [B, Z] or the discriminator's last. Returns scalars."""
-        game, (generator, discriminator) = self.game, self.game.networks
-        latent_BZ = game.latents() if game.latent_BZ is None else game.latent_BZ
+        context, (generator, discriminator) = self.context, self.context.networks
+        latent_BZ = context.latents() if context.latent_BZ is None else context.latent_BZ
         with frozen(discriminator):
-            with game.compute.autocast():
+            with context.compute.autocast():
                 fakes = generator(latent_BZ)
-                answer = discriminator(game.judged(fakes.samples))
+                answer = discriminator(context.augmented(fakes.samples))
             answer = _full(answer)
-            loss = game.adversarial.generator(answer.scores_N)
+            loss = context.adversarial.generator(answer.scores_N)
             scalars = {}
-            alike = game.classifier_loss(answer, fakes.weights_BK) if game.beta else None
-            if alike is not None:
-                scalars["loss/diversity"] = alike
-                loss = loss + game.beta * alike
+            diversity_loss = context.classifier_loss(answer, fakes.weights_BK) if context.beta else None
+            if diversity_loss is not None:
+                scalars["loss/diversity"] = diversity_loss
+                loss = loss + context.beta * diversity_loss
             if self.competition is not None:
                 scalars["loss/competition"] = self.competition(answer.scores_N, answer.features_NF, generator.k)
                 loss = loss + scalars["loss/competition"]
-            loss, skipped = descend([loss], self.optimizers)
+            loss, skipped = optimizer_step([loss], self.optimizers)
         return {"loss/generator": loss, **scalars, SKIPPED: skipped}
 
 
@@ -282,23 +282,23 @@ class GeneratorPhase:
 class BalancePhase:
     """Minimises the load balance over the gate alone, on fresh latents (MEGAN)."""
 
-    game: Game
+    context: StepContext
     balance: Any
     optimizers: Optimizers
     steps: int = 1
-    shows: int = 0
+    n_real: int = 0
 
     def inputs(self, nimg: int, iteration: int) -> tuple[Tensor, ...]:
         """Return the balance's weight at this time, a scalar."""
-        return (next(self.game.networks.generator.parameters()).new_full((), self.balance.weight.at(iteration)),)
+        return (next(self.context.networks.generator.parameters()).new_full((), self.balance.weight.at(iteration)),)
 
     def step(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Take one step on fresh latents [B, Z], the balance having this weight, a scalar. Returns scalars."""
         (weight,) = inputs
-        generator = self.game.networks.generator
+        generator = self.context.networks.generator
         with frozen(generator.stem), frozen(generator.experts):
-            loss = weight * self.balance(*generator.weights(self.game.latents()))
-            loss, skipped = descend([loss], self.optimizers)
+            loss = weight * self.balance(*generator.weights(self.context.latents()))
+            loss, skipped = optimizer_step([loss], self.optimizers)
         return {"loss/balance": loss, SKIPPED: skipped}
 
 
@@ -320,18 +320,18 @@ def build_phases(
         batch: how many of them a step takes.
         compute: where and how to compute.
         beta: weight of the diversity term, generators' side.
-        fakes: samples generated a step, before the experts' shares are made equal; None: see `fakes_a_step`.
+        fakes: samples generated a step, before the experts' shares are made equal; None: see `fakes_per_step`.
 
     Raises:
         ConfigError: an expert's share of the batch is too small.
     """
     generator, discriminator = networks
-    game = Game(
+    context = StepContext(
         networks,
         build(objective.adversarial),
         beta,
         objective.classifier.scale,
-        fakes_a_step(networks, objective, batch, fakes),
+        fakes_per_step(networks, objective, batch, fakes),
         compute,
         objective.reuse_latents,
         build(objective.augment) if objective.augment else None,
@@ -342,7 +342,7 @@ def build_phases(
     of_generator = adam([p for p in generator.parameters() if p not in apart], settings.generator)
     phases: list[Phase] = [
         DiscriminatorPhase(
-            game,
+            context,
             build(objective.penalty),
             generator.k if objective.fake_weight == "k" else 1,
             objective.classifier.weight,
@@ -353,14 +353,14 @@ def build_phases(
             objective.d_steps,
         ),
         GeneratorPhase(
-            game,
+            context,
             build(objective.competition) if objective.competition else None,
             {"generator": of_generator, **gate},
         ),
     ]
     if objective.balance:
         own = {"balance": adam(generator.gate.own_parameters(), settings.balance)} if settings.balance else gate
-        phases.append(BalancePhase(game, build(objective.balance), own))
+        phases.append(BalancePhase(context, build(objective.balance), own))
     return phases
 
 

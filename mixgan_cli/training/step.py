@@ -14,7 +14,7 @@ from mixgan_cli.optim.optimizers import Optimizers
 from mixgan_cli.runtime import distributed
 
 
-class Descent(NamedTuple):
+class StepResult(NamedTuple):
     """What a step down came to: scalars on the device."""
 
     loss: Tensor
@@ -23,7 +23,7 @@ class Descent(NamedTuple):
     """1 where the step was left out, else 0."""
 
 
-def descend(terms: Iterable[Tensor], optimizers: Optimizers) -> Descent:
+def optimizer_step(terms: Iterable[Tensor], optimizers: Optimizers) -> StepResult:
     """Take a step down the sum of the terms, scalars, with each optimiser; only what they move gets a gradient.
 
     Terms are differentiated one by one as they come: where they are computed as they are asked for, memory holds the
@@ -51,14 +51,14 @@ def descend(terms: Iterable[Tensor], optimizers: Optimizers) -> Descent:
     for optimizer in optimizers.values():
         optimizer.found_inf = skipped  # type: ignore[attr-defined]
         optimizer.step()
-    return Descent(loss, skipped)
+    return StepResult(loss, skipped)
 
 
 SKIPPED = "skipped"
 """Of the scalars, the one that is 1 where a step was left out, and else 0."""
 
 
-class Told(NamedTuple):
+class StepStats(NamedTuple):
     """What was found since the last reading."""
 
     means: dict[str, float]
@@ -93,10 +93,10 @@ class Means:
         row = (row + 1) * skipped
         self._rows[names].copy_(torch.stack((total + skipped, row, torch.maximum(longest, row))))
 
-    def read(self) -> Told:
+    def read(self) -> StepStats:
         """Return what was found, in one synchronisation with the device, and begin anew. All ranks must come here."""
         if not self._sums:
-            return Told({}, 0, 0, 0)
+            return StepStats({}, 0, 0, 0)
         with distributed.synchronized():
             distributed.average_(list(self._sums.values()))
         numbers = iter(torch.cat([part.flatten() for part in (*self._sums.values(), *self._rows.values())]).tolist())
@@ -114,7 +114,7 @@ class Means:
         for part in self._rows.values():  # a row may go on
             part *= part.new_tensor([0, 1, 0])
         total, row, longest = zip(*rows, strict=True)
-        return Told(means, int(sum(total)), int(max(longest)), int(max(row)))
+        return StepStats(means, int(sum(total)), int(max(longest)), int(max(row)))
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Return all that was taken, [2, names] and [3] for each phase: for a checkpoint between two readings."""

@@ -1,12 +1,12 @@
 from mixgan_cli.config.schema import Alarms
-from mixgan_cli.training.callbacks import Watch
+from mixgan_cli.training.callbacks import CollapseMonitor
 from mixgan_cli.training.checkpoint import Best, Progress
 
 ALARMS = Alarms(quality=3, usage=0.1, active=0.5, stop=True)
 BEST = Best("fid", 12.5, 12.5, 4000)
 
 
-class Looking(Watch):
+class Looking(CollapseMonitor):
     """A watch with a run's progress, and what it told."""
 
     def __init__(self, **changes):

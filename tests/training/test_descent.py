@@ -7,7 +7,7 @@ import torch
 
 from mixgan_cli.config.schema import Adam
 from mixgan_cli.optim.optimizers import adam, resume
-from mixgan_cli.training.step import descend
+from mixgan_cli.training.step import optimizer_step
 
 SETTINGS = Adam(lr=0.1, betas=(0.5, 0.9), amsgrad=True, weight_decay=0.01)
 
@@ -23,7 +23,7 @@ def test_adam_is_the_formula():
     parameter, _, optimizers = start()
     theta, m, v, most = [parameter.detach().double(), *torch.zeros(3, 3, dtype=torch.float64)]
     for t in range(1, 5):
-        assert descend([(parameter**2).sum() * t], {"one": optimizers["one"]}).skipped == 0
+        assert optimizer_step([(parameter**2).sum() * t], {"one": optimizers["one"]}).skipped == 0
         g = 2 * theta * t + 0.01 * theta
         m, v = 0.5 * m + 0.5 * g, 0.9 * v + 0.1 * g**2
         most = torch.maximum(most, v)
@@ -35,15 +35,15 @@ def test_adam_is_the_formula():
 def test_a_bad_step_is_left_out_whole(factor):
     """Also where one of two networks alone has a bad gradient: they move together or not at all."""
     parameter, other, optimizers = start()
-    descend([(parameter**2).sum() + other.sum()], optimizers)
+    optimizer_step([(parameter**2).sum() + other.sum()], optimizers)
     before = copy.deepcopy([parameter.detach(), other.detach(), *(o.state_dict() for o in optimizers.values())])
-    assert descend([(parameter * factor * 10).sum() + other.sum()], optimizers).skipped == 1
+    assert optimizer_step([(parameter * factor * 10).sum() + other.sum()], optimizers).skipped == 1
     after = [parameter.detach(), other.detach(), *(o.state_dict() for o in optimizers.values())]
     assert torch.equal(before[0], after[0]) and torch.equal(before[1], after[1])
     for one, two in zip(before[2:], after[2:], strict=True):
         for name, value in one["state"][0].items():
             assert torch.equal(value, two["state"][0][name]), name
-    descend([(parameter**2).sum() + other.sum()], optimizers)
+    optimizer_step([(parameter**2).sum() + other.sum()], optimizers)
     assert not torch.equal(parameter, before[0]) and parameter.isfinite().all()
 
 
@@ -51,17 +51,17 @@ def test_a_bad_loss_with_a_finite_gradient_is_left_out_too():
     parameter, _, optimizers = start()
     before = parameter.detach().clone()
     bad = parameter.sum() + torch.tensor(float("inf"))
-    assert descend([bad], {"one": optimizers["one"]}).skipped == 1 and torch.equal(parameter, before)
+    assert optimizer_step([bad], {"one": optimizers["one"]}).skipped == 1 and torch.equal(parameter, before)
 
 
 def test_a_state_goes_on_in_another_memory_format():
     first, second = torch.nn.Conv2d(5, 4, 3), torch.nn.Conv2d(5, 4, 3)
     one, other = (adam(network.parameters(), SETTINGS) for network in (first, second))
     images = torch.randn(2, 5, 6, 6)
-    descend([first(images).square().sum()], {"one": one})
+    optimizer_step([first(images).square().sum()], {"one": one})
     second.load_state_dict(first.state_dict())
     second.to(memory_format=torch.channels_last)
     resume(other, copy.deepcopy(one.state_dict()))
-    descend([first(images).square().sum()], {"one": one})
-    descend([second(images).square().sum()], {"other": other})
+    optimizer_step([first(images).square().sum()], {"one": one})
+    optimizer_step([second(images).square().sum()], {"other": other})
     torch.testing.assert_close(first.weight, second.weight, rtol=1e-4, atol=1e-5)

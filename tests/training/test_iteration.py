@@ -16,7 +16,7 @@ from mixgan_cli.data.packed import Packed
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.runtime.device import Compute
 from mixgan_cli.training.checkpoint import State
-from mixgan_cli.training.loop import begin, iterate, moving
+from mixgan_cli.training.loop import begin, iterate, make_step
 from mixgan_cli.training.phases import optimizers_of
 from tests.conftest import composed
 
@@ -54,7 +54,7 @@ class Written:
     """The device's part of an iteration: the second call writes its operations down, and from then on repeats them."""
 
     def __init__(self, state):
-        self.state, self.work, self.calls, self.repeated = state, moving(state), 0, None
+        self.state, self.work, self.calls, self.repeated = state, make_step(state), 0, None
 
     def __call__(self, inputs):
         self.calls += 1
@@ -101,7 +101,7 @@ def test_repeated_and_step_by_step_it_trains_alike(name):
     for _ in range(STEPS):
         iterate(eager, seed=3)
         random_state = torch.get_rng_state()
-        iterate(repeated, seed=3, move=written)
+        iterate(repeated, seed=3, step=written)
         assert torch.equal(torch.get_rng_state(), random_state)
         assert eager.means.read() == repeated.means.read()
     assert written.repeated is not None

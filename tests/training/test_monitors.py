@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from mixgan_cli.models.networks import build_networks
-from mixgan_cli.training.callbacks import observe
+from mixgan_cli.training.callbacks import activation_stats
 from tests.conftest import composed
 
 
@@ -16,7 +16,7 @@ def generator(*overrides):
 def test_it_watches_and_changes_nothing(model):
     network = generator(f"model={model}")
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert 0 < observe(network)["active_neurons"] <= 1
+    assert 0 < activation_stats(network)["active_neurons"] <= 1
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert not any(module._forward_hooks for module in network.modules())
 
@@ -27,10 +27,10 @@ def test_units_that_never_fire_are_not_active():
     experts = network.experts
     relus = [module for module in network.modules() if isinstance(module, nn.ReLU)]
     assert len(relus) == 1  # at 8 pixels, the first layer's alone
-    assert observe(network)["active_neurons"] == 1
+    assert activation_stats(network)["active_neurons"] == 1
     with torch.no_grad():
         experts.bias_KH[:, ::2] = -1e3
-    assert observe(network)["active_neurons"] == 0.5
+    assert activation_stats(network)["active_neurons"] == 0.5
 
 
 def test_a_tenth_of_the_batch_is_active():
@@ -42,7 +42,7 @@ def test_a_tenth_of_the_batch_is_active():
         network.experts.bias_KH[:, :64] = -1.645
         network.experts.bias_KH[:, 64:] = -0.842
     hidden = network.experts.bias_KH.shape[1]
-    assert observe(network, samples=10_000)["active_neurons"] == 1 - min(64, hidden) / hidden
+    assert activation_stats(network, samples=10_000)["active_neurons"] == 1 - min(64, hidden) / hidden
 
 
 def test_what_a_learned_gate_does_is_watched():
@@ -50,5 +50,5 @@ def test_what_a_learned_gate_does_is_watched():
     with torch.no_grad():
         network.gate.logits.weight.zero_()
         network.gate.logits.bias.copy_(torch.tensor([0.1, 0.2, 0.3, 0.4]).log())
-    assert observe(network)["gate_usage"] == pytest.approx([0.1, 0.2, 0.3, 0.4])
-    assert "gate_usage" not in observe(generator("model=mggan"))
+    assert activation_stats(network)["gate_usage"] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert "gate_usage" not in activation_stats(generator("model=mggan"))

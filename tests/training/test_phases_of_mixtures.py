@@ -12,7 +12,7 @@ from torch.nn.functional import softplus
 
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.networks import build_networks
-from mixgan_cli.training.phases import build_phases, check_game, optimizers_of
+from mixgan_cli.training.phases import build_phases, check_networks, optimizers_of
 from tests.conftest import composed, take_step
 from tests.training.test_phases import COMPUTE, Fixed
 
@@ -404,7 +404,7 @@ def test_a_gate_with_batch_norm_needs_two_samples():
 def test_what_cannot_be_played(overrides, batch, reason):
     run = once_composed(*overrides, *SMALL)
     with pytest.raises(ConfigError, match=reason):
-        check_game(build_networks(run.model, (1, 8, 8)), run.objective, batch, None)
+        check_networks(build_networks(run.model, (1, 8, 8)), run.objective, batch, None)
 
 
 @pytest.mark.parametrize(("norm", "warned"), [("batch", True), ("layer", False), ("none", False)])
@@ -413,6 +413,6 @@ def test_a_gradient_penalty_warns_of_batch_norm(norm, warned, caplog, monkeypatc
     run = once_composed("model=mggan", "objective=wgan_gp", f"model.backbone.discriminator_norm={norm}", *SMALL)
     networks = build_networks(run.model, (1, 16, 16))
     with caplog.at_level("WARNING", logger="mixgan"):
-        check_game(networks, run.objective, 8, None)
+        check_networks(networks, run.objective, 8, None)
     assert ("one sample" in caplog.text) == warned
     assert networks.discriminator(torch.randn(4, 1, 16, 16)).scores_N.shape == (4,)
