@@ -242,7 +242,7 @@ def test_gradient_penalty_between_unequal_batches(fakes, pairs):
 def test_gradient_penalty_takes_fakes_of_all_experts(monkeypatch):
     """They come in turn: the first eight of thirty would be the first expert's."""
     _, real, (phase, _) = game("mggan", "model.k=3", "objective=wgan_gp", "training.fakes=30")
-    generator, seen = phase.game.networks.generator, []
+    generator, seen = phase.context.networks.generator, []
     generator.register_forward_hook(lambda generator, inputs, fakes: seen.append(fakes.samples))
     monkeypatch.setattr(torch, "lerp", lambda some, fakes, alpha: seen.append((some, fakes)) or some.clone())
     take_step(phase)
