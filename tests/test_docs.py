@@ -24,7 +24,7 @@ from mixgan_cli.models.networks import build_networks
 from mixgan_cli.runtime import measure
 from mixgan_cli.runtime.measure import Ceilings
 from mixgan_cli.sweeps.plan import first_of
-from mixgan_cli.training.phases import check_game
+from mixgan_cli.training.phases import check_networks
 from tests.conftest import TINY, composed, composition, program
 from tests.data.test_flat import as_pickles, in_a_folder
 from tests.data.test_photos import picture
@@ -175,7 +175,7 @@ def test_what_is_to_train_can_be_played(command):
     shape = build(run.data).shape
     with torch.device("meta"):
         networks = build_networks(run.model, shape)
-    check_game(networks, run.objective, run.training.batch, run.training.fakes)
+    check_networks(networks, run.objective, run.training.batch, run.training.fakes)
 
 
 @pytest.mark.parametrize("command", sorted(set(SHOWN) - set(RUN)))

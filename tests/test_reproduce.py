@@ -16,7 +16,7 @@ from mixgan_cli.config.components import build
 from mixgan_cli.models.networks import build_networks, parameter_counts
 from mixgan_cli.reporting.published import figures, matches
 from mixgan_cli.sweeps.plan import plan
-from mixgan_cli.training.phases import check_game
+from mixgan_cli.training.phases import check_networks
 from tests.conftest import ENVIRONMENT, composed, composition, real_folder
 
 ROOT = Path(__file__).parents[1]
@@ -63,7 +63,7 @@ def test_every_run_can_be_played(target, smoke):
         shape = build(run.data).shape
         with torch.device("meta"):
             networks = build_networks(run.model, shape)
-        check_game(networks, run.objective, run.training.batch, run.training.fakes)
+        check_networks(networks, run.objective, run.training.batch, run.training.fakes)
         assert (run.training.nimg is not None and run.training.nimg < 100_000) == smoke
 
 
