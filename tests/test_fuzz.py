@@ -80,7 +80,7 @@ SCALARS = st.one_of(NUMBERS, TEXTS, INTERPOLATIONS, TEXTS.map(quoted), *PLAUSIBL
 ODD = st.recursive(SCALARS, within, max_leaves=4)
 CLASSES = st.sampled_from(
     ["mixgan_cli.models.NoGate", "mixgan_cli.models.TreeGate", "mixgan_cli.models.ScoreHead",
-     "mixgan_cli.models.LinearExperts", "mixgan_cli.models.SameDCGAN", "mixgan_cli.data.Ring",
+     "mixgan_cli.models.LinearExperts", "mixgan_cli.models.TFPaddedDCGAN", "mixgan_cli.data.Ring",
      "mixgan_cli.data.packed.Packed", "mixgan_cli.objectives.NoPenalty", "mixgan_cli.runtime.io.write_text",
      "mixgan_cli.objectives.Hinge", "mixgan_cli.data", "builtins.dict", "builtins.len", "no.such.Class"]
 )  # fmt: skip

@@ -10,6 +10,8 @@ KEYS: Mapping[str, str] = {
 """Old keys with their new names. They hold for all keys below them, too."""
 
 CHOICES: Mapping[str, str] = {
+    "model/backbone=same": "model/backbone=mggan",
+} | {
     f"experiment=hmog2019_{model}_{data}": f"experiment=hmog2019_{model} data={data}{split}"
     for model in ("hmog", "mog", "madgan", "mggan", "megan")
     for data, split in {

@@ -6,7 +6,7 @@ Configurations name these classes as `mixgan_cli.models.TreeGate`, whichever fil
 
 from mixgan_cli.models.backbones.base import Backbone
 from mixgan_cli.models.backbones.dcgan import DCGAN
-from mixgan_cli.models.backbones.mggan import SameDCGAN
+from mixgan_cli.models.backbones.mggan import TFPaddedDCGAN
 from mixgan_cli.models.backbones.mlp import MLP
 from mixgan_cli.models.experts import ConstantExperts, DenseExperts, Experts, LinearExperts, NetworkExperts
 from mixgan_cli.models.gates import Gate, NoGate, SoftmaxGate, TreeGate, UniformGate
@@ -28,9 +28,9 @@ __all__ = [
     "MulticlassHead",
     "NetworkExperts",
     "NoGate",
-    "SameDCGAN",
     "ScoreHead",
     "SoftmaxGate",
+    "TFPaddedDCGAN",
     "TreeGate",
     "UniformGate",
 ]

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import relu
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.backbones.mggan import SameConv2d, SameConvTranspose2d
+from mixgan_cli.models.backbones.mggan import TFPaddedConv2d, TFPaddedConvTranspose2d
 from mixgan_cli.models.networks import build_networks, parameter_counts
 from mixgan_cli.training.phases import build_phases
 from tests.conftest import composed, take_step
@@ -89,7 +89,7 @@ def test_sizes_of_the_data_sets(pixels, layers, maps):
         layer.register_forward_hook(lambda layer, inputs, output: seen.append((output.shape[1], output.shape[2])))
     down = []
     for layer in discriminator.body:
-        if isinstance(layer, SameConv2d):
+        if isinstance(layer, TFPaddedConv2d):
             layer.register_forward_hook(lambda layer, inputs, output: down.append((output.shape[1], output.shape[2])))
     samples = generator(generator.latents(4)).samples
     assert seen == maps and samples.shape == (4, 3, pixels, pixels)
@@ -106,16 +106,16 @@ def test_sizes_that_do_not_halve_are_refused(pixels, layers):
 def test_layers_of_the_table():
     generator, discriminator = small()
     kinds = [type(layer).__name__ for layer in generator.modules() if not list(layer.children())]
-    up = ["SameConvTranspose2d", "BatchNorm2d", "ReLU"]
+    up = ["TFPaddedConvTranspose2d", "BatchNorm2d", "ReLU"]
     first = ["BatchNorm1d", "ReLU"]
     assert [kind for kind in kinds if kind not in ("Identity", "UniformGate", "Unflatten")] == [
         *first,
         *up,
-        "SameConvTranspose2d",
+        "TFPaddedConvTranspose2d",
         "Tanh",
     ]
     body = [type(layer).__name__ for layer in discriminator.body]
-    assert body == [*["SameConv2d", "BatchNorm2d", "LeakyReLU"] * 2, "Flatten"]
+    assert body == [*["TFPaddedConv2d", "BatchNorm2d", "LeakyReLU"] * 2, "Flatten"]
     assert all(layer.negative_slope == 0.2 for layer in discriminator.body if isinstance(layer, nn.LeakyReLU))
     for layer in [*generator.modules(), *discriminator.modules()]:
         if isinstance(layer, BN):
@@ -175,7 +175,7 @@ def with_offsets(result, layer):
 
 @pytest.mark.parametrize("side", [2, 4, 6, 12])
 def test_convolutions_are_aligned_as_same(side):
-    down, up = SameConv2d(2, 3).double(), SameConvTranspose2d(3, 2).double()
+    down, up = TFPaddedConv2d(2, 3).double(), TFPaddedConvTranspose2d(3, 2).double()
     images, hidden = torch.randn(2, 2, side, side).double(), torch.randn(2, 3, side, side).double()
     expected = same(images.numpy(), down.weight.detach().numpy())
     torch.testing.assert_close(down(images), with_offsets(expected, down))
@@ -184,7 +184,7 @@ def test_convolutions_are_aligned_as_same(side):
 
 
 def test_one_is_the_others_adjoint():
-    down, up = SameConv2d(2, 3).double(), SameConvTranspose2d(3, 2).double()
+    down, up = TFPaddedConv2d(2, 3).double(), TFPaddedConvTranspose2d(3, 2).double()
     with torch.no_grad():
         up.weight.copy_(down.weight)
         for layer in (down, up):

@@ -22,7 +22,7 @@ from mixgan_cli.models.layers import (
 )
 
 
-class SameDCGAN:
+class TFPaddedDCGAN:
     """`layers` convolutions of 5×5 with stride 2 in each network, SAME alignment, batch norm in all but the last.
 
     With 3 layers and 128 channels: 512×4×4 → 256×8×8 → 128×16×16 → the image at 32 px. 48 px begins at 6×6 with 3
@@ -56,7 +56,7 @@ class SameDCGAN:
         head_std: NonNegativeFloat,
         discriminator_norm: Literal["none", "batch", "layer"] = "batch",  # as in files of generators without this key
     ) -> None:
-        image_channels, side = square(shape, "same")
+        image_channels, side = square(shape, "mggan")
         if layers < 1 or side % 2**layers:
             raise ConfigError(
                 f"data.size={side}: {layers} layers halve it {layers} times; take a multiple of {2 ** max(layers, 1)}, "
@@ -90,7 +90,7 @@ class SameDCGAN:
         for inputs, outputs in pairwise(self.widths):
             side //= 2
             norm = image_norm(self.discriminator_norm, outputs, side)
-            layers += [SameConv2d(inputs, outputs), *norm, nn.LeakyReLU(0.2)]
+            layers += [TFPaddedConv2d(inputs, outputs), *norm, nn.LeakyReLU(0.2)]
         body = apply(nn.Sequential(*layers, nn.Flatten()), truncated_normal(self.init_std))
         return spectrally_normalised(body) if self.spectral_norm else body
 
@@ -99,14 +99,14 @@ class SameDCGAN:
 
     def _doublings(self) -> list[nn.Module]:
         stages = [
-            nn.Sequential(SameConvTranspose2d(inputs, outputs), without_offset(BatchNorm2d(outputs)), nn.ReLU())
+            nn.Sequential(TFPaddedConvTranspose2d(inputs, outputs), without_offset(BatchNorm2d(outputs)), nn.ReLU())
             for inputs, outputs in pairwise(self.widths[:0:-1])
         ]
-        image = nn.Sequential(SameConvTranspose2d(self.widths[1], self.widths[0]), nn.Tanh())
+        image = nn.Sequential(TFPaddedConvTranspose2d(self.widths[1], self.widths[0]), nn.Tanh())
         return [apply(stage, self.initialise) for stage in (*stages, image)]
 
 
-class SameConv2d(nn.Conv2d):
+class TFPaddedConv2d(nn.Conv2d):
     """5×5, stride 2, aligned as TensorFlow's SAME on even sides: one pixel of padding before, two after."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -117,8 +117,8 @@ class SameConv2d(nn.Conv2d):
         return super().forward(pad(input, (1, 2, 1, 2)))
 
 
-class SameConvTranspose2d(nn.ConvTranspose2d):
-    """The transpose of `SameConv2d`: 5×5, stride 2, the last row and column cut off after one pixel of padding."""
+class TFPaddedConvTranspose2d(nn.ConvTranspose2d):
+    """The transpose of `TFPaddedConv2d`: 5×5, stride 2, the last row and column cut off after one pixel of padding."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, kernel_size=5, stride=2, padding=1)
