@@ -34,7 +34,7 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
     from mixgan_cli.data.dataset import ImageDataset
     from mixgan_cli.data.packed import Packed
     from mixgan_cli.models.networks import build_networks
-    from mixgan_cli.optim.optimizers import adam
+    from mixgan_cli.optim.optimizers import build_optimizer
     from mixgan_cli.runtime.measure import peak, start_peak, timed
     from mixgan_cli.training.cuda_graph import WARM_UP, maybe_capture
     from mixgan_cli.training.ema import MovingAverage
@@ -66,7 +66,7 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
 
     experts = networks.generator.experts
     average = MovingAverage(experts, 10_000, None)
-    optimizer = adam(experts.parameters(), run.objective.optimizer.generator)
+    optimizer = build_optimizer(run.objective.optimizer.generator, experts.parameters(), nimg=1)
 
     def update(inputs) -> None:
         optimizer.step()

@@ -50,7 +50,10 @@ WRONG = {
     "data._target_=mixgan_cli.data": "mixgan_cli.data cannot be imported (Located non-class of type 'module'",
     "model.gate._target_=[a]": "['a'] cannot be imported",
     "model.gate._target_=" + "x" * 5000: "x …",
-    "objective.optimizer.generator.betas=[1,2]": "betas.0=1: Input should be less than 1",
+    "objective.optimizer.generator.betas=[1,2]": "torch.optim.Adam: Invalid beta parameter at index 0",
+    "objective.optimizer.generator._target_=torch.optim.LBFGS": "LBFGS takes no such key",
+    "+objective.optimizer.generator.schedule.final=0.1": "Constant takes no such key",
+    "objective.optimizer.generator.lr=0": "lr=0.0: must be greater than 0",
     "objective.optimizer.generator.lr=inf": "lr=inf: Input should be a finite number",
     "objective.penalty.weight=nan": "weight=nan: Input should be a finite number",
     "model.backbone.init_std=-1": "init_std=-1: Input should be greater than or equal to 0",
@@ -90,7 +93,7 @@ def test_any_gate_goes_with_any_experts(gate, experts):
 
 def test_the_objective_follows_the_model_unless_told_otherwise():
     assert composed("model=mog").objective.adversarial["_target_"].endswith("Wasserstein")
-    assert composed("model=mog").objective.optimizer.generator.amsgrad
+    assert composed("model=mog").objective.optimizer.generator["amsgrad"]
     assert composed("model=mog", "objective=hinge").objective.adversarial["_target_"].endswith("Hinge")
 
 

@@ -17,16 +17,20 @@ from importlib import import_module
 from typing import Annotated, Any, get_type_hints
 
 from hydra.utils import get_class
-from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from mixgan_cli.errors import ConfigError, nearest
 
 TARGET = "_target_"
 NAME = "name"
 """A plain key of a data set, by which folders, pages and published figures call it. It is not an argument."""
-TRUSTED_PACKAGES = ("mixgan_cli.models", "mixgan_cli.objectives", "mixgan_cli.data", "mixgan_cli.tracking")
+SCHEDULE = "schedule"
+"""A plain key of what can be scheduled: a component whose factor scales its strength. It is not an argument."""
+TRUSTED_PACKAGES = tuple(f"mixgan_cli.{name}" for name in ("models", "objectives", "data", "optim", "tracking"))
 """The packages that export mixgan's own components, in `__all__`."""
 TYPE_CHECKS = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+PLAIN = (TARGET, NAME, SCHEDULE)
+"""Keys of a component that are not arguments of its class."""
 MAX_DEPTH = 32
 """Maximum nesting of a configuration read from a file; mixgan's own have five levels."""
 
@@ -43,7 +47,7 @@ def build(component: Mapping[str, Any], **given: Any) -> Any:
     """
     target = _target(str(component[TARGET]))
     signature = inspect.signature(target)
-    arguments = {name: value for name, value in component.items() if name not in (TARGET, NAME)}
+    arguments = {name: value for name, value in component.items() if name not in PLAIN or name in signature.parameters}
     wanted = {name: value for name, value in given.items() if name in signature.parameters}
     for name in arguments.keys() & wanted.keys():
         raise ConfigError(f"{target.__name__}.{name}={arguments[name]!r}: the program sets this itself. Leave it out")
@@ -54,13 +58,16 @@ def build(component: Mapping[str, Any], **given: Any) -> Any:
     return target(**arguments, **wanted)
 
 
-def check(component: Mapping[str, Any], requires: str = "__init__", named: bool = False) -> dict[str, Any]:
+def check(
+    component: Mapping[str, Any], requires: str = "__init__", named: bool = False, scheduled: bool = False
+) -> dict[str, Any]:
     """Return the component with its public name and its values converted to their declared types.
 
     Args:
         component: `_target_` and arguments.
         requires: a method or attribute that such a class must define.
         named: whether the component must have a `name`.
+        scheduled: whether it may have a `schedule`.
 
     Raises:
         ConfigError: `_target_` is missing, unknown or of the wrong kind, or an argument is unknown or has the wrong
@@ -79,6 +86,9 @@ def check(component: Mapping[str, Any], requires: str = "__init__", named: bool 
     for name, value in component.items():
         if name == TARGET or (named and name == NAME):
             continue
+        if scheduled and name == SCHEDULE:
+            checked[name] = None if value is None else check(value, "factor")
+            continue
         if name not in accepted:
             raise ConfigError(
                 f"{name}: {target.__name__} takes no such key.{nearest(name, accepted)} It takes: "
@@ -95,12 +105,18 @@ def folder_name(name: Any) -> str:
         ValueError: it is missing, or has other characters.
     """
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]{0,63}", name):
-        shown = "" if name is None else f"={str(name)[:80]!r}"
+        if name is None:
+            raise ValueError("name: is missing. Give the data set the name by which folders and tables call it")
         raise ValueError(
-            f"name{shown}: must be the start of a folder's name: up to 64 letters, digits, '_', '-' and '.', the first "
-            "a letter, digit or '_'"
+            f"name={str(name)[:80]!r}: must be the start of a folder's name: up to 64 letters, digits, '_', '-' and "
+            "'.', the first a letter, digit or '_'"
         )
     return name
+
+
+def target_of(component: Mapping[str, Any]) -> type:
+    """Return the class that a component names."""
+    return _target(str(component[TARGET]))
 
 
 def attribute(target: str, name: str) -> Any:
@@ -145,6 +161,8 @@ def _trusted(target: str, packages: tuple[str, ...]) -> bool:
     module, _, name = target.rpartition(".")
     if module in TRUSTED_PACKAGES:
         return name in import_module(module).__all__
+    if module == "torch.optim":
+        return inspect.isclass(found := getattr(import_module(module), name, None)) and "step" in vars(found)
     package = next((each for each in packages if f"{module}.".startswith(f"{each}.")), None)
     if package is None:
         return False
@@ -183,25 +201,47 @@ def _in_type(name: str, value: Any, annotation: Any) -> Any:
         raise ConfigError(f"{name}={value!r}: {reasons}") from error
 
 
-def _requires(what: str, named: bool = False) -> BeforeValidator:
+def _requires(what: str, named: bool = False, scheduled: bool = False) -> BeforeValidator:
     """Return a validator for a node of the schema: it must name a class that defines this method or attribute."""
 
     def checked(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise ValueError(f"should be a group with a _target_, not {value!r}")
         try:
-            return check(value, what, named)
+            return check(value, what, named, scheduled)
         except ConfigError as error:
             raise ValueError(str(error)) from error
 
     return BeforeValidator(checked)
 
 
+def _optimizer_works(settings: dict[str, Any]) -> dict[str, Any]:
+    """Build the optimiser of one number, so that torch checks the ranges of its arguments.
+
+    Raises:
+        ValueError: an argument is out of range, or the optimiser needs more than gradients.
+    """
+    from torch import nn, optim, zeros  # here, since commands that check no optimiser do not need torch
+
+    target, lr = target_of(settings), settings.get("lr")
+    if issubclass(target, (optim.LBFGS, optim.SparseAdam)):
+        raise ValueError(f"{TARGET}={settings[TARGET]}: needs closures or sparse gradients. Take another optimiser")
+    if lr is not None and not 0 < float(lr) < float("inf"):
+        raise ValueError(f"lr={lr}: must be greater than 0 and finite")
+    try:
+        build(settings, params=[nn.Parameter(zeros(1))])
+    except (ConfigError, ValueError, RuntimeError, TypeError) as error:
+        raise ValueError(f"{TARGET}={settings[TARGET]}: {error}") from error
+    return settings
+
+
 Data = Annotated[dict[str, Any], _requires("load", named=True)]
-Gate = Annotated[dict[str, Any], _requires("own_parameters")]
+Gate = Annotated[dict[str, Any], _requires("own_parameters", scheduled=True)]
 Experts = Annotated[dict[str, Any], _requires("expand")]
 Head = Annotated[dict[str, Any], _requires("classifies_experts")]
 Backbone = Annotated[dict[str, Any], _requires("body")]
 Adversarial = Annotated[dict[str, Any], _requires("generator")]
-Call = Annotated[dict[str, Any], _requires("__call__")]
+Call = Annotated[dict[str, Any], _requires("__call__", scheduled=True)]
+Optimizer = Annotated[dict[str, Any], _requires("step", scheduled=True), AfterValidator(_optimizer_works)]
+Schedule = Annotated[dict[str, Any], _requires("factor")]
 Logger = Annotated[dict[str, Any], _requires("record")]

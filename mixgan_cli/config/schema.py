@@ -40,7 +40,6 @@ Metric = Literal[
     "fid", "inception_score", "kid", "prc", "ms_ssim", "knn", "mixture", "classes", "experts", "modes", "plane"
 ]
 
-Momentum = Annotated[float, Field(ge=0, lt=1)]
 Batch = Annotated[int, Field(gt=0, le=2**20)]
 Number = Annotated[int, Field(gt=0, le=2**24)]
 """Of samples in a batch, and of samples. What is beyond fits no machine, so it is a slip, and told before it fails."""
@@ -87,22 +86,13 @@ class Model(Strict):
         return self
 
 
-class Adam(Strict):
-    """Adam's settings for one network."""
-
-    lr: PositiveFloat
-    betas: tuple[Momentum, Momentum]
-    amsgrad: bool
-    weight_decay: NonNegativeFloat
-
-
 class Optimizers(Strict):
-    """One optimiser a network; the gate's own, and the load balance's own, where they have one."""
+    """One optimiser per network; the gate and the load balance may have their own."""
 
-    generator: Adam
-    discriminator: Adam
-    gate: Adam | None
-    balance: Adam | None
+    generator: components.Optimizer
+    discriminator: components.Optimizer
+    gate: components.Optimizer | None
+    balance: components.Optimizer | None
 
 
 class Classifier(Strict):
@@ -297,6 +287,7 @@ class Run(Strict):
     data: components.Data
     model: Model
     objective: Objective
+    schedule: components.Schedule
     training: Training
     alarms: Alarms
     hardware: Hardware

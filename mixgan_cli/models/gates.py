@@ -62,8 +62,11 @@ class Gate(nn.Module):
         """Return the parameters that the gate's own optimiser and a load balance move."""
         return list(self.parameters())
 
-    def anneal(self, iteration: int) -> None:
-        """Follow a schedule, where there is one: `iteration` generator steps were taken."""
+    def anneal(self, factor: float) -> None:
+        """Scale what the gate's `schedule` is about, such as a temperature, to this factor of its configured value."""
+        raise ConfigError(
+            f"model.gate.schedule: {type(self).__name__} has nothing that a schedule could scale. Take null"
+        )
 
 
 def no_autocast(like: Tensor) -> torch.autocast:

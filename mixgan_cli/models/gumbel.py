@@ -10,13 +10,12 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from mixgan_cli.models.experts import Experts
 from mixgan_cli.models.gates import Gate, GateWeights, no_autocast
 from mixgan_cli.models.layers import BatchNorm1d
-from mixgan_cli.optim.schedules import Exponential
 from mixgan_cli.runtime.random import uniform
 
 TINY = 1e-20
@@ -41,10 +40,7 @@ class GumbelGate(Gate):
             code, 0 in the HMoG author's.
         he: He initialisation (HMoG's author) instead of torch's (released code).
         own: what the gate's own optimiser and the load balance move: the mlp (released code), or all (HMoG's author).
-        temperature: \tau at the start.
-        rate: \tau decays as exp(-rate t), t in generator steps.
-        least: and no further than this.
-        every: how often it follows, in generator steps.
+        temperature: \tau, which the component's `schedule` scales over the run.
     """
 
     hard = True
@@ -61,13 +57,10 @@ class GumbelGate(Gate):
         he: bool,
         own: Literal["mlp", "all"],
         temperature: PositiveFloat,
-        rate: NonNegativeFloat,
-        least: PositiveFloat,
-        every: PositiveInt,
     ) -> None:
         super().__init__()
         self.k, self.own = k, own
-        self.schedule = Exponential(temperature, rate, least, every)
+        self.base_temperature = float(temperature)
         self.norm = BatchNorm1d(k * feature_size) if projection_norm else None
         copies = k if projection == "per_expert" else 1
         bound = 1 / math.sqrt(feature_size)  # torch's own, so that one W equals nn.Linear
@@ -113,9 +106,9 @@ class GumbelGate(Gate):
         """Return the parameters that the gate's own optimiser and the load balance move."""
         return list((self.mlp if self.own == "mlp" else self).parameters())
 
-    def anneal(self, iteration: int) -> None:
-        """Set the temperature after this many generator steps."""
-        self.temperature.fill_(self.schedule.at(iteration))
+    def anneal(self, factor: float) -> None:
+        """Set the temperature to this factor times its value in the configuration."""
+        self.temperature.fill_(self.base_temperature * factor)
 
     def _logits(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Tensor:
         return self(latent_BZ, experts.features(experts.expand(inputs)).to(latent_BZ))

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from mixgan_cli.optim.schedules import Exponential
 from mixgan_cli.runtime import distributed
 
 
@@ -17,13 +15,10 @@ class LoadBalance:
     r"""\sum_k (p_k - 1/K)², p_k the share of the batch that expert k gets; in the gate's loss with a weight w.
 
     Args:
-        weight: w at the start.
+        weight: w, which the component's `schedule` scales over the run.
         reduction: sum over k, as the paper; mean, as the released code (its weight is K times as large).
         counts: hard: one-hot weights, with their straight-through gradient (released code); soft: the relaxed
             weights (the HMoG author). For soft gates there is no difference.
-        rate: w decays as exp(-rate t), t in generator steps; 0: not.
-        least: and no further than this.
-        every: how often it follows, in generator steps.
     """
 
     def __init__(
@@ -31,13 +26,9 @@ class LoadBalance:
         weight: float,
         reduction: Literal["sum", "mean"],
         counts: Literal["hard", "soft"],
-        rate: NonNegativeFloat,
-        least: NonNegativeFloat,
-        every: PositiveInt,
     ) -> None:
         self.reduction, self.counts = reduction, counts
-        self.weight = Exponential(weight, rate, min(least, weight), every)
-        """w, over time."""
+        self.weight = weight
 
     def __call__(self, weights_BK: Tensor, relaxed_BK: Tensor) -> Tensor:
         """Return the imbalance, without its weight: a scalar."""

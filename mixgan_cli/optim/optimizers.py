@@ -1,41 +1,116 @@
-"""Optimisers: fused, capturable in a CUDA graph, and resumed into any memory format."""
+"""Optimisers: any of torch's, or of a user's own package, named in the configuration.
+
+A step may turn out not to be finite, which only the device knows. Fused optimisers skip such a step by themselves
+(`found_inf`); for the others, parameters and state are put back, also without waiting for the device.
+"""
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from mixgan_cli.config.schema import Adam
+from mixgan_cli.config.components import SCHEDULE, build, target_of
+from mixgan_cli.optim.schedules import Schedule
 
 # Without a CUDA graph a capturable optimiser works as well, but torch warns.
 warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
 
+FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad)
+"""Classes whose fused kernels are one pass over memory and skip a step where `found_inf` is 1.
 
-def adam(parameters: object, settings: Adam) -> torch.optim.Adam:
-    """Return Adam over these parameters; its weight decay is an L2 term in the gradient."""
-    return torch.optim.Adam(
-        parameters,  # type: ignore[arg-type]
-        lr=settings.lr,
-        betas=settings.betas,
-        amsgrad=settings.amsgrad,
-        weight_decay=settings.weight_decay,
-        fused=True,  # one pass over memory, and it heeds `found_inf`
-        capturable=True,  # it may be recorded as part of a CUDA graph
-    )
+Not SGD: if its first step is skipped, torch leaves the momentum uninitialised.
+"""
 
 
-def resume(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Load an optimiser's `state_dict()`, each tensor into its parameter's memory format, which may be another now.
+def build_optimizer(
+    settings: Mapping[str, Any], parameters: Iterable[nn.Parameter], nimg: int
+) -> torch.optim.Optimizer:
+    """Return the optimiser of some parameters, fused and capturable in a CUDA graph where its class can be.
 
-    A fused Adam walks through both as they lie in memory; torch alone keeps the format in which they were saved.
+    Args:
+        settings: the component: `_target_`, its arguments, and a `schedule` of the learning rate, if any.
+        parameters: what it optimises.
+        nimg: length of the run in images, for the schedule.
+    """
+    target = target_of(settings)
+    accepted = inspect.signature(target).parameters
+    parameters = list(parameters)
+    fused = issubclass(target, FUSED)
+    options = {"fused": True} if fused else {}
+    if "capturable" in accepted and (fused or parameters[0].is_cuda):
+        options["capturable"] = True
+    chosen = {name: value for name, value in options.items() if name not in settings}
+    optimizer: torch.optim.Optimizer = build({**settings, **chosen}, **{next(iter(accepted)): parameters})
+    schedule = build_schedule(settings, nimg)
+    if schedule is not None:
+        for group in optimizer.param_groups:
+            group["base_lr"] = float(group["lr"])
+            device = group["params"][0].device
+            group["lr"] = torch.tensor(group["base_lr"], device=device)  # read by the kernels, so a graph follows it
+        optimizer.schedule = schedule  # type: ignore[attr-defined]
+    return optimizer
+
+
+def build_schedule(component: Mapping[str, Any], nimg: int) -> Schedule | None:
+    """Return the schedule of a component for a run of `nimg` images; None if it has none or a constant one."""
+    node = component.get(SCHEDULE)
+    schedule: Schedule | None = build(node, nimg=nimg) if node else None
+    return None if schedule is None or schedule.constant else schedule
+
+
+def schedule_of(optimizer: torch.optim.Optimizer) -> Schedule | None:
+    """Return the schedule of an optimiser's learning rate, or None."""
+    return getattr(optimizer, "schedule", None)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: Tensor) -> None:
+    """Set a scheduled learning rate to `factor` (a scalar on the device) times its base value."""
+    for group in optimizer.param_groups:
+        group["lr"].copy_(group["base_lr"] * factor)
+
+
+@torch.no_grad()
+def step_unless(optimizer: torch.optim.Optimizer, skipped: Tensor) -> None:
+    """Take a step, or leave parameters and state as they are where `skipped` (a scalar on the device) is 1.
+
+    A state that the step creates counts as zero before it, which holds for torch's optimisers.
+    """
+    if optimizer.defaults.get("fused"):
+        optimizer.found_inf = skipped  # type: ignore[attr-defined]
+        optimizer.step()
+        return
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    before = [parameter.clone() for parameter in parameters]
+    states = {
+        (parameter, name): value.clone()
+        for parameter, entries in optimizer.state.items()
+        for name, value in entries.items()
+        if isinstance(value, Tensor)
+    }
+    optimizer.step()
+    for parameter, old in zip(parameters, before, strict=True):
+        parameter.copy_(torch.where(skipped.bool(), old, parameter))
+    for parameter, entries in optimizer.state.items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor):
+                old = states.get((parameter, name), torch.zeros_like(value))
+                value.copy_(torch.where(skipped.to(value.device).bool(), old, value))
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Load an optimiser's `state_dict()`, each tensor in the memory format that its parameter has now.
+
+    Fused kernels walk through parameter and state in memory order; torch alone keeps the format of the saved tensor.
     """
     optimizer.load_state_dict(saved)
     for parameter, entries in optimizer.state.items():
         for name, value in entries.items():
-            if value.shape == parameter.shape:
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
                 entries[name] = torch.empty_like(parameter).copy_(value)

@@ -15,7 +15,8 @@ import torch
 
 from mixgan_cli.errors import RunError
 from mixgan_cli.models.networks import Generator, Networks
-from mixgan_cli.optim.optimizers import resume
+from mixgan_cli.optim.optimizers import load_optimizer
+from mixgan_cli.optim.schedules import Schedule
 from mixgan_cli.runs import RunFolder, differences
 from mixgan_cli.runtime.io import atomic_write
 from mixgan_cli.training.ema import MovingAverage
@@ -70,6 +71,8 @@ class State:
     config: Mapping[str, Any]
     data: Mapping[str, Any]
     """What the data set says of itself, checksums and all."""
+    gate_schedule: Schedule | None = None
+    """Of the gate's temperature."""
     means: Means = field(default_factory=Means)
     """What was found since the last report."""
 
@@ -133,7 +136,7 @@ class State:
         self.networks.discriminator.load_state_dict(content["discriminator"])
         self.ema.average.load_state_dict(content["ema"])
         for name, optimizer in optimizers_of(self.phases).items():
-            resume(optimizer, content["optimizers"][name])
+            load_optimizer(optimizer, content["optimizers"][name])
         progress = content["progress"]
         best = progress.pop("best")
         self.progress = Progress(**progress, best=Best(**best) if best else None)

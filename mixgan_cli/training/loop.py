@@ -11,6 +11,7 @@ from mixgan_cli.config.schema import Run, Training
 from mixgan_cli.data.batches import Flipped, Sharded
 from mixgan_cli.data.dataset import Dataset
 from mixgan_cli.models.networks import Networks
+from mixgan_cli.optim.optimizers import build_schedule, set_learning_rate
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute
 from mixgan_cli.runtime.random import derive_seed
@@ -19,7 +20,7 @@ from mixgan_cli.training.callbacks import Callbacks
 from mixgan_cli.training.checkpoint import Progress, State
 from mixgan_cli.training.cuda_graph import Inputs, StepFn, maybe_capture
 from mixgan_cli.training.ema import MovingAverage
-from mixgan_cli.training.phases import build_phases
+from mixgan_cli.training.phases import build_phases, learning_rate_factors, scheduled
 
 
 def iterate(state: State, seed: int, step: StepFn | None = None) -> None:
@@ -32,13 +33,15 @@ def iterate(state: State, seed: int, step: StepFn | None = None) -> None:
     """
     progress, began = state.progress, time.monotonic()
     torch.manual_seed(derive_seed("step", seed, progress.step))
-    state.networks.generator.gate.anneal(progress.step)
+    if state.gate_schedule is not None:
+        state.networks.generator.gate.anneal(state.gate_schedule.factor(progress.nimg, progress.step))
     with distributed.synchronized():
         inputs, nimg = [], progress.nimg
         for phase in state.phases:
             for _ in range(phase.steps):
                 inputs.append(phase.inputs(nimg, progress.step))
                 nimg += phase.n_real
+        inputs.append(learning_rate_factors(state.phases, progress.nimg, progress.step))
         inputs.append((state.ema.weight(nimg, nimg - progress.nimg),))
         (step or make_step(state))(inputs)
     progress.nimg, progress.step = nimg, progress.step + 1
@@ -50,11 +53,14 @@ def make_step(state: State) -> StepFn:
     steps = [phase for phase in state.phases for _ in range(phase.steps)]
 
     def step(inputs: Inputs) -> None:
-        for phase, needed in zip(steps, inputs[:-1], strict=True):
+        *of_steps, factors, weight = inputs
+        for optimizer, factor in zip(scheduled(state.phases), factors, strict=True):
+            set_learning_rate(optimizer, factor)
+        for phase, needed in zip(steps, of_steps, strict=True):
             state.means.add(phase.step(*needed))
             for optimizer in phase.optimizers.values():
                 optimizer.zero_grad()  # else gradients lie idle while the others take their steps
-        state.ema.update(state.networks.generator, *inputs[-1])
+        state.ema.update(state.networks.generator, *weight)
 
     return step
 
@@ -79,11 +85,19 @@ def begin(settings: Run, networks: Networks, dataset: Dataset, compute: Compute)
         networks,
         MovingAverage(networks.generator, training.ema_half_life_nimg, training.ema_ramp_up),
         build_phases(
-            settings.objective, networks, batches, training.batch, compute, settings.model.beta, training.fakes
+            settings.objective,
+            networks,
+            batches,
+            training.batch,
+            compute,
+            settings.model.beta,
+            training.fakes,
+            training.total_nimg,
         ),
         Progress(),
         settings.model_dump(mode="json"),
         dataset.describe(),
+        gate_schedule=build_schedule(settings.model.gate, training.total_nimg),
     )
 
 

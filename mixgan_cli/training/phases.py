@@ -20,7 +20,8 @@ from mixgan_cli.models.heads import DiscriminatorOutput
 from mixgan_cli.models.networks import Networks
 from mixgan_cli.objectives import diversity
 from mixgan_cli.objectives.adversarial import Adversarial
-from mixgan_cli.optim.optimizers import Optimizers, adam
+from mixgan_cli.optim.optimizers import Optimizers, build_optimizer, build_schedule, schedule_of
+from mixgan_cli.optim.schedules import Schedule
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute
 from mixgan_cli.training.step import SKIPPED, optimizer_step
@@ -285,12 +286,14 @@ class BalancePhase:
     context: StepContext
     balance: Any
     optimizers: Optimizers
+    schedule: Schedule | None
     steps: int = 1
     n_real: int = 0
 
     def inputs(self, nimg: int, iteration: int) -> tuple[Tensor, ...]:
         """Return the balance's weight at this time, a scalar."""
-        return (next(self.context.networks.generator.parameters()).new_full((), self.balance.weight.at(iteration)),)
+        factor = self.schedule.factor(nimg, iteration) if self.schedule else 1.0
+        return (next(self.context.networks.generator.parameters()).new_full((), self.balance.weight * factor),)
 
     def step(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Take one step on fresh latents [B, Z], the balance having this weight, a scalar. Returns scalars."""
@@ -310,6 +313,7 @@ def build_phases(
     compute: Compute,
     beta: float = 0.0,
     fakes: int | None = None,
+    nimg: int = 1,
 ) -> Sequence[Phase]:
     """Return the phases of an iteration, in order.
 
@@ -321,6 +325,7 @@ def build_phases(
         compute: where and how to compute.
         beta: weight of the diversity term, generators' side.
         fakes: samples generated a step, before the experts' shares are made equal; None: see `fakes_per_step`.
+        nimg: length of the run in images, for schedules.
 
     Raises:
         ConfigError: an expert's share of the batch is too small.
@@ -337,9 +342,9 @@ def build_phases(
         build(objective.augment) if objective.augment else None,
     )
     settings = objective.optimizer
-    gate = {"gate": adam(generator.gate.own_parameters(), settings.gate)} if settings.gate else {}
+    gate = {"gate": build_optimizer(settings.gate, generator.gate.own_parameters(), nimg)} if settings.gate else {}
     apart = set(generator.gate.own_parameters()) if gate else set()
-    of_generator = adam([p for p in generator.parameters() if p not in apart], settings.generator)
+    of_generator = build_optimizer(settings.generator, (p for p in generator.parameters() if p not in apart), nimg)
     phases: list[Phase] = [
         DiscriminatorPhase(
             context,
@@ -349,7 +354,7 @@ def build_phases(
             objective.classifier.stop_gradient,
             batches,
             batch,
-            {"discriminator": adam(discriminator.parameters(), settings.discriminator)},
+            {"discriminator": build_optimizer(settings.discriminator, discriminator.parameters(), nimg)},
             objective.d_steps,
         ),
         GeneratorPhase(
@@ -359,14 +364,29 @@ def build_phases(
         ),
     ]
     if objective.balance:
-        own = {"balance": adam(generator.gate.own_parameters(), settings.balance)} if settings.balance else gate
-        phases.append(BalancePhase(context, build(objective.balance), own))
+        own = gate
+        if settings.balance:
+            own = {"balance": build_optimizer(settings.balance, generator.gate.own_parameters(), nimg)}
+        phases.append(BalancePhase(context, build(objective.balance), own, build_schedule(objective.balance, nimg)))
     return phases
 
 
 def optimizers_of(phases: Sequence[Phase]) -> dict[str, torch.optim.Optimizer]:
     """Return every optimiser, by name."""
     return {name: optimizer for phase in phases for name, optimizer in phase.optimizers.items()}
+
+
+def scheduled(phases: Sequence[Phase]) -> list[torch.optim.Optimizer]:
+    """Return the optimisers whose learning rate has a schedule."""
+    return [optimizer for optimizer in optimizers_of(phases).values() if schedule_of(optimizer)]
+
+
+def learning_rate_factors(phases: Sequence[Phase], nimg: int, iteration: int) -> tuple[Tensor, ...]:
+    """Return the factor of each scheduled learning rate after `nimg` images and `iteration` iterations, as tensors."""
+    return tuple(
+        optimizer.param_groups[0]["lr"].new_tensor(optimizer.schedule.factor(nimg, iteration))  # type: ignore[attr-defined]
+        for optimizer in scheduled(phases)
+    )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mixgan_cli.optim.optimizers import Optimizers
+from mixgan_cli.optim.optimizers import Optimizers, step_unless
 from mixgan_cli.runtime import distributed
 
 
@@ -28,8 +28,8 @@ def optimizer_step(terms: Iterable[Tensor], optimizers: Optimizers) -> StepResul
 
     Terms are differentiated one by one as they come: where they are computed as they are asked for, memory holds the
     activations of one alone. With several ranks the gradient is the mean of theirs. A step whose loss or gradient is
-    not finite is left out, the optimisers' own state untouched: they look at `found_inf` on the device, so that nobody
-    waits for it.
+    not finite is left out, the optimisers' own state untouched: whether it is finite is known on the device alone,
+    and nothing waits for it.
     """
     for optimizer in optimizers.values():
         optimizer.zero_grad(set_to_none=True)
@@ -49,8 +49,7 @@ def optimizer_step(terms: Iterable[Tensor], optimizers: Optimizers) -> StepResul
     largest = torch.nn.utils.get_total_norm(gradients, norm_type=math.inf) if gradients else loss
     skipped = 1 - (largest.isfinite() & loss.isfinite()).to(torch.float32)
     for optimizer in optimizers.values():
-        optimizer.found_inf = skipped  # type: ignore[attr-defined]
-        optimizer.step()
+        step_unless(optimizer, skipped)
     return StepResult(loss, skipped)
 
 

@@ -5,17 +5,20 @@ import copy
 import pytest
 import torch
 
-from mixgan_cli.config.schema import Adam
-from mixgan_cli.optim.optimizers import adam, resume
+from mixgan_cli.optim.optimizers import build_optimizer, load_optimizer
 from mixgan_cli.training.step import optimizer_step
 
-SETTINGS = Adam(lr=0.1, betas=(0.5, 0.9), amsgrad=True, weight_decay=0.01)
+SETTINGS = {"_target_": "torch.optim.Adam", "lr": 0.1, "betas": (0.5, 0.9), "amsgrad": True, "weight_decay": 0.01}
 
 
 def start():
     parameter = torch.nn.Parameter(torch.tensor([1.0, -2.0, 3.0]))
     other = torch.nn.Parameter(torch.ones(2))
-    return parameter, other, {"one": adam([parameter], SETTINGS), "two": adam([other], SETTINGS)}
+    return (
+        parameter,
+        other,
+        {"one": build_optimizer(SETTINGS, [parameter], 1), "two": build_optimizer(SETTINGS, [other], 1)},
+    )
 
 
 def test_adam_is_the_formula():
@@ -56,12 +59,12 @@ def test_a_bad_loss_with_a_finite_gradient_is_left_out_too():
 
 def test_a_state_goes_on_in_another_memory_format():
     first, second = torch.nn.Conv2d(5, 4, 3), torch.nn.Conv2d(5, 4, 3)
-    one, other = (adam(network.parameters(), SETTINGS) for network in (first, second))
+    one, other = (build_optimizer(SETTINGS, network.parameters(), 1) for network in (first, second))
     images = torch.randn(2, 5, 6, 6)
     optimizer_step([first(images).square().sum()], {"one": one})
     second.load_state_dict(first.state_dict())
     second.to(memory_format=torch.channels_last)
-    resume(other, copy.deepcopy(one.state_dict()))
+    load_optimizer(other, copy.deepcopy(one.state_dict()))
     optimizer_step([first(images).square().sum()], {"one": one})
     optimizer_step([second(images).square().sum()], {"other": other})
     torch.testing.assert_close(first.weight, second.weight, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,117 @@
+"""Optimisers built from the configuration: torch's own steps, skipped steps, schedules, and loading."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from mixgan_cli.optim.optimizers import build_optimizer, load_optimizer, set_learning_rate, step_unless
+
+NAMES = ("Adam", "AdamW", "SGD", "RMSprop", "RAdam", "NAdam", "Adagrad", "Adadelta", "Adamax")
+EXTRA = {"SGD": {"momentum": 0.9}, "Adam": {"amsgrad": True}}
+FINITE, BROKEN = torch.tensor(0.0), torch.tensor(1.0)
+
+
+def settings(name, **extra):
+    return {"_target_": f"torch.optim.{name}", "lr": 0.01, **EXTRA.get(name, {}), **extra}
+
+
+def parameters():
+    torch.manual_seed(0)
+    return [nn.Parameter(torch.randn(3, 4)), nn.Parameter(torch.randn(4))]
+
+
+def with_gradients(values, number):
+    generator = torch.Generator().manual_seed(number)
+    for value in values:
+        value.grad = torch.randn(value.shape, generator=generator)
+    return values
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_are_torchs(name):
+    ours, theirs = parameters(), parameters()
+    optimizer = build_optimizer(settings(name), ours, nimg=1000)
+    reference = getattr(torch.optim, name)(theirs, lr=0.01, **EXTRA.get(name, {}))
+    for number in range(4):
+        with_gradients(ours, number), with_gradients(theirs, number)
+        step_unless(optimizer, FINITE)
+        reference.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_skipped_step_changes_nothing(name, before):
+    values = parameters()
+    optimizer = build_optimizer(settings(name), values, nimg=1000)
+    for number in range(before):
+        step_unless(optimizer, FINITE) if with_gradients(values, number) else None
+    kept, state = [value.detach().clone() for value in values], copy.deepcopy(optimizer.state_dict()["state"])
+    for value in values:
+        value.grad = torch.full_like(value, torch.nan)
+    step_unless(optimizer, BROKEN)
+    assert all(torch.equal(value, old) for value, old in zip(values, kept, strict=True))
+    for number, entries in optimizer.state_dict()["state"].items():
+        for key, value in entries.items():
+            if isinstance(value, torch.Tensor):
+                old = state[number][key] if before else torch.zeros_like(value)
+                assert torch.equal(value, old), key
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD", "RMSprop"])
+def test_scheduled_rate_equals_torchs_lambda_lr(name):
+    node = {"_target_": "mixgan_cli.optim.Linear"}
+    ours, theirs = parameters(), parameters()
+    optimizer = build_optimizer(settings(name, schedule=node), ours, nimg=80)
+    reference = getattr(torch.optim, name)(theirs, lr=0.01, **EXTRA.get(name, {}))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(reference, lambda step: 1 - step / 8)
+    for step in range(8):
+        with_gradients(ours, step), with_gradients(theirs, step)
+        set_learning_rate(optimizer, torch.tensor(optimizer.schedule.factor(10 * step, step)))
+        step_unless(optimizer, FINITE)
+        reference.step()
+        scheduler.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+
+
+def test_constant_schedule_keeps_the_rate_a_number():
+    optimizer = build_optimizer(settings("Adam", schedule={"_target_": "mixgan_cli.optim.Constant"}), parameters(), 10)
+    assert optimizer.param_groups[0]["lr"] == 0.01 and not hasattr(optimizer, "schedule")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loaded_optimizer_goes_on_exactly(name):
+    node = {"_target_": "mixgan_cli.optim.Cosine"}
+    whole, first = parameters(), parameters()
+    optimizer = build_optimizer(settings(name, schedule=node), whole, nimg=60)
+    for step in range(6):
+        set_learning_rate(optimizer, torch.tensor(optimizer.schedule.factor(10 * step, step)))
+        with_gradients(whole, step)
+        step_unless(optimizer, FINITE)
+    half = build_optimizer(settings(name, schedule=node), first, nimg=60)
+    for step in range(3):
+        set_learning_rate(half, torch.tensor(half.schedule.factor(10 * step, step)))
+        with_gradients(first, step)
+        step_unless(half, FINITE)
+    second = [nn.Parameter(value.detach().clone()) for value in first]
+    resumed = build_optimizer(settings(name, schedule=node), second, nimg=60)
+    load_optimizer(resumed, copy.deepcopy(half.state_dict()))
+    for step in range(3, 6):
+        set_learning_rate(resumed, torch.tensor(resumed.schedule.factor(10 * step, step)))
+        with_gradients(second, step)
+        step_unless(resumed, FINITE)
+    assert all(torch.equal(one, other) for one, other in zip(whole, second, strict=True))
+
+
+def test_state_follows_the_memory_format_of_its_parameter():
+    saved = build_optimizer(settings("Adam"), [value := nn.Parameter(torch.randn(2, 3, 4, 4))], 10)
+    with_gradients([value], 0)
+    step_unless(saved, FINITE)
+    now = nn.Parameter(value.detach().to(memory_format=torch.channels_last))
+    loaded = build_optimizer(settings("Adam"), [now], 10)
+    load_optimizer(loaded, saved.state_dict())
+    assert loaded.state[now]["exp_avg"].is_contiguous(memory_format=torch.channels_last)
