@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from mixgan_cli.data.batches import batches_of
+from mixgan_cli.data.batches import make_batches
 from mixgan_cli.data.dataset import ImageDataset
 from mixgan_cli.data.datasets.cifar10 import CIFAR10
 from mixgan_cli.data.packed import Packed
@@ -58,7 +58,7 @@ def main() -> None:
     train = _cifar10(arguments.images)
 
     def ours(place: str) -> Callable[[], Iterator[Tensor]]:
-        batches = batches_of(train, 0, device, place)  # type: ignore[arg-type]
+        batches = make_batches(train, 0, device, place)  # type: ignore[arg-type]
         return lambda: (batches.get_batch(nimg, batch) for nimg in range(0, len(train) - batch + 1, batch))
 
     loader = DataLoader(
@@ -90,7 +90,7 @@ def main() -> None:
 def _cifar10(images: int) -> Packed:
     with tempfile.TemporaryDirectory() as cache:  # what is mapped from it can be read when it is gone
         try:
-            archive, _ = CIFAR10(None, 32, labels=False)._copy()
+            archive, _ = CIFAR10(None, 32, labels=False).locate()
             os.environ["MIXGAN_CACHE"] = cache  # so that it is prepared now, and not taken from where it was before
             source = CIFAR10(str(archive.root), 32, labels=False)
             began = time.perf_counter()

@@ -26,9 +26,7 @@ from mixgan_cli.runtime.measure import Ceilings
 from mixgan_cli.sweeps.plan import first_of
 from mixgan_cli.training.phases import check_networks
 from tests.conftest import TINY, composed, composition, program
-from tests.data.test_flat import as_pickles, in_a_folder
-from tests.data.test_photos import picture
-from tests.data.test_sources import write_idx
+from tests.data.make import as_pickles, in_a_folder, picture, write_idx
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mixgan_cli.commands import train
 from mixgan_cli.config.compose import groups, known_keys
-from mixgan_cli.data import cache
+from mixgan_cli.data import locate
 from mixgan_cli.errors import UserError
 from mixgan_cli.runs import open_run
 from tests.conftest import TINY, composition
@@ -218,7 +218,7 @@ def test_fetching(mixgan, monkeypatch, arguments):
         raise OSError("no network")
 
     for name in ("download_url", "download_file_from_google_drive"):
-        monkeypatch.setattr(cache, name, no_network)
+        monkeypatch.setattr(locate, name, no_network)
     monkeypatch.setattr("torchvision.datasets.MNIST.download", no_network)
     monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
     check(mixgan("fetch", "data=digits", *arguments), arguments)

@@ -1,7 +1,7 @@
-"""Files in a folder, a zip or a tar, read by name. Nothing is ever extracted, so no name can lead out of its place.
+"""Read files from a folder, a zip or a tar by name, without extracting anything.
 
-An archive may come from anyone. What it holds is read within limits, whatever it claims, so that a few kilobytes which
-unpack to terabytes end in one message and not in a full memory.
+An archive may come from anyone, so its sizes are limited whatever it claims: a few kilobytes that would unpack to
+terabytes raise an error and do not fill the memory.
 """
 
 from __future__ import annotations
@@ -22,25 +22,42 @@ import numpy as np
 from mixgan_cli.errors import DataError, UserError
 from mixgan_cli.runtime.device import total_memory
 
-TARS = (".tar", ".tar.gz", ".tgz")
-MOST_BYTES = 2**30
-"""Of one file, unpacked, that is read as a whole: the largest, a batch of ImageNet at 32 pixels, has 0.4 GB."""
-MOST_FILES = 2**21
-"""In a tar: ImageNet has 1.3 million."""
-MOST_HEADER = 2**20
-"""Bytes of what a tar says of a file."""
-MOST_DEFLATED = 1032
-"""How many times deflate can make a file smaller. A zip that claims more has files that lie over one another."""
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+MAX_FILE_BYTES = 2**30
+"""Largest file that is read as a whole, unpacked. The largest real one, a batch of ImageNet32, has 0.4 GB."""
+MAX_TAR_FILES = 2**21
+"""Maximum number of files in a tar; ImageNet has 1.3 million."""
+MAX_TAR_HEADER = 2**20
+"""Maximum size of one header in a tar [bytes]."""
+MAX_DEFLATE_RATIO = 1032
+"""The highest compression ratio of deflate. A zip that claims more has overlapping entries."""
 THREADS = min(32, (os.cpu_count() or 1) + 4)
-AHEAD = 2**28
-"""Bytes of files that are read before they are asked for."""
+READ_AHEAD = 2**28
+"""Maximum size of the files that are read ahead [bytes]."""
+
+
+@contextmanager
+def damage_errors(what: str) -> Iterator[None]:
+    """Turn any exception of a reader into an error that calls the file `what` damaged.
+
+    Raises:
+        DataError: the body raised an exception. A UserError passes unchanged.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # readers of damaged files raise many kinds
+        raise DataError(
+            f"{what}: truncated or damaged ({type(error).__name__}: {error}). Delete it and fetch it again"
+        ) from error
 
 
 class Archive:
-    """A folder, zip or tar; `key` is what the user calls it.
+    """A folder, zip or tar at `root`; error messages name the configuration key it came from, `key`.
 
     Raises:
-        DataError: there is no such thing, or it is damaged.
+        DataError: it does not exist, is of another kind, or is damaged.
     """
 
     def __init__(self, root: Path, key: str) -> None:
@@ -48,124 +65,123 @@ class Archive:
         if not root.exists():
             raise DataError(f"{key}={root}: there is no such folder or zip")
         self._is_folder = root.is_dir()
-        self._is_tar = root.is_file() and root.name.lower().endswith(TARS)
+        self._is_tar = root.is_file() and root.name.lower().endswith(TAR_SUFFIXES)
         if root.is_file() and not self._is_tar and not zipfile.is_zipfile(root):
-            raise DataError(f"{key}={root}: neither a folder nor a zip, or one that is truncated")
+            raise DataError(f"{key}={root}: neither a folder nor a zip, or a truncated zip")
 
     @cached_property
     def names(self) -> list[str]:
-        """The files' paths below the root, sorted."""
-        return sorted(name for name in self._every if not _hidden(name))
+        """The files' paths below the root, sorted, without hidden ones."""
+        return sorted(name for name in self._entries if not _hidden(name))
 
     def find(self, name: str) -> str | None:
-        """Return the path of the first file of this name (or path's end), in whatever folder it is; or None."""
+        """Return the path of the first file whose path ends with `name`, in any folder; None if there is none."""
         return next((path for path in self.names if f"/{path}".endswith(f"/{name}")), None)
 
-    def read(self, name: str, most: int = MOST_BYTES) -> bytes:
-        """Return one file's bytes.
+    def read(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+        """Return the bytes of one file.
 
         Raises:
-            DataError: the archive is damaged, or the file is longer than `most`.
+            DataError: the archive is damaged, or the file is longer than `max_bytes`.
         """
         claimed = self._size(name)
-        if claimed <= most:
+        if claimed <= max_bytes:
             with self.open(name) as file:
                 content = file.read(claimed + 1)
             if len(content) <= claimed:
                 return content
-        raise DataError(f"{self.root}: {name}: more than {most:,} bytes, or than it claims; no set has such a file")
+        raise DataError(f"{self.root}: {name}: more than {max_bytes:,} bytes, or more than the archive claims")
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
-        """Give one file to read from.
+        """Open one file for reading.
 
         Raises:
             DataError: the archive is damaged.
         """
-        with self._whole():
+        with damage_errors(str(self.root)):
             if self._tar is not None:
-                file = self._tar.extractfile(self._every[name])
-                assert file is not None, "only files have names here"
+                file = self._tar.extractfile(self._entries[name])
+                assert file is not None, "only regular files are listed"
             else:
-                file = (self.root / name).open("rb") if self._zip is None else self._zip.open(self._every[name])
+                file = (self.root / name).open("rb") if self._zip is None else self._zip.open(self._entries[name])
             with file:
                 yield file
 
-    def each(
-        self, names: Sequence[str], use: Callable[[bytes], Any] = bytes, most: int = MOST_BYTES
+    def read_each(
+        self, names: Sequence[str], decode: Callable[[bytes], Any] = bytes, max_bytes: int = MAX_FILE_BYTES
     ) -> Iterator[tuple[str, Any]]:
-        """Return (name, what `use` makes of its bytes) of these files, in this order. Several threads work ahead.
+        """Yield (name, decode(content)) for each file, in the order of `names`. Threads read and decode ahead.
 
-        A tar is read once from front to back, for a step back would unpack all of it again, and its files are held in
-        memory.
+        A tar is read once, from front to back, into memory: going back would unpack it again.
 
         Raises:
-            DataError: the archive is damaged, a file is longer than `most`, or those of a tar take too much memory.
+            DataError: the archive is damaged, a file is longer than `max_bytes`, or a tar does not fit in memory.
         """
-        held = self._held(names, most) if self._is_tar else None
+        buffered = self._read_tar(names, max_bytes) if self._is_tar else None
 
         def work(name: str) -> Any:
-            return use(self.read(name, most) if held is None else held.pop(name))
+            return decode(self.read(name, max_bytes) if buffered is None else buffered.pop(name))
 
         with ThreadPoolExecutor(THREADS) as pool:
             waiting: deque[tuple[str, int, Future[Any]]] = deque()
             for name in names:
                 size = self._size(name)
-                while waiting and (len(waiting) == THREADS or size + sum(other for _, other, _ in waiting) > AHEAD):
-                    first, _, made = waiting.popleft()
-                    yield first, made.result()
+                while waiting and (len(waiting) == THREADS or size + sum(n for _, n, _ in waiting) > READ_AHEAD):
+                    first, _, result = waiting.popleft()
+                    yield first, result.result()
                 waiting.append((name, size, pool.submit(work, name)))
             while waiting:
-                first, _, made = waiting.popleft()
-                yield first, made.result()
+                first, _, result = waiting.popleft()
+                yield first, result.result()
 
     def fingerprint(self) -> dict[str, list[int]]:
-        """Return size and time of change of the archive, or of each file of the folder: what tells a changed source."""
+        """Return {name: [size in bytes, modification time in ns]} of the archive, or of each file of the folder."""
         if self.root.is_file():
-            return {self.root.name: _told(self.root)}
-        return {name: _told(self.root / name) for name in self.names}
+            return {self.root.name: _stat(self.root)}
+        return {name: _stat(self.root / name) for name in self.names}
 
     def _size(self, name: str) -> int:
-        """Return how many bytes a file has, or claims to have."""
+        """Return the size of a file in bytes, as the archive claims it."""
         if self._is_folder:
-            with self._whole():
+            with damage_errors(str(self.root)):
                 return (self.root / name).stat().st_size
-        return self._every[name].size if self._is_tar else self._every[name].file_size
+        return self._entries[name].size if self._is_tar else self._entries[name].file_size
 
-    def _held(self, names: Sequence[str], most: int) -> dict[str, bytes]:
-        """Return files of a tar, read in the order in which they stand there."""
+    def _read_tar(self, names: Sequence[str], max_bytes: int) -> dict[str, bytes]:
+        """Return the contents of files of a tar, read in the order in which the tar has them."""
         wanted = set(names)
-        needed, there = sum(map(self._size, wanted)), total_memory() / 2
-        if needed > there:
+        needed, limit = sum(map(self._size, wanted)), total_memory() / 2
+        if needed > limit:
             raise DataError(
                 f"{self.root}: its files take {needed / 2**30:.1f} GiB, and half of the memory is "
-                f"{there / 2**30:.1f}. Unpack it, or make a zip of it"
+                f"{limit / 2**30:.1f} GiB. Unpack it, or convert it to a zip"
             )
-        return {name: self.read(name, most) for name in self._every if name in wanted}
+        return {name: self.read(name, max_bytes) for name in self._entries if name in wanted}
 
     @cached_property
-    def _every(self) -> dict[str, Any]:
-        """What the archive says of each file, by its name; of a folder's, nothing."""
-        with self._whole():
+    def _entries(self) -> dict[str, Any]:
+        """{name: the archive's record of the file}; of a folder, {name: None}."""
+        with damage_errors(str(self.root)):
             if self._tar is not None:
-                found = {}
+                members = {}
                 for count, member in enumerate(self._tar):
-                    if count == MOST_FILES or member.size < 0:  # a step back, and it would never end
-                        raise DataError(f"{self.root}: more than {MOST_FILES:,} files, or one of a size below zero")
+                    if count == MAX_TAR_FILES or member.size < 0:  # a negative size would go back, and loop forever
+                        raise DataError(f"{self.root}: more than {MAX_TAR_FILES:,} files, or one of a size below zero")
                     if member.isfile():
-                        found[member.name] = member
-                if self.root.suffix.lower() == ".tar" and not self._ends():  # of a gzipped one gzip tells
+                        members[member.name] = member
+                if self.root.suffix.lower() == ".tar" and not self._has_end():  # gzip checks its own end
                     raise EOFError("its end is missing")
-                return found
+                return members
             if self._zip is not None:
                 entries = self._zip.infolist()
-                if sum(entry.file_size for entry in entries) > MOST_DEFLATED * self.root.stat().st_size:
+                if sum(entry.file_size for entry in entries) > MAX_DEFLATE_RATIO * self.root.stat().st_size:
                     raise DataError(f"{self.root}: its files claim to be more than can be in a zip of this size")
                 return {entry.filename: entry for entry in entries if not entry.is_dir()}
         return {path.relative_to(self.root).as_posix(): None for path in self.root.rglob("*") if path.is_file()}
 
-    def _ends(self) -> bool:
-        """Whether after the last file there is the block of zeros that ends a tar: cut before it, it looks whole."""
+    def _has_end(self) -> bool:
+        """Return whether the tar ends with a block of zeros. One that is cut between two files does not."""
         assert self._tar is not None
         with self.root.open("rb") as file:
             file.seek(self._tar.offset)
@@ -177,22 +193,11 @@ class Archive:
 
     @cached_property
     def _tar(self) -> tarfile.TarFile | None:
-        return tarfile.open(self.root, tarinfo=_Header) if self._is_tar else None
-
-    @contextmanager
-    def _whole(self) -> Iterator[None]:
-        try:
-            yield
-        except UserError:
-            raise
-        except Exception as error:  # whatever a reader stumbles over, it is the file that is wrong
-            raise DataError(
-                f"{self.root}: truncated or damaged ({type(error).__name__}: {error}). Delete it and fetch it again"
-            ) from error
+        return tarfile.open(self.root, tarinfo=_CheckedHeader) if self._is_tar else None
 
 
-class Together(Archive):
-    """Several archives as one, for a set that comes in parts: the names of each begin with its own."""
+class MultiArchive(Archive):
+    """Several archives read as one. The name of each file starts with the name of its archive."""
 
     def __init__(self, archives: Sequence[Archive]) -> None:
         self.root, self.key = archives[0].root.parent, archives[0].key
@@ -203,64 +208,64 @@ class Together(Archive):
         """The files' paths, sorted."""
         return sorted(f"{part}/{name}" for part, archive in self._archives.items() for name in archive.names)
 
-    def read(self, name: str, most: int = MOST_BYTES) -> bytes:
-        """Return one file's bytes. Raises DataError where an archive is damaged, or the file longer than `most`."""
-        part, _, inside = name.partition("/")
-        return self._archives[part].read(inside, most)
+    def read(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+        """Return the bytes of one file. Raises DataError if its archive is damaged or it exceeds `max_bytes`."""
+        part, _, inner = name.partition("/")
+        return self._archives[part].read(inner, max_bytes)
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
-        """Give one file to read from. Raises DataError where an archive is damaged."""
-        part, _, inside = name.partition("/")
-        with self._archives[part].open(inside) as file:
+        """Open one file for reading. Raises DataError if its archive is damaged."""
+        part, _, inner = name.partition("/")
+        with self._archives[part].open(inner) as file:
             yield file
 
-    def each(
-        self, names: Sequence[str], use: Callable[[bytes], Any] = bytes, most: int = MOST_BYTES
+    def read_each(
+        self, names: Sequence[str], decode: Callable[[bytes], Any] = bytes, max_bytes: int = MAX_FILE_BYTES
     ) -> Iterator[tuple[str, Any]]:
-        """Return (name, what `use` makes of its bytes) of these files, one after the other."""
-        return ((name, use(self.read(name, most))) for name in names)
+        """Yield (name, decode(content)) for each file, one after the other."""
+        return ((name, decode(self.read(name, max_bytes))) for name in names)
 
     def fingerprint(self) -> dict[str, list[int]]:
-        """Return size and time of change of each archive."""
-        return {name: told for archive in self._archives.values() for name, told in archive.fingerprint().items()}
+        """Return {archive: [size in bytes, modification time in ns]}."""
+        return {name: stat for archive in self._archives.values() for name, stat in archive.fingerprint().items()}
 
 
-class _Header(tarfile.TarInfo):
-    """A header in a tar. What tells of the next file, a long name, say, is read as a whole, so it has to be short."""
+class _CheckedHeader(tarfile.TarInfo):
+    """A tar header of limited size: tarfile reads long names and other extensions as a whole."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> _Header:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> _CheckedHeader:
         header = super().frombuf(buf, encoding, errors)  # type: ignore[arg-type]
-        if header.type == tarfile.GNUTYPE_SPARSE or (not header.isfile() and not 0 <= header.size <= MOST_HEADER):
+        if header.type == tarfile.GNUTYPE_SPARSE or (not header.isfile() and not 0 <= header.size <= MAX_TAR_HEADER):
             raise tarfile.ReadError(f"a sparse file, or a header of {header.size:,} bytes")
         return header
 
     def _proc_gnusparse_10(self, *arguments: Any) -> None:
-        raise tarfile.ReadError("a sparse file")  # the map of its holes may be as long as it likes
+        raise tarfile.ReadError("a sparse file")  # the size of its map is not limited
 
 
-def load_npy(file: Path | IO[bytes], most: int) -> Any:
-    """Return the array of a .npy file, or the arrays of an .npz: each is read, and unpacked, when it is asked for.
+def load_npy(file: Path | IO[bytes], max_bytes: int) -> Any:
+    """Return the array of a .npy file, or a lazy mapping of the arrays of an .npz file.
 
     Raises:
-        ValueError: an array claims more than `most` bytes. And what numpy raises where the file is damaged.
+        ValueError: an array claims more than `max_bytes`. A damaged file raises numpy's own errors.
     """
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as entries:
             claimed = max((entry.file_size for entry in entries.infolist()), default=0)
     else:
         claimed = file.stat().st_size if isinstance(file, Path) else 0
-    if claimed > most:
-        raise ValueError(f"an array of {claimed / 2**30:,.1f} GiB, and there should be at most {most / 2**30:.1f}")
+    if claimed > max_bytes:
+        raise ValueError(f"an array of {claimed / 2**30:,.1f} GiB; the limit is {max_bytes / 2**30:.1f} GiB")
     if not isinstance(file, Path):
         file.seek(0)
     return np.load(file, allow_pickle=False)
 
 
-def _told(path: Path) -> list[int]:
-    told = path.stat()
-    return [told.st_size, told.st_mtime_ns]
+def _stat(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def _hidden(name: str) -> bool:

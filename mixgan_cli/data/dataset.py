@@ -1,4 +1,4 @@
-"""A data set as the rest of the program sees it: batches to train on, reals to be compared with."""
+"""What the program needs of a data set: batches to train on, and real samples to evaluate with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from mixgan_cli.data.batches import Batches, Place, batches_of
+from mixgan_cli.data.batches import Batches, Place, make_batches
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.errors import DataError
 from mixgan_cli.runtime.random import permutation
@@ -21,23 +21,23 @@ class Dataset(Protocol):
     """Loaded data."""
 
     def batches(self, seed: int | None, device: torch.device, place: Place = "auto") -> Batches:
-        """Return the batches a run trains on, in the order a seed names; None: as they stand. Kept at `place`."""
+        """Return the training batches, in the order that `seed` decides (None: the set's own), kept at `place`."""
 
     def reals(self, n: int, seed: int, split: Split = "held_out") -> Tensor:
-        """Return at most n samples of a split, in random order: images uint8 or points [n, D]; held out: never seen."""
+        """Return at most n samples of a split in random order: images uint8 [n, C, H, W] or points float32 [n, D]."""
 
     def describe(self) -> Mapping[str, Any]:
-        """Say what a protocol says of the data."""
+        """Return what a protocol records of the data."""
 
 
 class Source(Protocol):
-    """Where data come from. A new one is a class with these two, and a YAML in conf/data/."""
+    """A data set in the configuration. To add one, write a class with these two and a YAML in conf/data/."""
 
     shape: tuple[int, ...]
-    """Of one sample: (C, H, W) for images, (D,) for points. Known before anything is loaded."""
+    """The shape of one sample, known before anything is loaded: (C, H, W) for images, (D,) for points."""
 
     def load(self) -> Dataset:
-        """Read and prepare the data. Raises DataError with what to do about it."""
+        """Read and prepare the data. Raises DataError with the steps to take."""
 
 
 def size_of(dataset: Dataset, split: Split) -> int | None:
@@ -48,36 +48,36 @@ def size_of(dataset: Dataset, split: Split) -> int | None:
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """Images to train on, and images held out."""
+    """Images to train on, and held-out images to evaluate with."""
 
     train: Packed
     held_out: Packed
 
     def batches(self, seed: int | None, device: torch.device, place: Place = "auto") -> Batches:
-        """Return the batches a run trains on; see `batches_of`."""
-        return batches_of(self.train, seed, device, place)
+        """Return the training batches; see `make_batches`."""
+        return make_batches(self.train, seed, device, place)
 
     def reals(self, n: int, seed: int, split: Split = "held_out") -> Tensor:
-        """Return at most n images of a split uint8 [n, C, H, W], a choice and an order that the seed names.
+        """Return at most n images of a split, uint8 [n, C, H, W], in a random order that `seed` decides.
 
-        The order is random because files often come by class, and MS-SSIM pairs neighbours.
+        The order is random because files are often sorted by class, and MS-SSIM compares neighbours.
         """
         packed = self.held_out if split == "held_out" else self.train
         return packed[permutation(len(packed), "reals", seed)[:n]]
 
     def describe(self) -> dict[str, Any]:
-        """Say what a protocol says of the data."""
+        """Return what a protocol records of the data."""
         return {"train": self.train.describe(), "held_out": self.held_out.describe()}
 
 
-def split_off(packed: Packed, wanted: int | float, seed: int) -> ImageDataset:
-    """Hold out so many images at random, or such a share of them, always the same ones for a seed.
+def random_split(packed: Packed, held_out: int | float, seed: int) -> ImageDataset:
+    """Hold out images at random: `held_out` is their number, or their share if it is a float.
 
     Raises:
-        DataError: either side would be empty.
+        DataError: no image would be left to train on, or none would be held out.
     """
-    held_out = wanted if isinstance(wanted, int) else round(wanted * len(packed))
-    if not 0 < held_out < len(packed):
-        raise DataError(f"data.held_out={wanted}: of {len(packed)} images, that holds out {held_out}")
+    n = held_out if isinstance(held_out, int) else round(held_out * len(packed))
+    if not 0 < n < len(packed):
+        raise DataError(f"data.held_out={held_out}: holds out {n} of {len(packed)} images; leave some on either side")
     order = permutation(len(packed), "split", seed)
-    return ImageDataset(packed.subset(order[held_out:].sort().values), packed.subset(order[:held_out].sort().values))
+    return ImageDataset(packed.subset(order[n:].sort().values), packed.subset(order[:n].sort().values))

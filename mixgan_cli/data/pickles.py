@@ -1,4 +1,4 @@
-"""Pickles that may hold arrays, numbers, text, lists and dicts, and nothing that runs code."""
+"""Read pickled batches of images without running code: only arrays, numbers, text, lists and dicts are accepted."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from typing import Any
 
 import numpy as np
 
-MOST_PIECES = 2**20
-"""Steps of a pickle, each of which may make an object; the largest batch has a few for each of 128,000 labels."""
+MAX_OPCODES = 2**20
+"""Maximum number of instructions of a pickle, each of which may make an object. The largest real batch has a few for
+each of 128,000 labels."""
 
 
 class _Array:
-    """Where a pickle names the class of arrays: as an argument, never to be called."""
+    """Stands for the class of arrays, which a pickle names as an argument but must not call."""
 
 
 def _reconstruct(kind: type, shape: tuple[int, ...], code: bytes) -> np.ndarray:
-    return np.empty(0, np.uint8)  # what is in it comes after, and tells its own shape and type
+    return np.empty(0, np.uint8)  # the state that follows sets shape and type
 
 
 def _encode(text: str, encoding: str) -> bytes:
     if not isinstance(text, str):
-        raise pickle.UnpicklingError("it encodes what is no text")
+        raise pickle.UnpicklingError("encode() of something that is not text")
     return text.encode("latin1")
 
 
@@ -33,18 +34,18 @@ ARRAY_PARTS = {
     "ndarray": _Array,
     "dtype": np.dtype,
 }
-"""What numpy's arrays are put together from, whatever module a pickle's numpy had them in."""
+"""The names that pickled arrays use, in whatever module of numpy they were."""
 
 
 def loads(content: bytes) -> Any:
-    """Return what was pickled; text of Python 2 as bytes.
+    """Return the pickled object; text of Python 2 becomes bytes.
 
     Raises:
         pickle.UnpicklingError: it is damaged, or names anything but parts of arrays.
     """
     for count, _ in enumerate(pickletools.genops(content)):
-        if count > MOST_PIECES:
-            raise pickle.UnpicklingError(f"more than {MOST_PIECES:,} pieces, which is no batch of images")
+        if count > MAX_OPCODES:
+            raise pickle.UnpicklingError(f"more than {MAX_OPCODES:,} instructions; no batch of images has as many")
     return _Unpickler(io.BytesIO(content), encoding="bytes").load()
 
 
@@ -52,6 +53,6 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module.partition(".")[0] == "numpy" and name in ARRAY_PARTS:
             return ARRAY_PARTS[name]
-        if (module, name) == ("_codecs", "encode"):  # bytes, as Python 2's protocol spells them
+        if (module, name) == ("_codecs", "encode"):  # how protocol 2 stores bytes
             return _encode
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which is no part of an array")
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which is not part of an array")

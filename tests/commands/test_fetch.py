@@ -18,16 +18,16 @@ import numpy as np
 import pytest
 
 from mixgan_cli.commands import fetch
-from mixgan_cli.data import cache
-from mixgan_cli.data.cache import Remote, cache_dir, fetch_into_cache
+from mixgan_cli.data import locate
+from mixgan_cli.data.cache import cache_dir
 from mixgan_cli.data.datasets import cifar10
 from mixgan_cli.data.datasets.celeba import CelebA
 from mixgan_cli.data.datasets.folder import Flowers102
 from mixgan_cli.data.datasets.mnist import IDX, MNIST
+from mixgan_cli.data.locate import RemoteFile, download
 from mixgan_cli.errors import DataError
 from mixgan_cli.evaluation import weights
-from tests.data.test_flat import EACH, as_pickles, in_a_folder
-from tests.data.test_sources import gzipped, write_idx
+from tests.data.make import EACH, as_pickles, gzipped, in_a_folder, write_idx
 
 
 class Quiet(http.server.ThreadingHTTPServer):
@@ -78,7 +78,7 @@ def served_cifar10(server, monkeypatch):
     with tarfile.open(folder / "cifar-10-python.tar.gz", "w:gz") as archive:
         archive.add(in_a_folder(as_pickles, folder / "source"), "cifar-10-batches-py")
     md5 = hashlib.md5((folder / "cifar-10-python.tar.gz").read_bytes()).hexdigest()
-    remote = Remote(f"{address}/cifar-10-python.tar.gz", "cifar-10-python.tar.gz", md5)
+    remote = RemoteFile(f"{address}/cifar-10-python.tar.gz", "cifar-10-python.tar.gz", md5)
     monkeypatch.setattr(cifar10.CIFAR10, "remote", (remote,))
     monkeypatch.delenv("MIXGAN_DATA", raising=False)
     return folder / "cifar-10-python.tar.gz"
@@ -108,18 +108,18 @@ def left(folder):
 def test_an_interrupted_download_is_repeated(server, monkeypatch):
     folder, address = server
     (folder / "file.bin").write_bytes(b"content")
-    remote = Remote(f"{address}/file.bin", "set/file.bin", hashlib.md5(b"content").hexdigest())
+    remote = RemoteFile(f"{address}/file.bin", "set/file.bin", hashlib.md5(b"content").hexdigest())
 
     def interrupted(url, root, filename, md5):
         (cache_dir() / "set" / filename).write_bytes(b"cont")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(cache, "download_url", interrupted)
-        fetch_into_cache("a set", [remote])
+        patch.setattr(locate, "download_url", interrupted)
+        download("a set", [remote])
     assert left(cache_dir() / "set") == []
     (cache_dir() / "set" / "file.bin").write_bytes(b"damaged since")
-    fetch_into_cache("a set", [remote])
+    download("a set", [remote])
     assert (cache_dir() / "set" / "file.bin").read_bytes() == b"content"
 
 
@@ -130,7 +130,7 @@ def wait_until_half_is_here(partial):
         time.sleep(0.01)
 
 
-KILLED = "from mixgan_cli.data.cache import *; fetch_into_cache('a set', [Remote({url!r}, 'file.bin', {md5!r})])"
+KILLED = "from mixgan_cli.data.locate import *; download('a set', [RemoteFile({url!r}, 'file.bin', {md5!r})])"
 
 
 def test_a_process_killed_in_the_middle_of_a_download(server):
@@ -144,14 +144,14 @@ def test_a_process_killed_in_the_middle_of_a_download(server):
     process.wait()
     assert not (cache_dir() / "file.bin").exists()
     Handler.go_on.set()
-    fetch_into_cache("a set", [Remote(url, "file.bin", md5)])
+    download("a set", [RemoteFile(url, "file.bin", md5)])
     assert (cache_dir() / "file.bin").read_bytes() == content and left(cache_dir()) == ["file.bin"]
 
 
 def with_little_room(remote, queue):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # a file cannot grow beyond it, as on a full disk
     try:
-        fetch_into_cache("a set", [remote])
+        download("a set", [remote])
     except DataError as error:
         queue.put(str(error))
 
@@ -159,7 +159,7 @@ def with_little_room(remote, queue):
 def test_a_download_to_a_full_disk(server):
     folder, address = server
     (folder / "file.bin").write_bytes(b"content" * 1000)
-    remote = Remote(f"{address}/file.bin", "file.bin", hashlib.md5(b"content" * 1000).hexdigest())
+    remote = RemoteFile(f"{address}/file.bin", "file.bin", hashlib.md5(b"content" * 1000).hexdigest())
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     process = context.Process(target=with_little_room, args=(remote, queue))
@@ -167,7 +167,7 @@ def test_a_download_to_a_full_disk(server):
     assert "the download of" in queue.get(timeout=60)
     process.join()
     assert left(cache_dir()) == []
-    fetch_into_cache("a set", [remote])
+    download("a set", [remote])
     assert left(cache_dir()) == ["file.bin"]
 
 
@@ -177,11 +177,11 @@ def test_of_two_that_want_the_same_file_one_downloads_it(server):
     (folder / "slow.bin").write_bytes(content)
     (folder / "plain.bin").write_bytes(content)
     md5 = hashlib.md5(content).hexdigest()
-    fetch_into_cache("a set", [Remote(f"{address}/plain.bin", "plain.bin", md5)])
+    download("a set", [RemoteFile(f"{address}/plain.bin", "plain.bin", md5)])
     one_download = len(Handler.asked)
-    remote = Remote(f"{address}/slow.bin", "file.bin", md5)
+    remote = RemoteFile(f"{address}/slow.bin", "file.bin", md5)
     with ThreadPoolExecutor() as pool:
-        both = [pool.submit(fetch_into_cache, "a set", [remote]) for _ in range(2)]
+        both = [pool.submit(download, "a set", [remote]) for _ in range(2)]
         wait_until_half_is_here(cache_dir() / ".file.bin.partial")
         time.sleep(0.2)  # for the second to come to the lock
         Handler.go_on.set()
@@ -197,7 +197,7 @@ def test_mnist_interrupted_between_its_files_goes_on(mixgan, server, monkeypatch
     gzipped(folder)
     monkeypatch.delenv("MIXGAN_DATA", raising=False)
     md5 = {file: hashlib.md5((folder / f"{file}.gz").read_bytes()).hexdigest() for file in IDX}
-    remote = [Remote(f"{address}/{file}.gz", f"MNIST/raw/{file}.gz", md5[file]) for file in IDX]
+    remote = [RemoteFile(f"{address}/{file}.gz", f"MNIST/raw/{file}.gz", md5[file]) for file in IDX]
     monkeypatch.setattr(MNIST, "remote", remote)
     last = folder / f"{IDX[-1]}.gz"
     content = last.read_bytes()
@@ -222,7 +222,7 @@ def test_labels_come_before_the_images(source, labels):
 def test_without_a_network(server):
     _, address = server
     with pytest.raises(DataError, match=r"give data\.root=FOLDER"):
-        fetch_into_cache("a set", [Remote(f"{address}/nothing", "nothing", None)])
+        download("a set", [RemoteFile(f"{address}/nothing", "nothing", None)])
 
 
 def test_a_local_copy_is_taken(mixgan, tmp_path):

@@ -38,8 +38,8 @@ KINDS = ["folder", "zip", "tar", "tar.gz", "tgz"]
 def test_what_is_in_it(kind, tmp_path):
     archive = Archive(packed_as(kind, tmp_path), "data.root")
     assert archive.names == SHOWN
-    assert dict(archive.each(SHOWN)) == {name: CONTENTS[name] for name in SHOWN}
-    assert [name for name, _ in archive.each(SHOWN[::-1])] == SHOWN[::-1]
+    assert dict(archive.read_each(SHOWN)) == {name: CONTENTS[name] for name in SHOWN}
+    assert [name for name, _ in archive.read_each(SHOWN[::-1])] == SHOWN[::-1]
     assert archive.read("set/b/2.bin") == b"two"
     with archive.open("set/a/1.bin") as file:
         assert file.read(4) == b"oneo"
@@ -63,7 +63,7 @@ def test_truncated_archives_are_told(kind, tmp_path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])
     with pytest.raises(DataError, match="truncated"):
         archive = Archive(path, "data.root")
-        dict(archive.each(archive.names))
+        dict(archive.read_each(archive.names))
 
 
 @pytest.mark.parametrize("more", [0, 100, 512])
@@ -98,5 +98,5 @@ def test_names_that_point_elsewhere_are_only_names(tmp_path):
         archive.addfile(link)
     hostile = Archive(path, "data.root")
     assert "link.bin" not in hostile.names
-    assert all(content == b"payload" for _, content in hostile.each(hostile.names))
+    assert all(content == b"payload" for _, content in hostile.read_each(hostile.names))
     assert not (tmp_path.parent.parent / "outside.bin").exists()

@@ -1,1 +1,1 @@
-"""Data sets, by how they are stored."""
+"""The data sets: one file per set or file format."""

@@ -1,4 +1,4 @@
-"""A data set from a NumPy file of the user's own."""
+"""Images from a NumPy file of the user's."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mixgan_cli.data.archives import load_npy
-from mixgan_cli.data.dataset import ImageDataset, split_off
-from mixgan_cli.data.images import Side, resized, told
+from mixgan_cli.data.dataset import ImageDataset, random_split
+from mixgan_cli.data.images import Side, describe_resize, resize_to
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.errors import DataError
 from mixgan_cli.runtime.device import total_memory
@@ -28,37 +28,34 @@ class Arrays:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one image, as it will be prepared."""
+        """The shape of one preprocessed image, (C, H, W)."""
         channels, height, width = self._images_NCHW.shape[1:]
         return (channels, self.size or height, self.size or width)
 
     def load(self) -> ImageDataset:
-        """Return the images, resized where a size is given.
+        """Return the images, resized if `size` is given.
 
         Raises:
-            DataError: the file is missing, damaged, or holds no such array of images.
+            DataError: the file is missing or damaged, or has no array of images with this name.
         """
         images, words = self._images_NCHW, "as they are"
         if self.size is not None:
-            images, words = resized(images, self.size), told(images.shape[-1], self.size)
+            images, words = resize_to(images, self.size), describe_resize(images.shape[-1], self.size)
         if self.labels and Path(self.root).suffix != ".npz":
             raise DataError(
-                f"data.labels=true: {self.root} holds one array; labels take an .npz with an array `labels`"
+                f"data.labels=true: {self.root} holds one array; labels need an .npz file with an array `labels`"
             )
-        labels = torch.from_numpy(self._array("labels").astype(np.int64)) if self.labels else None
+        labels = torch.from_numpy(read_array(Path(self.root), "labels").astype(np.int64)) if self.labels else None
         packed = Packed(images, labels, f"{Path(self.root).name}, {words}")
-        return split_off(packed, self.held_out, self.split_seed)
+        return random_split(packed, self.held_out, self.split_seed)
 
     @cached_property
     def _images_NCHW(self) -> Tensor:
-        return as_images(self._array(self.images), self.root)
-
-    def _array(self, name: str) -> np.ndarray:
-        return read_array(Path(self.root), name)
+        return as_images(read_array(Path(self.root), self.images), self.root)
 
 
 def read_array(path: Path, name: str) -> np.ndarray:
-    """Return the array of a .npy file, or the one called `name` of an .npz file.
+    """Return the array of a .npy file, or the array `name` of an .npz file.
 
     Raises:
         DataError: the file is missing or damaged, or there is no such array.
@@ -75,7 +72,7 @@ def read_array(path: Path, name: str) -> np.ndarray:
             return loaded[name]
     except DataError:
         raise
-    except Exception as error:  # whatever the reader stumbles over, it is the file that is wrong
+    except Exception as error:  # readers of damaged files raise many kinds
         raise DataError(f"{path}: not a .npy or .npz of numbers, or damaged ({error})") from error
 
 
@@ -86,22 +83,22 @@ def as_images(array: np.ndarray, path: str | Path) -> Tensor:
         DataError: the array has another type or shape.
     """
     if array.dtype != np.uint8:
-        raise DataError(f"{path}: images should be uint8 (0…255), not {array.dtype}")
+        raise DataError(f"{path}: images must be uint8 (0…255), not {array.dtype}")
     if array.ndim == 3:
         array = array[:, None]
     elif array.ndim == 4 and array.shape[3] in (1, 3) and array.shape[1] not in (1, 3):
         array = array.transpose(0, 3, 1, 2)
     if array.ndim != 4 or array.shape[1] not in (1, 3):
-        raise DataError(f"{path}: images should be [N, H, W], [N, H, W, C] or [N, C, H, W], not {list(array.shape)}")
+        raise DataError(f"{path}: images must be [N, H, W], [N, H, W, C] or [N, C, H, W], not {list(array.shape)}")
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def convert_channels(images_NCHW: Tensor, channels: int) -> Tensor:
-    """Return uint8 images [N, 1 or 3, H, W]: grey repeated, or colour weighted to grey as Pillow does."""
+    """Return uint8 images [N, 1 or 3, H, W]: grey is repeated, colour becomes grey as in Pillow (ITU-R 601)."""
     if images_NCHW.shape[1] == channels:
         return images_NCHW
     if channels == 3:
         return images_NCHW.expand(-1, 3, -1, -1)
     red, green, blue = images_NCHW.int().unbind(dim=1)
-    grey = (red * 19595 + green * 38470 + blue * 7471 + (1 << 15)) >> 16  # ITU-R 601, in Pillow's fixed point
+    grey = (red * 19595 + green * 38470 + blue * 7471 + (1 << 15)) >> 16  # Pillow's fixed-point weights
     return grey.to(torch.uint8).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""Sets that come as image files: any folder or archive, UT Zappos50K and Flowers-102."""
+"""Image files in any folder, and the published sets that come as image files: UT Zappos50K and Flowers-102."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ import torch
 from torchvision import datasets
 
 from mixgan_cli.data.archives import Archive
-from mixgan_cli.data.cache import Part, Remote, fetch_unless_here, local_copy, prepared
-from mixgan_cli.data.dataset import ImageDataset, split_off
-from mixgan_cli.data.images import EXTENSIONS, Crop, ImageFiles, Preprocessing, Side, folder_labels, image_blocks
+from mixgan_cli.data.cache import SplitReader, prepare
+from mixgan_cli.data.dataset import ImageDataset, random_split
+from mixgan_cli.data.images import Crop, ImageFiles, Preprocessing, Side, image_blocks, image_names
+from mixgan_cli.data.locate import PublishedSet, RemoteFile
 from mixgan_cli.data.packed import checksum
 from mixgan_cli.errors import DataError
 
 log = logging.getLogger("mixgan")
 
 
-class Photos:
-    """Image files, decoded, cropped and resized once.
+class Folder:
+    """Image files in a folder, zip or tar, searched recursively. They are decoded, cropped and resized once.
 
     Args:
-        root: where they are.
+        root: the folder or archive.
         size: pixels a side.
-        crop: center: the largest centred square; none: stretch; or the pixels of a centred square.
+        crop: center: the largest centred square; none: stretch; or the side of a centred square in pixels.
         channels: 1 for grey, 3 for colour.
-        held_out: how many images are held out, or which share of them.
-        split_seed: which ones.
+        held_out: number of held-out images, or their share if it is below 1.
+        split_seed: seed of the random split.
         labels: whether to keep the labels.
-        skip_corrupt: whether images that cannot be decoded are left out instead of an error.
+        skip_corrupt: if true, images that cannot be decoded are skipped; otherwise they are an error.
     """
 
-    title: ClassVar[str]
-    expected: ClassVar[int | None] = None
-    """How many images the whole set has."""
+    n_images: ClassVar[int | None] = None
+    """Number of images in a complete set, if it is known."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Photos:
         labels: bool,
         skip_corrupt: bool,
     ) -> None:
-        self.root, self.treatment = root, Preprocessing(size, crop, channels)
+        self.root, self.preprocessing = root, Preprocessing(size, crop, channels)
         self.held_out, self.split_seed, self.labels, self.skip_corrupt = held_out, split_seed, labels, skip_corrupt
         self.shape = (channels, size, size)
 
@@ -59,124 +59,111 @@ class Photos:
         """Return the images, cropped and resized.
 
         Raises:
-            DataError: there are none, or an image is corrupt (named).
+            DataError: there are no images, or some cannot be decoded (they are named).
         """
-        archive, names = self.copy()
-        if self.expected and len(names) != self.expected:
-            log.warning("warning: %s has %s images, here are %s", self.title, f"{self.expected:,}", f"{len(names):,}")
+        archive, names = self.locate()
+        title = self.title_of(archive)
+        if self.n_images not in (None, len(names)):
+            log.warning("warning: %s has %s images, this copy has %s", title, f"{self.n_images:,}", f"{len(names):,}")
         labels = self.labels_of(archive, names) if self.labels else None
+        name = type(self).__name__
         recipe = {
-            "set": type(self).__name__,
+            "set": name,
             "files": archive.fingerprint(),
-            "treatment": str(self.treatment),
-            "channels": self.treatment.channels,
-            "labels": labels is not None and checksum(torch.tensor(labels)),  # perhaps of a file beside
+            "treatment": str(self.preprocessing),
+            "channels": self.preprocessing.channels,
+            "labels": labels is not None and checksum(torch.tensor(labels)),  # they may come from another file
             "skip_corrupt": self.skip_corrupt,
         }
-        blocks = partial(image_blocks, archive, names, self.treatment, labels, self.skip_corrupt)
-        part = Part(blocks, f"{self.title_of(archive)}, {self.treatment}", len(names))
-        packed = prepared(type(self).__name__.lower(), recipe, {"all": part})
-        return split_off(packed["all"], self.held_out, self.split_seed)
+        blocks = partial(image_blocks, archive, names, self.preprocessing, labels, self.skip_corrupt)
+        reader = SplitReader(blocks, f"{title}, {self.preprocessing}", len(names))
+        packed = prepare(name.lower(), recipe, {"all": reader})["all"]
+        return random_split(packed, self.held_out, self.split_seed)
 
-    def copy(self) -> tuple[Archive, list[str]]:
-        """Return where the images are, and their names. Raises DataError where there are none."""
-        raise NotImplementedError
-
-    def labels_of(self, archive: Archive, names: Sequence[str]) -> list[int]:
-        """Return the images' labels: here the folder each is in."""
-        return folder_labels(names)
-
-    def title_of(self, archive: Archive) -> str:
-        """Return the set's name for its description."""
-        return self.title
-
-
-class Folder(Photos):
-    """Any folder, zip or tar of images, searched recursively."""
-
-    title = "folder"
-
-    def copy(self) -> tuple[Archive, list[str]]:
-        """Return where the images are, and their names. Raises DataError where there are none."""
+    def locate(self) -> tuple[Archive, list[str]]:
+        """Return the archive and the names of its images. Raises DataError if there are none."""
         files = ImageFiles(Path(str(self.root)), "data.root")
         return files, files.names
 
+    def labels_of(self, archive: Archive, names: Sequence[str]) -> list[int]:
+        """Return the labels of the images: the number of the folder that each is in."""
+        return folder_labels(names)
+
     def title_of(self, archive: Archive) -> str:
-        """Return the folder's name."""
+        """Return the name of the set in protocols."""
         return archive.root.name
 
 
-class KnownPhotos(Photos):
-    """A set that has a name: found where it usually is."""
+def folder_labels(names: Sequence[str], above: int = 0) -> list[int]:
+    """Return for each file the number of its folder, or of the folder `above` levels higher, in alphabetical order."""
+    folders = [Path(name).parents[min(above, len(Path(name).parents) - 1)].as_posix() for name in names]
+    numbers = {name: number for number, name in enumerate(sorted(set(folders)))}
+    return [numbers[name] for name in folders]
 
-    usual: ClassVar[Sequence[str]]
-    remote: ClassVar[Sequence[Remote]] = ()
-    way_out: ClassVar[str]
 
-    def copy(self) -> tuple[Archive, list[str]]:
-        """Return where the images are, and their names. Raises DataError where there are none."""
-        return local_copy(self.title, self.root, self.usual, self.recognise, self.way_out)
-
-    def fetch(self) -> None:
-        """Download the set, unless there is a copy.
-
-        Raises:
-            DataError: it cannot be downloaded; with the steps to take.
-        """
-        fetch_unless_here(self.title, self.root, self.remote, self.copy)
+class PublishedFolder(PublishedSet[list[str]], Folder):
+    """A published set of image files. For the arguments see `Folder`."""
 
     def recognise(self, archive: Archive) -> list[str] | None:
-        """Return the names of the set's images, or None."""
-        return [name for name in archive.names if Path(name).suffix.lower() in EXTENSIONS] or None
+        """Return the names of the set's images; None if there are none."""
+        return image_names(archive.names) or None
+
+    def title_of(self, archive: Archive) -> str:
+        """Return the name of the set in protocols."""
+        return self.title
 
 
-class UTZap50K(KnownPhotos):
-    """50,025 catalogue pictures of shoes (Yu & Grauman 2014). A label is one of four categories."""
+class UTZap50K(PublishedFolder):
+    """50,025 catalogue pictures of shoes (Yu & Grauman 2014). The label is one of four categories."""
 
-    title, expected = "UT Zappos50K", 50_025
-    usual = (
+    title, n_images = "UT Zappos50K", 50_025
+    known_names = (
         "ut-zap50k-images-square",
         "ut-zap50k-images-square.zip",
         "ut-zap50k-images",
         "ut-zap50k-images.zip",
         "utzap50k",
     )
-    way_out = (
-        "By hand: ut-zap50k-images-square.zip from vision.cs.utexas.edu/projects/finegrained/utzap50k (academic, "
-        "non-commercial use), and data.root=FILE"
+    download_hint = (
+        "Download ut-zap50k-images-square.zip from vision.cs.utexas.edu/projects/finegrained/utzap50k (academic, "
+        "non-commercial use) and give data.root=FILE"
     )
 
     def labels_of(self, archive: Archive, names: Sequence[str]) -> list[int]:
-        """Return the number of each picture's category, the folder above its brand's and kind's."""
+        """Return the number of each picture's category, which is the folder above those of its kind and brand."""
         return folder_labels(names, above=2)
 
 
-class Flowers102(KnownPhotos):
-    """8,189 photographs of 102 kinds of flowers (Nilsback & Zisserman 2008)."""
+class Flowers102(PublishedFolder):
+    """8,189 photographs of 102 kinds of flowers (Nilsback & Zisserman 2008). The label is the kind."""
 
-    title, expected = "Flowers-102", 8_189
-    usual = ("flowers-102", "flowers102", "102flowers", "102flowers.tgz", "flowers-102/102flowers.tgz")
-    remote = tuple(  # the labels first: a copy is one as soon as it has the images
-        Remote(f"{datasets.Flowers102._download_url_prefix}{file}", f"flowers-102/{file}", md5)
+    title, n_images = "Flowers-102", 8_189
+    known_names = ("flowers-102", "flowers102", "102flowers", "102flowers.tgz", "flowers-102/102flowers.tgz")
+    remote = tuple(  # the labels first, because a copy counts as one as soon as it has the images
+        RemoteFile(f"{datasets.Flowers102._download_url_prefix}{file}", f"flowers-102/{file}", md5)
         for file, md5 in (datasets.Flowers102._file_dict["label"], datasets.Flowers102._file_dict["image"])
     )
-    way_out = "mixgan fetch data=flowers102 downloads it; or give data.root=FOLDER, with jpg/*.jpg or 102flowers.tgz"
+    download_hint = (
+        "mixgan fetch data=flowers102 downloads it; or give data.root=FOLDER, with jpg/*.jpg or 102flowers.tgz"
+    )
 
     def labels_of(self, archive: Archive, names: Sequence[str]) -> list[int]:
-        """Return the kind of each flower, 0 to 101, from imagelabels.mat in the folder or beside it.
+        """Return the kind of each flower, 0 to 101, from imagelabels.mat in the archive or next to it.
 
         Raises:
-            DataError: there is no such file.
+            DataError: there is no such file, or it does not have the labels of these images.
         """
-        from scipy.io import loadmat  # here, for it takes time to import
+        from scipy.io import loadmat  # imported here because it takes time
 
-        inside = archive.find("imagelabels.mat")
-        beside = archive.root.parent / "imagelabels.mat"
-        if inside is None and not beside.is_file():
-            raise DataError(f"data.labels=true: no imagelabels.mat in {archive.root} or beside it; take false")
-        source, name = (archive, inside) if inside else (Archive(beside.parent, "data.root"), beside.name)
+        inside, outside = archive.find("imagelabels.mat"), archive.root.parent / "imagelabels.mat"
+        if inside is None and not outside.is_file():
+            raise DataError(
+                f"data.labels=true: no imagelabels.mat in {archive.root} or next to it. Add it, or set "
+                "data.labels=false"
+            )
+        source, name = (archive, inside) if inside else (Archive(outside.parent, "data.root"), outside.name)
         try:
             kinds = loadmat(io.BytesIO(source.read(name, 2**16)))["labels"].reshape(-1)
             return [int(kinds[int(Path(image).stem.rpartition("_")[2]) - 1]) - 1 for image in names]  # image_00001.jpg
-        except Exception as error:  # whatever the reader stumbles over, it is the file that is wrong
+        except Exception as error:  # readers of damaged files raise many kinds
             raise DataError(f"{source.root}: {name}: not the labels of these images ({error})") from error

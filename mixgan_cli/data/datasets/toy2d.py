@@ -15,11 +15,14 @@ from mixgan_cli.data.packed import checksum
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.runtime.random import fork_seed, integers, normal, uniform
 
+Modes = Annotated[int, Field(le=2**12)]
+Points = Annotated[int, Field(le=2**24)]
+
 
 class Toy2D(ABC):
-    """A distribution of points. A new one is a class with `draw` and `extent`, and a YAML in conf/data/.
+    """A distribution of points in the plane. To add one, write a class with `draw` and `extent`, and a YAML.
 
-    With `n`, a run trains on a fixed set of that many points, the same for every run; without, on fresh ones.
+    With `n`, every run trains on the same fixed set of n points; without, on fresh points at each step.
 
     Raises:
         ConfigError: n is not positive.
@@ -28,11 +31,11 @@ class Toy2D(ABC):
     shape = (2,)
 
     extent: float
-    """Half the side of the square about the origin in which histograms are taken; it should hold all the mass."""
+    """Half the side of the square around the origin in which histograms are taken. It should hold all the mass."""
 
     def __init__(self, n: int | None = None) -> None:
         if n is not None and n < 1:
-            raise ConfigError(f"data: n={n} must be positive, or null for fresh points each step")
+            raise ConfigError(f"data: n={n} must be positive, or null for fresh points at each step")
         self.n = n
 
     @abstractmethod
@@ -45,26 +48,28 @@ class Toy2D(ABC):
 
     @property
     def gaussians(self) -> tuple[Tensor, Tensor] | None:
-        """Means [M, 2] and standard deviations [M], where the distribution is such a mixture."""
+        """Means [M, 2] and standard deviations [M] if the distribution is a mixture of Gaussians, else None."""
         return None
 
-    def load(self) -> FreshPoints:
+    def load(self) -> PointDataset:
         """Return the distribution as a data set."""
         if self.n is None:
-            return FreshPoints(self)
+            return PointDataset(self)
         with fork_seed("points"):
-            return FixedPoints(self, self.draw_set(self.n))
+            return PointDataset(self, self.draw_set(self.n))
 
 
-class FreshPoints:
-    """A distribution to draw from: each batch is new, and the loop's random state says which."""
+class PointDataset:
+    """Points to train on: a fixed set [N, 2], or None for fresh points at each step. Evaluation draws fresh points."""
 
-    def __init__(self, source: Toy2D) -> None:
-        self.source = source
+    def __init__(self, source: Toy2D, points_N2: Tensor | None = None) -> None:
+        self.source, self.points_N2 = source, points_N2
 
     def batches(self, seed: int | None, device: torch.device, place: str = "auto") -> Batches:
-        """Return the batches a run trains on."""
-        return FreshBatches(self.source, device)
+        """Return the training batches; those of a fixed set come in the order in which images would be shown."""
+        if self.points_N2 is None:
+            return FreshBatches(self.source, device)
+        return FixedBatches(self.points_N2, seed, device)
 
     def reals(self, n: int, seed: int, split: str = "held_out") -> Tensor:
         """Return n fresh points [n, 2] for evaluation."""
@@ -72,28 +77,15 @@ class FreshPoints:
             return self.source.draw(n)
 
     def describe(self) -> dict[str, Any]:
-        """Say what a protocol says of the data."""
-        return {"distribution": repr(self.source)}
-
-
-class FixedPoints(FreshPoints):
-    """A fixed set [N, 2] to train on. Those for evaluation are fresh."""
-
-    def __init__(self, source: Toy2D, points_N2: Tensor) -> None:
-        super().__init__(source)
-        self.points_N2 = points_N2
-
-    def batches(self, seed: int | None, device: torch.device, place: str = "auto") -> Batches:
-        """Return the batches a run trains on, in the order in which images would be shown."""
-        return FixedBatches(self.points_N2, seed, device)
-
-    def describe(self) -> dict[str, Any]:
-        """Say what a protocol says of the data."""
-        return {**super().describe(), "train": {"n": len(self.points_N2), "checksum": checksum(self.points_N2)}}
+        """Return what a protocol records of the data."""
+        description: dict[str, Any] = {"distribution": repr(self.source)}
+        if self.points_N2 is not None:
+            description["train"] = {"n": len(self.points_N2), "checksum": checksum(self.points_N2)}
+        return description
 
 
 class FreshBatches:
-    """Batches drawn anew each time."""
+    """Batches that are drawn at each step with torch's current random state."""
 
     def __init__(self, source: Toy2D, device: torch.device) -> None:
         self.source, self.device = source, device
@@ -104,7 +96,7 @@ class FreshBatches:
 
 
 class FixedBatches:
-    """A set of points, whole on the device, in an order that is a function of (seed, point number)."""
+    """Batches of a fixed set of points, which is whole on the device."""
 
     def __init__(self, points_N2: Tensor, seed: int | None, device: torch.device) -> None:
         self.points_N2 = points_N2.to(device)
@@ -115,38 +107,33 @@ class FixedBatches:
         return self.points_N2[self.order.indices(nimg, batch)]
 
 
-Modes = Annotated[int, Field(le=2**12)]
-Points = Annotated[int, Field(le=2**24)]
-
-
 class Gaussians(Toy2D):
-    """Isotropic Gaussians of equal weight, means [M, 2] and standard deviations [M] per axis.
+    """Isotropic Gaussians of equal weight, with means [M, 2] and standard deviations [M] per axis.
 
-    A fixed set has as many points of each; where n is not a multiple of M, the first have one more. The extent ends at
-    the first whole number five standard deviations beyond every mean, which leaves less than 2e-6 of the mass outside.
+    A fixed set has the same number of points of each; if n is not a multiple of M, the first have one more. The extent
+    is the first integer that is five standard deviations beyond every mean; less than 2e-6 of the mass is outside.
     """
 
     def __init__(self, means_M2: Tensor, std_M: Tensor, n: int | None) -> None:
         super().__init__(n)
         self.means_M2, self.std_M = means_M2, std_M
-        self._on = {torch.device("cpu"): (means_M2, std_M)}
-        """The same on each device where points were drawn: to copy them there each time would be to wait for it."""
+        self._on = {torch.device("cpu"): (means_M2, std_M)}  # kept on each device: copying at each draw would wait
         self.extent = float(math.ceil((means_M2.abs().amax(dim=1) + 5 * std_M).max().item()))
 
     @property
     def gaussians(self) -> tuple[Tensor, Tensor]:
-        """The modes: means [M, 2] and standard deviations per axis [M]."""
+        """Means [M, 2] and standard deviations per axis [M] of the modes."""
         return self.means_M2, self.std_M
 
     def draw(self, n: int, device: torch.device | str = "cpu") -> Tensor:
         """Draw independent points [n, 2] with torch's current random state."""
-        return self._of_modes(integers(0, len(self.means_M2), n, device=device))
+        return self._draw_from(integers(0, len(self.means_M2), n, device=device))
 
     def draw_set(self, n: int) -> Tensor:
-        """Draw points [n, 2], as many of each mode."""
-        return self._of_modes(torch.arange(n) % len(self.means_M2))
+        """Draw points [n, 2], the same number of each mode."""
+        return self._draw_from(torch.arange(n) % len(self.means_M2))
 
-    def _of_modes(self, mode_N: Tensor) -> Tensor:
+    def _draw_from(self, mode_N: Tensor) -> Tensor:
         device = mode_N.device
         if device not in self._on:
             self._on[device] = self.means_M2.to(device), self.std_M.to(device)
@@ -158,11 +145,11 @@ class Ring(Gaussians):
     """Equal Gaussians with means (r sin θ, r cos θ), θ = 2πi/modes (MGGAN, section 5.1).
 
     `variance` is per axis: the paper's covariance is 0.02·I, a standard deviation of 0.141. The extent is then 3, the
-    limit of the plots in the authors' code.
+    limit of the plots in the released code.
     """
 
     def __init__(self, modes: Modes, radius: float, variance: float, n: Points | None = None) -> None:
-        _positive(modes=modes, radius=radius, variance=variance)
+        _check_positive(modes=modes, radius=radius, variance=variance)
         angle_M = torch.arange(modes) * (2 * math.pi / modes)
         means_M2 = radius * torch.stack((angle_M.sin(), angle_M.cos()), dim=1)
         super().__init__(means_M2, torch.full((modes,), math.sqrt(variance)), n)
@@ -173,18 +160,18 @@ class Ring(Gaussians):
 
 
 class Grid(Gaussians):
-    """side × side equal Gaussians, their means evenly spaced on [-half_width, half_width]² (HMoG author's toy code).
+    """side × side equal Gaussians with means evenly spaced on [-half_width, half_width]² (HMoG author's toy code).
 
     Raises:
-        ConfigError: fewer than two a side, or a number that is not positive.
+        ConfigError: side is below 2, or a number is not positive.
     """
 
     def __init__(
         self, side: Annotated[int, Field(le=2**6)], half_width: float, std: float, n: Points | None = None
     ) -> None:
-        _positive(side=side, half_width=half_width, std=std)
+        _check_positive(side=side, half_width=half_width, std=std)
         if side < 2:
-            raise ConfigError(f"data: side={side}: a grid has two means a side or more")
+            raise ConfigError(f"data: side={side}: a grid needs at least two means per side")
         axis = torch.linspace(-half_width, half_width, side)
         super().__init__(torch.cartesian_prod(axis, axis), torch.full((side**2,), std), n)
         self.side, self.half_width, self.std = side, half_width, std
@@ -196,14 +183,15 @@ class Grid(Gaussians):
 class Pair(Gaussians):
     """A narrow Gaussian at (-offset, offset) and a wide one at (offset, -offset) (HMoG author's toy code, unbalanced).
 
-    They weigh the same; `std` is that of each. The extent is 15 for the author's, the limit of his plots too.
+    They have equal weight, and the standard deviations `std`. The extent of the author's pair is 15, the limit of the
+    author's plots.
 
     Raises:
-        ConfigError: a number that is not positive.
+        ConfigError: a number is not positive.
     """
 
     def __init__(self, offset: float, std: tuple[float, float], n: Points | None = None) -> None:
-        _positive(offset=offset, narrow=std[0], wide=std[1])
+        _check_positive(offset=offset, narrow=std[0], wide=std[1])
         super().__init__(offset * torch.tensor([[-1.0, 1.0], [1.0, -1.0]]), torch.tensor(std), n)
         self.offset, self.std = offset, tuple(std)
 
@@ -212,13 +200,13 @@ class Pair(Gaussians):
 
 
 class RandomGMM(Gaussians):
-    """Gaussians with means in [-half_width, half_width]² and standard deviations between two, all drawn uniformly.
+    """Gaussians with means uniform in [-half_width, half_width]² and standard deviations uniform in [std[0], std[1]].
 
-    `mixture_seed` names the mixture, whatever the run's seed (HMoG author's toy code; there each run draws its own, and
-    either axis has a standard deviation of its own).
+    `mixture_seed` decides the mixture, whatever the run's seed is. In the HMoG author's toy code, each run draws its
+    own mixture, and each axis has its own standard deviation.
 
     Raises:
-        ConfigError: a number that is not positive, or standard deviations whose first is not the least.
+        ConfigError: a number is not positive, or std[0] exceeds std[1].
     """
 
     def __init__(
@@ -229,13 +217,13 @@ class RandomGMM(Gaussians):
         mixture_seed: int,
         n: Points | None = None,
     ) -> None:
-        least, most = std
-        _positive(components=components, half_width=half_width, least=least, most=most)
-        if least > most:
-            raise ConfigError(f"data: std={list(std)}: the first should be the least, the second the most")
+        low, high = std
+        _check_positive(components=components, half_width=half_width, lowest_std=low, highest_std=high)
+        if low > high:
+            raise ConfigError(f"data: std={list(std)}: must be [lowest, highest]")
         with fork_seed("mixture", mixture_seed):
             means_M2 = half_width * (2 * torch.rand(components, 2) - 1)
-            std_M = least + (most - least) * torch.rand(components)
+            std_M = low + (high - low) * torch.rand(components)
         super().__init__(means_M2, std_M, n)
         self.half_width, self.std, self.mixture_seed = half_width, tuple(std), mixture_seed
 
@@ -247,18 +235,18 @@ class RandomGMM(Gaussians):
 
 
 class Spiral(Toy2D):
-    """(-t cos t, t sin t) plus noise from U(0, noise) on either axis, t = √u · end, u from U(0, 1) (HMoG thesis, toy).
+    """(-t cos t, t sin t) plus noise from U(0, noise) per axis, t = √u · end, u from U(0, 1) (HMoG thesis, toy).
 
     `degrees` is the end of t. A fixed set has u evenly spaced from 0 to 1, as in the thesis. No point is outside the
-    extent: 15 for the thesis's spiral, the limit of its author's plots too.
+    extent, which is 15 for the thesis's spiral, the limit of its author's plots.
 
     Raises:
-        ConfigError: degrees that are not positive, or noise that is negative.
+        ConfigError: degrees is not positive, or noise is negative.
     """
 
     def __init__(self, degrees: float, noise: float, n: Points | None = None) -> None:
         super().__init__(n)
-        _positive(degrees=degrees)
+        _check_positive(degrees=degrees)
         if not 0 <= noise < math.inf:
             raise ConfigError(f"data: noise={noise} must not be negative")
         self.degrees, self.noise = degrees, noise
@@ -269,19 +257,19 @@ class Spiral(Toy2D):
 
     def draw(self, n: int, device: torch.device | str = "cpu") -> Tensor:
         """Draw independent points [n, 2] with torch's current random state."""
-        return self._at(uniform(n, device=device))
+        return self._points(uniform(n, device=device))
 
     def draw_set(self, n: int) -> Tensor:
-        """Draw points [n, 2], evenly along the spiral's area."""
-        return self._at(torch.linspace(0, 1, n))
+        """Draw points [n, 2], evenly spaced along the spiral's area."""
+        return self._points(torch.linspace(0, 1, n))
 
-    def _at(self, u_N: Tensor) -> Tensor:
+    def _points(self, u_N: Tensor) -> Tensor:
         t_N = u_N.sqrt() * math.radians(self.degrees)
         curve_N2 = torch.stack((-t_N * t_N.cos(), t_N * t_N.sin()), dim=1)
         return curve_N2 + self.noise * uniform(*curve_N2.shape, device=curve_N2.device)
 
 
-def _positive(**values: float) -> None:
+def _check_positive(**values: float) -> None:
     if not all(0 < value < math.inf for value in values.values()):
-        told = ", ".join(f"{name}={value}" for name, value in values.items())
-        raise ConfigError(f"data: {told} must all be positive")
+        shown = ", ".join(f"{name}={value}" for name, value in values.items())
+        raise ConfigError(f"data: {shown} must all be positive")

@@ -1,4 +1,4 @@
-"""The cache of prepared sets: whole or not there, once for all, whatever happens meanwhile."""
+"""The cache of prepared sets: complete or absent, and prepared once, whatever happens meanwhile."""
 
 import multiprocessing
 import os
@@ -9,12 +9,15 @@ import time
 import pytest
 import torch
 
-from mixgan_cli.data.cache import Block, Part, cache_dir, prepared
-from mixgan_cli.data.packed import Packed, checksum
+from mixgan_cli.data import cache
+from mixgan_cli.data.cache import Block, SplitReader, cache_dir
+from mixgan_cli.data.packed import checksum
 from mixgan_cli.errors import DataError
 
 N, SHAPE = 70, (3, 4, 4)
+
 IMAGES = torch.randint(0, 256, (N, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
 LABELS = torch.arange(N) % 5
 
 
@@ -29,7 +32,9 @@ def blocks(calls=None, wait=0.0, broken_at=None):
 
 
 def prepare(version=1, **settings):
-    return prepared("set", {"version": version}, {"train": Part(lambda: blocks(**settings), "as they are", N)})["train"]
+    return cache.prepare(
+        "set", {"version": version}, {"train": SplitReader(lambda: blocks(**settings), "as they are", N)}
+    )["train"]
 
 
 def left():
@@ -37,7 +42,7 @@ def left():
     return sorted(path.name for path in (cache_dir() / "prepared").iterdir() if path.suffix != ".lock")
 
 
-def test_it_is_what_was_read_and_read_once():
+def test_set_is_read_once():
     calls = []
     first, second = prepare(calls=calls), prepare(calls=calls)
     assert len(calls) == 1
@@ -48,7 +53,7 @@ def test_it_is_what_was_read_and_read_once():
     assert len(calls) == 2 and len(left()) == 2
 
 
-def test_what_is_there_needs_neither_lock_nor_leave_to_write(monkeypatch):
+def test_reading_needs_no_lock(monkeypatch):
     prepare()
 
     def refused(lock, name):
@@ -60,21 +65,12 @@ def test_what_is_there_needs_neither_lock_nor_leave_to_write(monkeypatch):
         prepare(version=2)
 
 
-def test_rows_of_it_are_not_copied_until_they_are_asked_for():
-    packed = prepare().subset(torch.tensor([5, 3, 60]))
-    assert packed.stored_MCHW.shape[0] == N and len(packed) == 3 and packed.nbytes == 3 * 48
-    assert torch.equal(packed.images_NCHW, IMAGES[[5, 3, 60]]) and packed.labels_N.tolist() == [0, 3, 0]
-    assert torch.equal(packed.subset(torch.tensor([2, 0])).images_NCHW, IMAGES[[60, 5]])
-    assert packed.checksum == checksum(IMAGES[[5, 3, 60]]) == Packed(IMAGES[[5, 3, 60]], None, "").checksum
-    assert torch.equal(packed.in_memory().images_NCHW, IMAGES[[5, 3, 60]])
+def test_set_without_labels():
+    reader = SplitReader(lambda: (Block(IMAGES, None) for _ in range(1)), "as they are")
+    assert cache.prepare("bare", {}, {"all": reader})["all"].labels_N is None
 
 
-def test_without_labels():
-    part = Part(lambda: (Block(IMAGES, None) for _ in range(1)), "as they are")
-    assert prepared("bare", {}, {"all": part})["all"].labels_N is None
-
-
-def test_a_damaged_source_leaves_nothing():
+def test_damaged_source_leaves_nothing():
     with pytest.raises(DataError, match="the source is damaged"):
         prepare(broken_at=32)
     assert left() == []
@@ -82,7 +78,7 @@ def test_a_damaged_source_leaves_nothing():
 
 
 @pytest.mark.parametrize("damage", ["images", "labels", "about.json"])
-def test_a_damaged_cache_is_prepared_again(damage):
+def test_damaged_cache_is_prepared_again(damage):
     prepare()
     (folder,) = (cache_dir() / "prepared").glob("set-*[!k]")
     (path,) = folder.glob(f"*{damage}")
@@ -95,7 +91,7 @@ def slowly(wait):
     prepare(wait=wait)
 
 
-def test_killed_half_way():
+def test_killed_process_leaves_nothing_usable():
     """At several moments; what is left is never used, and the next one clears it away."""
     context = multiprocessing.get_context("fork")
     for moment in (0.0, 0.15, 0.3):
@@ -118,11 +114,11 @@ def read_and_count(results, calls):
         calls.put(1)
         yield from blocks(wait=0.05)
 
-    packed = prepared("set", {"version": 1}, {"train": Part(counted, "as they are", N)})["train"]
+    packed = cache.prepare("set", {"version": 1}, {"train": SplitReader(counted, "as they are", N)})["train"]
     results.put(checksum(packed.images_NCHW))
 
 
-def test_two_at_once_prepare_it_once():
+def test_concurrent_processes_prepare_once():
     context = multiprocessing.get_context("fork")
     results, calls = context.Queue(), context.Queue()
     processes = [context.Process(target=read_and_count, args=(results, calls)) for _ in range(3)]
@@ -142,7 +138,7 @@ def with_little_room(queue):
         queue.put(str(error))
 
 
-def test_a_full_disk():
+def test_full_disk_leaves_nothing():
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     process = context.Process(target=with_little_room, args=(queue,))
@@ -153,7 +149,7 @@ def test_a_full_disk():
     assert torch.equal(prepare().images_NCHW, IMAGES)
 
 
-def test_a_cache_that_cannot_be_written(monkeypatch):
+def test_unwritable_cache_is_reported(monkeypatch):
     monkeypatch.setenv("MIXGAN_CACHE", "/proc/nowhere")
     with pytest.raises(DataError, match=r"\$MIXGAN_CACHE"):
         prepare()

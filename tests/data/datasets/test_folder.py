@@ -1,0 +1,117 @@
+"""Folders of images, UT Zappos50K and Flowers-102."""
+
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from mixgan_cli.data.datasets.folder import Flowers102, UTZap50K, folder_labels
+from mixgan_cli.data.images import ImageFiles
+from mixgan_cli.errors import DataError
+from tests.data.make import COMMON, everything, folder, picture
+
+
+def test_labels_are_the_folders(pictures):
+    names = ImageFiles(pictures, "data.root").names
+    parents = [name.rpartition("/")[0] for name in names]
+    expected = [sorted(set(parents)).index(parent) for parent in parents]
+    assert folder_labels(names) == expected and set(expected) == {0, 1, 2}
+    dataset = folder(pictures, labels=True).load()
+    assert sorted([*dataset.train.labels_N.tolist(), *dataset.held_out.labels_N.tolist()]) == sorted(expected)
+    assert folder_labels(["set/Boots/Ankle/Brand/1.jpg", "set/Shoes/Flat/Brand/2.jpg"], above=2) == [0, 1]
+
+
+def test_corrupt_image_is_named(pictures):
+    whole = (pictures / "a" / "rgb.png").read_bytes()
+    (pictures / "a" / "half.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"a/half\.png") as caught:
+        folder(pictures).load()
+    assert "rgb.png" not in str(caught.value) and "skip_corrupt" in str(caught.value)
+
+
+def test_corrupt_images_among_thousands_keep_labels_in_order(tmp_path):
+    """More than are decoded at a time: both are named, and without them each image keeps its own label."""
+    for number in range(3000):
+        kind = tmp_path / str(number % 3)
+        kind.mkdir(exist_ok=True)
+        Image.new("L", (2, 2), number % 3 * 80).save(kind / f"{number:04d}.ppm")
+    bad = [tmp_path / "0" / "0300.ppm", tmp_path / "2" / "2999.ppm"]
+    for path in bad:
+        path.write_bytes(path.read_bytes()[:8])
+    with pytest.raises(DataError, match=r"0/0300\.ppm.*2/2999\.ppm"):
+        folder(tmp_path, size=2, channels=1).load()
+    dataset = folder(tmp_path, size=2, channels=1, labels=True, skip_corrupt=True).load()
+    assert len(dataset.train) + len(dataset.held_out) == 2998
+    for part in (dataset.train, dataset.held_out):
+        assert part.images_NCHW[:, 0, 0, 0].tolist() == [80 * label for label in part.labels_N.tolist()]
+
+
+def test_corrupt_image_can_be_skipped(pictures, caplog):
+    (pictures / "a" / "empty.jpg").write_bytes(b"")
+    dataset = folder(pictures, skip_corrupt=True).load()
+    assert len(dataset.train) + len(dataset.held_out) == 8
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: None, "no such folder"),
+        (lambda p: p.mkdir(), "no images there"),
+        (lambda p: p.write_text("x"), "neither a folder nor a zip"),
+    ],
+)
+def test_unusable_folder(tmp_path, make, message):
+    make(tmp_path / "root")
+    with pytest.raises(DataError, match=message):
+        folder(tmp_path / "root").load()
+
+
+def test_single_image_cannot_be_split(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "only.png")
+    with pytest.raises(DataError, match="held_out"):
+        folder(tmp_path).load()
+
+
+def test_split_is_random_and_repeatable(tmp_path):
+    for number in range(40):
+        Image.new("L", (8, 8), number).save(tmp_path / f"{number:02d}.png")
+
+    def held_out(seed):
+        return folder(tmp_path, split_seed=seed, channels=1).load().held_out.images_NCHW[:, 0, 0, 0].tolist()
+
+    assert held_out(0) == held_out(0) != held_out(1)
+    assert len(held_out(0)) == 10
+
+
+def test_utzap50k_labels_are_the_categories(tmp_path):
+    kinds = {"Boots/Ankle/Brand A": 0, "Sandals/Flat/B.": 1, "Shoes/Oxfords/Brand A": 2, "Slippers/Slipper Flats/C": 3}
+    for kind, label in kinds.items():
+        for number in range(3):
+            picture(tmp_path / "ut-zap50k-images-square" / kind / f"{number}.jpg", 136, 136, 60 * label + 10 * number)
+    source = UTZap50K(str(tmp_path), crop="center", channels=3, held_out=2, labels=True, **COMMON)
+    expected = {60 * label + 10 * number: label for label in range(4) for number in range(3)}
+    assert everything(source.load()) == expected
+
+
+@pytest.mark.parametrize("layout", ["folder", "tgz"])
+def test_flowers102_labels_are_the_kinds(layout, tmp_path):
+    kinds = [102, 5, 5, 1, 77, 3, 2, 9]
+    for number in range(1, 9):
+        picture(tmp_path / "flowers-102" / "jpg" / f"image_{number:05d}.jpg", 80, 60, 20 * number)
+    savemat(tmp_path / "flowers-102" / "imagelabels.mat", {"labels": np.array([kinds], np.uint8)})
+    root = tmp_path
+    if layout == "tgz":
+        root = tmp_path / "flowers-102" / "102flowers.tgz"
+        with tarfile.open(root, "w:gz") as archive:
+            archive.add(tmp_path / "flowers-102" / "jpg", "jpg")
+    source = Flowers102(str(root), crop="center", channels=3, held_out=2, labels=True, **COMMON)
+    assert everything(source.load()) == {20 * number: kind - 1 for number, kind in enumerate(kinds, 1)}
+    savemat(tmp_path / "flowers-102" / "imagelabels.mat", {"labels": np.array([kinds[::-1]], np.uint8)})
+    assert everything(source.load()) == {20 * number: kind - 1 for number, kind in enumerate(kinds[::-1], 1)}
+
+
+def test_utzap50k_cannot_be_downloaded():
+    with pytest.raises(DataError, match=r"vision\.cs\.utexas\.edu"):
+        UTZap50K(None, crop="center", channels=3, held_out=2, labels=True, **COMMON).fetch()
