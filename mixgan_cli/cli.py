@@ -18,14 +18,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mixgan_cli import __version__
+from mixgan_cli.config import help as help_on
 from mixgan_cli.config import redact
-from mixgan_cli.config.compose import choices_of, explain, groups, of_composition
+from mixgan_cli.config.compose import explain, of_composition
 from mixgan_cli.config.redact import log_to_stderr
 from mixgan_cli.config.schema import conf_dir
-from mixgan_cli.errors import TrainingStopped, UserError, nearest
+from mixgan_cli.errors import ConfigError, TrainingStopped, UserError, nearest
 from mixgan_cli.runtime.io import write_errors
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
 from mixgan_cli.sweeps.plan import as_word, plan, quoted
@@ -96,10 +97,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("mixgan: there is no command %r.%s Known: %s", name, nearest(name, COMMANDS), ", ".join(COMMANDS))
         return 2
     if name == "evaluate" and "--protocol" in overrides:
-        print(protocols())
+        print(help_on.protocols())
         return 0
-    if {"-h", "--help"} & set(overrides):
-        print(command_help(name))
+    wanted, topic = help_wanted(overrides)
+    if wanted:
+        try:
+            print(command_help(name, topic))
+        except UserError as error:
+            return report(error, name).code
         return 0
     if name == "fetch":  # the one thing that is fetched and is no data set: `mixgan fetch weights`
         overrides = ["weights=true" if word == "weights" else word for word in overrides]
@@ -243,38 +248,36 @@ def overview() -> str:
     return "\n".join(lines)
 
 
-def command_help(name: str) -> str:
-    """Return the command's help: its keys as they stand in YAML, and each group with what its choices are."""
+def command_help(name: str, topic: str | None = None) -> str:
+    """Return a command's help: its keys and groups, or the choices of the group `topic` (of all groups: `all`).
+
+    Raises:
+        ConfigError: the command has no such group.
+    """
     command = COMMANDS[name]
-    source = (conf_dir() / f"{command.config}.yaml").read_text(encoding="utf-8")
-    keys, _, _ = source.replace("  - hydra: default\n", "").partition("\nhydra:")
-    lines = [f"mixgan {name}: {command.help}", "", f"  {command.example}", "", keys.strip(), ""]
-    lines.append("Groups (group=choice), each a folder of conf/:")
-    used = {
-        group for default in OmegaConf.create(source).defaults if isinstance(default, DictConfig) for group in default
-    }
-    for group, choices in groups().items():
-        if group.partition("/")[0] not in used:
-            continue
-        lines.append(f"  {group}")
-        for choice in choices:
-            path = conf_dir() / group / f"{choice}.yaml"
-            about = [line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line[:1] == "#"]
-            about = [line for line in about if not line.startswith("@package")]
-            lines.append(f"    {choice:<16} {about[0] if about else ''}")
-    lines += ["", "--cfg job prints the composed configuration; -m sweeps over comma-separated values;"]
-    lines += ["--config-dir DIR adds a folder of your own groups; --hydra-help tells the rest."]
+    groups = help_on.groups_of(command.config)
+    if topic is not None:
+        choices = help_on.choices(command.config, topic)
+        if choices is None:
+            known = ", ".join([*groups, "all"]) if groups else "none"
+            raise ConfigError(f"--help {topic}: there is no such group.{nearest(topic, groups)} Known: {known}")
+        return "\n".join(choices)
+    lines = [f"mixgan {name}: {command.help}", "", f"  {command.example}", ""]
+    lines += ["Keys with their defaults; set one with KEY=VALUE, a nested one with KEY.KEY=VALUE:", ""]
+    lines += [*help_on.keys(command.config), ""]
+    if groups:
+        lines += ["Groups with their default and their choices; choose with GROUP=CHOICE:", ""]
+        lines += [*help_on.table_of_groups(command.config), ""]
+        lines += [f"mixgan {name} --help GROUP describes the choices of a group; --help all, of all groups."]
+    lines += ["--cfg job prints the composed configuration; -m sweeps over comma-separated values;"]
+    lines += ["--config-dir DIR adds a folder with groups of your own; --hydra-help lists Hydra's other options."]
     return "\n".join(lines)
 
 
-def protocols() -> str:
-    """Return the named protocols: one with all its keys, the others with those in which they differ from it."""
-    lines = ["Protocols (evaluation=NAME); each key can be set, and what decides a number is stored with it:"]
-    usual = choices_of("evaluate", "evaluation")
-    for choice in sorted(usual, key=lambda name: name != "quick"):
-        about, _, keys = (conf_dir() / "evaluation" / f"{choice}.yaml").read_text(encoding="utf-8").partition("\n")
-        same = choice == "quick"
-        lines += ["", f"{choice}: {about.removeprefix('#').strip()}{'' if same else '; as quick, but'}"]
-        other = [f"{key}: {json.dumps(value)}" for key, value in usual[choice].items() if value != usual["quick"][key]]
-        lines += [f"  {line}" for line in (keys.splitlines() if same else other)]
-    return "\n".join(lines)
+def help_wanted(words: Sequence[str]) -> tuple[bool, str | None]:
+    """Return whether words of the command line ask for help, and on which group: --help, --help GROUP, --help=GROUP."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        flag, equals, topic = word.partition("=")
+        if flag in ("-h", "--help"):
+            return True, topic if equals else following or None
+    return False, None

@@ -1,8 +1,11 @@
+import re
+
 import pytest
 import torch
 
 from mixgan_cli import __version__, cli
 from mixgan_cli.config.compose import groups
+from tests.conftest import composition
 
 
 def test_alone_it_prints_help(mixgan):
@@ -16,16 +19,51 @@ def test_version(mixgan):
     assert mixgan("--version").out.strip() == f"mixgan {__version__}"
 
 
+def lines_that_fit(text):
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 100
+    return lines
+
+
+USED = {"sample": {"hardware"}, "evaluate": {"data", "evaluation", "hardware"}, "fetch": {"data"}, "export": set(),
+        "report": {"hardware"}}  # fmt: skip
+"""The groups of a command; train and bench have all."""
+
+
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_help_of_a_command_lists_groups_and_choices(mixgan, name):
+def test_help_lists_keys_groups_and_choices_on_two_screens(mixgan, name):
     outcome = mixgan(name, "--help")
-    assert outcome.code == 0
-    used = {"sample": {"hardware"}, "evaluate": {"data", "evaluation", "hardware"}, "fetch": {"data"}}
-    used = {**used, "export": set(), "report": {"hardware"}}.get(name)
+    lines = lines_that_fit(outcome.out)
+    assert outcome.code == 0 and len(lines) <= 100
     for group, choices in groups().items():
-        listed = used is None or group.partition("/")[0] in used
-        assert (f"\n  {group}\n" in outcome.out) == listed
-        assert not listed or all(f"    {choice}" in outcome.out for choice in choices)
+        listed = name not in USED or group.partition("/")[0] in USED[name]
+        assert any(line.startswith(f"  {group} ") for line in lines) == listed
+        assert not listed or set(choices) <= set(re.split(r"[\s,]+", outcome.out))
+    for key in composition(of=cli.COMMANDS[name].config):
+        assert key in groups() or re.search(rf"^{key}:", outcome.out, re.MULTILINE), key
+
+
+@pytest.mark.parametrize("words", [("--help", "model"), ("--help=model",), ("model=mog", "-h", "model")])
+def test_help_on_a_group_describes_its_choices_and_those_below_it(mixgan, words):
+    outcome = mixgan("train", *words)
+    lines = lines_that_fit(outcome.out)
+    assert outcome.code == 0 and lines[0] == "model=" and "model/gate=" in lines and "data=" not in lines
+    assert any(line.startswith("  mog           MoG: a flat mixture") for line in lines)
+
+
+def test_help_on_all_groups(mixgan):
+    lines = lines_that_fit(mixgan("train", "--help", "all").out)
+    assert [line[:-1] for line in lines if line.endswith("=")] == sorted(groups())
+    described = {line.split()[0] for line in lines if line[:2] == "  " and line[2] != " "}
+    assert described == {choice for choices in groups().values() for choice in choices}
+
+
+def test_help_on_an_unknown_group(mixgan):
+    outcome = mixgan("evaluate", "--help", "dta")
+    assert outcome.code == 2 and outcome.out == ""
+    assert (
+        "--help dta: there is no such group. Did you mean 'data'? Known: data, evaluation, hardware, all" in outcome.err
+    )
 
 
 def test_an_unknown_command(mixgan):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
@@ -12,13 +11,11 @@ import yaml
 
 from mixgan_cli.config.components import TARGET
 from mixgan_cli.config.compose import groups
+from mixgan_cli.config.help import UNLESS_NAMED
 from mixgan_cli.config.schema import conf_dir
 
 PRESETS = "experiment"
 """The group that defines no keys, and only sets them."""
-
-UNLESS_CHOSEN = re.compile(r"\$\{oc\.select:[^,]+,(\w+)\}")
-"""A choice that is taken unless the data set names another."""
 
 
 class Choice(NamedTuple):
@@ -76,7 +73,7 @@ class File:
             words, within = name.value.removeprefix("override "), "" if " " in name.value else self.group
             if words.partition("/")[0] != "hydra" and not words.startswith("optional "):
                 group = f"{within}/{words}".strip("/").replace("//", "/")
-                choice = UNLESS_CHOSEN.sub(r"\1", value.value)
+                choice = UNLESS_NAMED.sub(r"\1", value.value)
                 yield Choice(group, choice, self._beside(value.end_mark))
 
     def _keys(self, node: yaml.MappingNode | None, package: str) -> Iterator[Key]:
