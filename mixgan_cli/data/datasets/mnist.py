@@ -85,7 +85,10 @@ class MNIST(PublishedSet[dict[str, str]]):
     def recognise(self, archive: Archive) -> dict[str, str] | None:
         """Return {file: its path}; None if there are none at the top or in a folder with this set's name.
 
-        Other sets have files of the same names.
+        Other sets have files of the same names, so other folders are not searched.
+
+        Raises:
+            DataError: only some of the files are there.
         """
         names = set(archive.names)
         for folder in ("", "raw/", f"{self.title}/", f"{self.title}/raw/"):
