@@ -21,11 +21,13 @@ from mixgan_cli.data.dataset import ImageDataset
 from mixgan_cli.data.datasets.cifar10 import CIFAR10
 from mixgan_cli.data.datasets.mnist import MNIST, FashionMNIST
 from mixgan_cli.errors import Unavailable
-from mixgan_cli.evaluation import classifier, fidelity
+from mixgan_cli.evaluation import classifier
 from mixgan_cli.evaluation.classifier import Labelled
-from mixgan_cli.evaluation.extractors import INCEPTION, Extractor
+from mixgan_cli.evaluation.extractors import INCEPTION
+from mixgan_cli.evaluation.features import Extractor
+from mixgan_cli.evaluation.inception import find_weights
+from mixgan_cli.evaluation.metrics.inception_score import inception_score
 from mixgan_cli.evaluation.moments import Moments, frechet
-from mixgan_cli.evaluation.weights import find_weights
 
 SETS = {"mnist": MNIST, "fashion_mnist": FashionMNIST, "cifar10": CIFAR10}
 SEED = 2020
@@ -86,7 +88,7 @@ def kept(extractor: Extractor, images: Tensor, layer: str) -> Tensor:
 
 def score(logits: Tensor) -> tuple[float, float]:
     """Return the score over ten shuffled splits, as evaluations do."""
-    return fidelity.inception_score(logits, 10, SEED)
+    return inception_score(logits, 10, SEED)
 
 
 def in_order(logits: Tensor) -> tuple[float, float]:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import torch
 
+from mixgan_cli.evaluation.metrics.knn import two_sample_test
 from mixgan_cli.evaluation.moments import Moments, frechet
-from mixgan_cli.evaluation.neighbours import two_sample_test
 from mixgan_cli.runtime.measure import peak, start_peak
 
 BATCH = 50

@@ -16,9 +16,10 @@ import time
 import torch
 
 from mixgan_cli.data.datasets.cifar10 import CIFAR10
-from mixgan_cli.evaluation.extractors import INCEPTION, Extractor
+from mixgan_cli.evaluation.extractors import INCEPTION
+from mixgan_cli.evaluation.features import Extractor
+from mixgan_cli.evaluation.inception import find_weights
 from mixgan_cli.evaluation.moments import Moments, frechet
-from mixgan_cli.evaluation.weights import find_weights
 
 BATCH = 50
 

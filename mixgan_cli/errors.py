@@ -33,8 +33,4 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 
 class Unavailable(Exception):
-    """The reason, with what would make it available, and the metrics it holds for."""
-
-    def __init__(self, reason: str, *names: str) -> None:
-        super().__init__(reason)
-        self.reason, self.names = reason, names
+    """A metric cannot be computed. The message is the reason, with what would make it available."""

@@ -37,7 +37,7 @@ WRONG = {
     "training.flips=often": "training.flips='often': Input should be a valid boolean",
     "objective.penalty.norm=image": "objective.penalty.norm='image': Input should be 'sample' or 'pixel'",
     "model.latent.distribution=cauchy": "Input should be 'normal' or 'uniform'",
-    "evaluation.metrics=[fdi]": "Input should be 'fid', 'inception_score'",
+    "evaluation.metrics=[fdi]": "evaluation.metrics=fdi: there is no such metric. Did you mean 'fid'",
     "evaluation.feature_layer=512": "feature_layer=512: the Inception network has 64, 192, 768, 2048",
     "model.gate._target_=mixgan_cli.models.gates.BushGate": "BushGate cannot be imported",
     "data.size=12": "data.size=12: model/backbone=dcgan takes 8, 16, 32, 64 or 128",

@@ -54,7 +54,7 @@ SMALL = {
     "training.nimg": 64, "training.batch": 8, "training.fakes": "null", "training.report_nimg": 16,
     "training.sample_nimg": 64, "training.evaluate_nimg": "null", "training.checkpoint_nimg": 32,
     "data.size": 8, "data.held_out": 4, "model.backbone.channels": 4,
-    "evaluation.n_fake": 16, "evaluation.n_real": 16, "evaluation.during": "null", "evaluation.download": "false",
+    "evaluation.n_fake": 16, "evaluation.n_real": 16, "evaluation.interim": "null", "evaluation.download": "false",
     "hardware.device": "cpu", "hardware.devices": 1, "hardware.threads": 1, "sweep.jobs": 1,
     "hydra.sweeper.n_trials": 2, "training.figures": "false",
 }  # fmt: skip

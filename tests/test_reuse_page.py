@@ -11,7 +11,7 @@ from PIL import Image
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from tests.conftest import TINY
-from tests.evaluation.test_fidelity import KnownLogits
+from tests.evaluation.conftest import KnownLogits
 
 PAGE = (Path(__file__).parents[1] / "docs" / "reuse.md").read_text()
 BLOCKS = re.findall(r"```(console|python)\n(.*?)```", PAGE, re.DOTALL)

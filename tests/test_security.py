@@ -22,7 +22,7 @@ from mixgan_cli.commands import train
 from mixgan_cli.config.components import _target, trust
 from mixgan_cli.config.schema import Run, conf_dir, parse
 from mixgan_cli.errors import ConfigError, Unavailable
-from mixgan_cli.evaluation.weights import harmless
+from mixgan_cli.evaluation.inception import require_tensors
 from mixgan_cli.runs import name_of
 from mixgan_cli.runtime.io import read_yaml
 from tests.conftest import TINY, composed, composition
@@ -277,10 +277,10 @@ def test_a_header_cannot_ask_for_memory(mixgan, run):
 
 def test_weights_for_the_evaluation_are_tensors():
     torch.save({"a": torch.zeros(2)}, "good.pth")
-    assert harmless(Path("good.pth")) == Path("good.pth")
+    assert require_tensors(Path("good.pth")) == Path("good.pth")
     torch.save(Payload(), "bad.pth")
     with pytest.raises(Unavailable) as caught:
-        harmless(Path("bad.pth"))
+        require_tensors(Path("bad.pth"))
     assert "as tensors and nothing else" in caught.value.reason and not MARK.exists()
 
 

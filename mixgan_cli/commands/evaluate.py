@@ -20,9 +20,9 @@ from mixgan_cli.data.datasets.arrays import as_images, convert_channels, read_ar
 from mixgan_cli.data.images import ImageFiles, Preprocessing, read_images
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.errors import RunError
-from mixgan_cli.evaluation.evaluate import Evaluator, Reals, Result
+from mixgan_cli.evaluation.evaluator import Evaluator, Result, check_settings
 from mixgan_cli.evaluation.protocol import differences, require_comparable
-from mixgan_cli.evaluation.reals import reals_of
+from mixgan_cli.evaluation.reference import ReferenceSet, reference_set
 from mixgan_cli.models.export.safetensors import belonging, restored
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.runs import RunFolder
@@ -36,6 +36,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     """Measure, and return protocol, metrics and what is unavailable."""
     keys = [str(key) for key in config if key != "training"]  # some data sets set the length of runs on them
     settings: EvaluateCommand = parse(OmegaConf.masked_copy(config, keys), EvaluateCommand)
+    check_settings(settings.evaluation)
     compute = resolve_hardware(settings.hardware)
     other = read_result(settings.compare) if settings.compare else None
     result = _of_images(settings, compute) if settings.images else _of_run(settings, compute)
@@ -93,9 +94,10 @@ def _of_run(settings: EvaluateCommand, compute: Compute) -> Result:
     for network in networks:
         compute.place(network.requires_grad_(False))
     source: Source = its_own if settings.data is None else build(settings.data)
-    reals = _reference(settings, channels=source.shape[0]) or reals_of(source, source.load(), settings.evaluation)
-    evaluator = Evaluator(settings.evaluation, reals, compute.device)
-    result = evaluator.of(Sampler(networks.generator), networks.discriminator, settings.seed)
+    reference = _reference(settings, channels=source.shape[0])
+    reference = reference or reference_set(source, source.load(), settings.evaluation)
+    evaluator = Evaluator(settings.evaluation, reference, compute.device)
+    result = evaluator.evaluate(Sampler(networks.generator), networks.discriminator, settings.seed)
     about = {"checkpoint": settings.checkpoint, "nimg": nimg}
     return Result({**result.protocol, **about}, result.metrics, result.unavailable)
 
@@ -104,21 +106,21 @@ def _of_images(settings: EvaluateCommand, compute: Compute) -> Result:
     assert settings.images is not None
     source: Source | None = build(settings.data) if settings.data is not None else None
     channels = source.shape[0] if source is not None else 3
-    reals = _reference(settings, channels)
-    if reals is None:
+    reference = _reference(settings, channels)
+    if reference is None:
         assert source is not None
-        reals = reals_of(source, source.load(), settings.evaluation)
+        reference = reference_set(source, source.load(), settings.evaluation)
     images = read_path(settings.images, "images", channels)
     shuffled = _shuffled(images, settings.evaluation.seed)
-    return Evaluator(settings.evaluation, reals, compute.device).measure(shuffled, {"fakes": images.describe()})
+    return Evaluator(settings.evaluation, reference, compute.device).measure(shuffled, {"fakes": images.describe()})
 
 
-def _reference(settings: EvaluateCommand, channels: int) -> Reals | None:
+def _reference(settings: EvaluateCommand, channels: int) -> ReferenceSet | None:
     if settings.reference is None:
         return None
     images = read_path(settings.reference, "reference", channels)
     chosen = _shuffled(images, settings.evaluation.seed)[: settings.evaluation.n_real]
-    return Reals(chosen, {"reference": images.describe()})
+    return ReferenceSet(chosen, {"reference": images.describe()})
 
 
 def read_path(path: str, key: str, channels: int) -> Packed:

@@ -14,7 +14,7 @@ from mixgan_cli.config.components import build
 from mixgan_cli.config.schema import FetchCommand, parse
 from mixgan_cli.data.dataset import Source
 from mixgan_cli.errors import DataError, Unavailable
-from mixgan_cli.evaluation.weights import FILE, HASH_PREFIX, checksum, find_weights
+from mixgan_cli.evaluation.inception import FILE, HASH_PREFIX, file_checksum, find_weights
 
 log = logging.getLogger("mixgan")
 
@@ -41,7 +41,7 @@ def _weights() -> dict[str, str]:
         path = find_weights(None, True)
     except Unavailable as error:
         raise DataError(str(error)) from error
-    if path.name == FILE and not checksum(path).startswith(HASH_PREFIX):  # its name says how its checksum begins
-        raise DataError(f"{path}: damaged (its checksum is {checksum(path)}…). Delete it and fetch it again")
+    if path.name == FILE and not file_checksum(path).startswith(HASH_PREFIX):  # its name says how its checksum begins
+        raise DataError(f"{path}: damaged (its checksum is {file_checksum(path)}…). Delete it and fetch it again")
     log.info("Inception weights: %s", path)
-    return {"path": str(path), "checksum": checksum(path)}
+    return {"path": str(path), "checksum": file_checksum(path)}

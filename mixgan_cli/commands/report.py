@@ -12,13 +12,13 @@ from omegaconf import DictConfig
 
 from mixgan_cli.api import load
 from mixgan_cli.config.schema import ReportCommand, parse
-from mixgan_cli.errors import RunError, UserError
+from mixgan_cli.errors import ConfigError, RunError, UserError
+from mixgan_cli.evaluation.metrics.registry import find_metrics, glossary, is_deviation
 from mixgan_cli.evaluation.protocol import differences
-from mixgan_cli.evaluation.ranking import best_is, decisive
+from mixgan_cli.evaluation.ranking import best_value, ranked
 from mixgan_cli.reporting import figures, swept
 from mixgan_cli.reporting.besides import beside
 from mixgan_cli.reporting.gathering import gather
-from mixgan_cli.reporting.glossary import glossary
 from mixgan_cli.reporting.page import Page, Picture, RunPage, TableOf
 from mixgan_cli.reporting.portrait import portrait
 from mixgan_cli.reporting.sweep import Entry, Row, Table
@@ -40,17 +40,18 @@ def run(config: DictConfig) -> dict[str, Any]:
     settings: ReportCommand = parse(config, ReportCommand)
     paths = [Path(path) for path in settings.paths]
     jobs, remarks = gather(paths)  # first: a slip in a path is told at once
+    remarks += _find_own_metrics(jobs, settings.trusted)
     table, unread = _table(jobs)
     to = Path(settings.to) if settings.to else _place(paths)
     with write_errors(f"to={to}"):
         to.mkdir(parents=True, exist_ok=True)
     tables, pictures = inside(to / "tables", to), inside(to / "figures", to)
-    ranked = by_rank(table)
-    portraits, untold = _portraits(ranked[: settings.details], table, settings, pictures)
+    best_first = by_rank(table)
+    portraits, untold = _portraits(best_first[: settings.details], table, settings, pictures)
     with write_errors(f"to={to}"):
         page = Page(
             title=_title(paths, table),
-            tables=_tables(table, ranked, tables),
+            tables=_tables(table, best_first, tables),
             pictures=_swept(table, pictures),
             published=_published(table, tables),
             runs=portraits,
@@ -61,6 +62,20 @@ def run(config: DictConfig) -> dict[str, Any]:
     log.info("%s: %d run%s", path, len(table.entries), "" if len(table.entries) == 1 else "s")
     written = {name: str(folder) for name, folder in {"tables": tables, "figures": pictures}.items() if folder.is_dir()}
     return {"page": str(path), "runs": len(table.entries), **written}
+
+
+def _find_own_metrics(jobs: Sequence[Job], trusted: Sequence[str]) -> list[str]:
+    """Import the metrics of other packages that the runs name, if these are trusted; return remarks on the others."""
+    configs = [job.run.read_config() for job in jobs if job.run_dir and job.run.config.is_file()]
+    protocols = [config.get("evaluation") or {} for config in configs]
+    listed = [each.get("metrics") for protocol in protocols for each in (protocol, protocol.get("interim") or {})]
+    remarks = []
+    for name in dict.fromkeys(str(name) for names in listed for name in names or () if "." in str(name)):
+        try:
+            find_metrics([name], trusted)
+        except ConfigError as error:
+            remarks.append(f"{name}: its values are shown without direction, rank and meaning ({error})")
+    return remarks
 
 
 def _table(jobs: Sequence[Job]) -> tuple[Table, list[str]]:
@@ -136,14 +151,14 @@ def by_rank(table: Table) -> list[Entry]:
     A run that lacks a metric that others of its protocol have comes after them.
     """
     there = [entry for entry in table.entries if entry.job.run_dir and entry.job.run.config.is_file()]
-    badness = {id(entry): {name: bad for name, _, bad in decisive(entry.metrics)} for entry in there}
+    values = {id(entry): {name: value for name, _, value in ranked(entry.metrics)} for entry in there}
     order = {number: _decide(table, number) for number in {entry.protocol for entry in there}}
     return sorted(
         there,
         key=lambda entry: (
             entry.protocol is None,
             entry.protocol or 0,
-            [badness[id(entry)].get(name, math.inf) for name in order[entry.protocol]],
+            [values[id(entry)].get(name, math.inf) for name in order[entry.protocol]],
         ),
     )
 
@@ -151,10 +166,10 @@ def by_rank(table: Table) -> list[Entry]:
 def _decide(table: Table, protocol: int | None) -> list[str]:
     """The metrics by which runs of a protocol compare, the deciding one first: of all that some run has."""
     metrics = {name: value for of in table.entries if of.protocol == protocol for name, value in of.metrics.items()}
-    return [name for name, _, _ in decisive(metrics)]
+    return [name for name, _, _ in ranked(metrics)]
 
 
-def _tables(table: Table, ranked: Sequence[Entry], folder: Path) -> list[TableOf]:
+def _tables(table: Table, best_first: Sequence[Entry], folder: Path) -> list[TableOf]:
     """The tables over all runs: of configurations, of the best runs, of all of them."""
     if len(table.entries) == 1:
         return []
@@ -165,7 +180,7 @@ def _tables(table: Table, ranked: Sequence[Entry], folder: Path) -> list[TableOf
     repeated = any(row["done"] > 1 for row in configurations)
     title = "Configurations, mean ± standard deviation over seeds" if repeated else "Configurations"
     tables = [TableOf(title, configurations)]
-    tables += _best(table, ranked)
+    tables += _best(table, best_first)
     if len(runs) > len(configurations):
         tables.append(TableOf("All runs", runs))
     return tables
@@ -191,11 +206,11 @@ def _published(table: Table, folder: Path) -> list[TableOf]:
     return tables
 
 
-def _best(table: Table, ranked: Sequence[Entry], most: int = 5) -> list[TableOf]:
+def _best(table: Table, best_first: Sequence[Entry], most: int = 5) -> list[TableOf]:
     """The best runs of each protocol that several have, by the metric that decides; among equals by the next."""
     tables = []
     for number in range(1, len(table.protocols) + 1):
-        entries, decide = [entry for entry in ranked if entry.protocol == number], _decide(table, number)[:3]
+        entries, decide = [entry for entry in best_first if entry.protocol == number], _decide(table, number)[:3]
         if len(entries) < 2 or not decide:
             continue
         rows = [
@@ -204,13 +219,13 @@ def _best(table: Table, ranked: Sequence[Entry], most: int = 5) -> list[TableOf]
         ]
         of_protocol = f" of protocol {number}" if len(table.protocols) > 1 else ""
         then = f", then {', '.join(decide[1:])}" if len(decide) > 1 else ""
-        tables.append(TableOf(f"The best runs{of_protocol} by {decide[0]} (best: {best_is(decide[0])}){then}", rows))
+        tables.append(TableOf(f"The best runs{of_protocol} by {decide[0]} (best: {best_value(decide[0])}){then}", rows))
     return tables
 
 
 def _shortened(row: Row, left_out: tuple[str, ...]) -> Row:
     """A row without what is of no interest to people."""
-    return {key: value for key, value in row.items() if key not in left_out and not key.endswith("_std")}
+    return {key: value for key, value in row.items() if key not in left_out and not is_deviation(key)}
 
 
 def _title(paths: Sequence[Path], table: Table) -> str:

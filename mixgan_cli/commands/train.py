@@ -17,10 +17,9 @@ from mixgan_cli.config.redact import log_to_stderr
 from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.data.dataset import Dataset, Source, size_of
 from mixgan_cli.errors import DataError, TrainingStopped
-from mixgan_cli.evaluation.evaluate import Evaluator, Result
-from mixgan_cli.evaluation.extractors import check_extractor
+from mixgan_cli.evaluation.evaluator import Evaluator, Result, check_settings
 from mixgan_cli.evaluation.ranking import deciding
-from mixgan_cli.evaluation.reals import reals_of
+from mixgan_cli.evaluation.reference import reference_set
 from mixgan_cli.models.export.safetensors import belonging, save_generator
 from mixgan_cli.models.networks import Generator, build_networks, check_memory, parameter_counts
 from mixgan_cli.models.sampler import Sampler
@@ -64,8 +63,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
     with Interruptions() as interruptions, group(compute.device):
         if not distributed.is_main():
             log.setLevel(logging.ERROR)  # one speaks for all
-        for extractor in settings.evaluation.extractors:
-            check_extractor(extractor)  # now, not after hours of training
+        check_settings(settings.evaluation)  # now, not after hours of training
         loggers = [build(logger) for logger in settings.logger.values()] if distributed.is_main() else []
         source: Source = build(settings.data)
         check_shape(source.shape, settings.training, settings.objective)
@@ -127,8 +125,8 @@ def _train_and_evaluate(
     """Train to the end, evaluate, and write all there is to write."""
     chosen: Generator = state.ema.average if settings.evaluation.ema else state.networks.generator
     sampler = Sampler(chosen)
-    evaluator = Evaluator(settings.evaluation, reals_of(source, dataset, settings.evaluation), compute.device)
-    on_the_way = evaluator.during()
+    evaluator = Evaluator(settings.evaluation, reference_set(source, dataset, settings.evaluation), compute.device)
+    interim = evaluator.interim()
     tracker = Tracker([JsonlLogger(folder.metrics), ProgressBar(), *loggers])
     tracker.start(
         RunInfo(folder.path.name, folder.path, state.config, settings.training.total_nimg, state.progress.nimg)
@@ -141,18 +139,18 @@ def _train_and_evaluate(
         return drawn
 
     def evaluate(nimg: int) -> tuple[dict[str, Any], Best | None]:
-        metrics = on_the_way.of(sampler, state.networks.discriminator).metrics
-        return {"protocol": on_the_way.evaluation.name, **metrics}, _best(metrics, nimg)
+        metrics = interim.evaluate(sampler, state.networks.discriminator).metrics
+        return {"protocol": interim.settings.name, **metrics}, _best(metrics, nimg)
 
     callbacks = Callbacks(settings.training, settings.alarms, folder, tracker, draw, evaluate)
     try:
         train(settings.training, settings.seed, state, compute, callbacks, interruptions)
         if settings.training.figures:
             draw_figures(folder, sampler, evaluator, settings.seed)  # now: whoever ends it loses nothing
-        result = evaluator.of(sampler, state.networks.discriminator)
+        result = evaluator.evaluate(sampler, state.networks.discriminator)
         progress = state.progress
         # by one protocol only: a figure of more images would always look better
-        ranked = result.metrics if on_the_way is evaluator else evaluate(progress.nimg)[0]
+        ranked = result.metrics if interim is evaluator else evaluate(progress.nimg)[0]
         with interruptions.held(), _stopping(folder):
             if result.metrics:
                 tracker.record({**progress.summary(), "protocol": settings.evaluation.name, **result.metrics})
@@ -184,7 +182,7 @@ def _stopping(folder: RunFolder) -> Iterator[None]:
 def draw_samples(folder: Path, nimg: int, sampler: Sampler, evaluator: Evaluator, seed: int) -> Path:
     """Draw samples of fixed latents: points as a scatter, images as a grid; where experts are hard, a row each."""
     path = folder / f"{nimg:09d}.png"
-    reals = evaluator.reals.samples
+    reals = evaluator.reference.samples
     if reals.dim() == 2:
         fakes = sampler.draw(2000, seed)
         write_scatter(path, fakes.samples, reals[:2000], fakes.weights_BK.argmax(dim=1), f"{nimg:,} images")
@@ -200,7 +198,7 @@ def draw_figures(
     folder: RunFolder, sampler: Sampler, evaluator: Evaluator, seed: int, pdf: bool = True
 ) -> dict[str, Path]:
     """Draw what the run learned, and return where each figure is; in the plane, also how it came about."""
-    reals = evaluator.reals.samples[:2000] if evaluator.reals.samples.dim() == 2 else None
+    reals = evaluator.reference.samples[:2000] if evaluator.reference.samples.dim() == 2 else None
     drawn = {}
     try:
         if reals is not None and (pictures := sorted(folder.samples.glob("[0-9]*.png"))[1:]):  # but the untrained one
@@ -238,8 +236,8 @@ def _results(settings: Run, state: State, folder: RunFolder, result: Result) -> 
 
 
 def _best(metrics: dict[str, Any], nimg: int) -> Best | None:
-    figure = deciding(metrics)
-    return None if figure is None else Best(*figure, nimg)
+    decides = deciding(metrics)
+    return None if decides is None else Best(*decides, nimg)
 
 
 def _enough(dataset: Dataset, settings: Run) -> None:

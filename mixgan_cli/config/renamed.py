@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 KEYS: Mapping[str, str] = {
     "logger.sinks": "logger",
+    "evaluation.during": "evaluation.interim",
 }
 """Old keys with their new names. They hold for all keys below them, too."""
 

@@ -36,10 +36,6 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "conf"
 
 
-Metric = Literal[
-    "fid", "inception_score", "kid", "prc", "ms_ssim", "knn", "mixture", "classes", "experts", "modes", "plane"
-]
-
 Batch = Annotated[int, Field(gt=0, le=2**20)]
 Number = Annotated[int, Field(gt=0, le=2**24)]
 """Of samples in a batch, and of samples. What is beyond fits no machine, so it is a slip, and told before it fails."""
@@ -209,10 +205,10 @@ class Hardware(Strict):
         return self
 
 
-class During(Strict):
-    """What is measured on the way, more cheaply than at the end."""
+class Interim(Strict):
+    """What is measured during training, more cheaply than at the end."""
 
-    metrics: tuple[Metric, ...]
+    metrics: tuple[str, ...]
     n_fake: Number
     n_real: Number
 
@@ -221,11 +217,11 @@ class Evaluation(Strict):
     """The protocol: what is measured, on how many images, in which features."""
 
     name: str
-    metrics: tuple[Metric, ...]
+    metrics: tuple[str, ...]
     n_fake: Number | None
     n_real: Number | None
     split: Literal["held_out", "train"]
-    during: During | None
+    interim: Interim | None
     ema: bool
     batch: Batch
     seed: NonNegativeInt
@@ -248,12 +244,10 @@ class Evaluation(Strict):
         return self
 
     def cheaper(self) -> Evaluation:
-        """Return the protocol by which a run is measured on the way."""
-        return (
-            self
-            if self.during is None
-            else self.model_copy(update={**dict(self.during), "name": f"{self.name}_during", "seeds": 1})
-        )
+        """Return the protocol by which a run is measured during training."""
+        if self.interim is None:
+            return self
+        return self.model_copy(update={**dict(self.interim), "name": f"{self.name}_interim", "seeds": 1})
 
 
 class Paths(Strict):

@@ -1,1 +1,1 @@
-"""Evaluation: numbers that say how they were obtained."""
+"""Evaluation: metrics of samples against a reference set, each stored with its protocol."""

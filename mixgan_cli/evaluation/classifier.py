@@ -1,23 +1,23 @@
-"""A small network trained once on a labelled set: features and classes of its images, with nothing to download.
+"""A small classifier trained once on a labelled data set: features and classes of its images without a download.
 
-On sets like MNIST they mean more than Inception's, which was trained on photographs. As Inception it serves every
-metric through torch-fidelity: `fid_classifier`, `kid_classifier`, `classifier_score`.
+On sets like MNIST they mean more than Inception's, which was trained on photographs. Like Inception it serves every
+metric: `fid_classifier`, `kid_classifier`, `classifier_score`.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import register_feature_extractor
 from torchvision.transforms.v2.functional import resize
 from tqdm import tqdm
@@ -27,6 +27,7 @@ from mixgan_cli.data.cache import cache_dir
 from mixgan_cli.data.images import to_float
 from mixgan_cli.data.packed import Packed, checksum
 from mixgan_cli.errors import Unavailable
+from mixgan_cli.evaluation.extractors import ImageNetwork
 from mixgan_cli.runtime.io import atomic_write
 from mixgan_cli.runtime.random import fork_seed
 
@@ -34,13 +35,13 @@ log = logging.getLogger("mixgan")
 
 NAME = "classifier"
 VERSION = 1
-"""Of the network and its training: to be raised with any change, so that no file of another one is taken."""
+"""Bump on any change of the network or its training, to invalidate cached weights."""
 WIDTHS, FEATURES = (32, 64, 128), 128
 EPOCHS, BATCH, RATE, SHIFT = 4, 128, 3e-3, 2
 
 
 class Labelled(NamedTuple):
-    """A set with labels: images to learn from, and images to be tested on."""
+    """A data set with labels: images to train on, and images to test on."""
 
     train: Packed
     held_out: Packed
@@ -49,7 +50,10 @@ class Labelled(NamedTuple):
 class ImageClassifier(nn.Module):
     """Three stages of convolutions, pooled to 128 features, and a linear layer to the classes.
 
-    It is for images of `size` pixels a side.
+    Args:
+        channels: of the images.
+        size: pixels per side of the images.
+        classes: number of classes.
     """
 
     def __init__(self, channels: int, size: int, classes: int) -> None:
@@ -65,8 +69,18 @@ class ImageClassifier(nn.Module):
         return features, self.head(features)
 
 
-class ClassifierExtractor(FeatureExtractorBase):
-    """The network in a file of `weights_for`, as torch-fidelity wants it: uint8 RGB in, layers out."""
+class ClassifierExtractor(ImageNetwork):
+    """The classifier in a file of `weights_for`, as an extractor of torch-fidelity.
+
+    Args:
+        name: the name it is registered by.
+        features_list: the layers to return: `features`, `logits`.
+        feature_extractor_weights_path: file of the classifier.
+        settings: not used.
+    """
+
+    layer_of: ClassVar[Mapping[str, str]] = {**dict.fromkeys(("fid", "kid", "prc"), "features"), "isc": "logits"}
+    resize = "bilinear with antialiasing to the set's own side"
 
     def __init__(
         self, name: str, features_list: list[str], feature_extractor_weights_path: str, **settings: Any
@@ -76,40 +90,22 @@ class ClassifierExtractor(FeatureExtractorBase):
         self.requires_grad_(False)
         self.eval()
 
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        """Return both layers."""
-        return ("features", "logits")
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        """Return logits for the score, features for the rest."""
-        return "logits" if metric == "isc" else "features"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        """Not tried."""
-        return False
-
-    @staticmethod
-    def get_dummy_input_for_compile() -> Tensor:
-        """Return an image [1, 3, H, W]."""
-        return torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
-
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the wanted layers for uint8 images [N, 3, H, W], of any size."""
+        """Return the wanted layers of uint8 images [N, 3, H, W] of any size."""
         side = self.network.size
         if images.shape[-2:] != (side, side):
             images = resize(images, [side, side], antialias=True)
-        features, logits = self.network(to_float(images[:, : self.network.channels]))  # grey came three times
+        features, logits = self.network(
+            to_float(images[:, : self.network.channels])
+        )  # a grey image has three equal channels
         return tuple({"features": features, "logits": logits}[name] for name in self.features_list)
 
 
 def weights_for(labelled: Labelled | None, device: torch.device) -> Path:
-    """Return the file of a classifier for this set: from the cache, or trained now.
+    """Return the file of a classifier for this data set, from the cache or trained now.
 
     Raises:
-        Unavailable: the set has no labels, or the file cannot be written.
+        Unavailable: the data set has no labels, or the file cannot be written.
     """
     if labelled is None or labelled.train.labels_N is None or labelled.held_out.labels_N is None:
         raise Unavailable("a classifier needs a set with labels for all images (data.labels=true, where it has them)")
@@ -121,15 +117,15 @@ def weights_for(labelled: Labelled | None, device: torch.device) -> Path:
         if path.exists():
             log.warning("warning: %s cannot be read (%s); training it again", path, error)
         network, accuracy = train(labelled, device)
-        log.info("classifier: %.2f %% of the held-out images right", 100 * accuracy)
+        log.info("classifier: accuracy %.2f %% on the held-out images", 100 * accuracy)
         sizes = {"channels": network.channels, "size": network.size, "classes": network.head[-1].out_features}
         try:
             with atomic_write(path) as temporary:
-                about = {"sizes": json.dumps(sizes), "accuracy": f"{accuracy:.4f}"}
-                temporary.write_bytes(save(network.state_dict(), about))
-        except OSError as failed:  # torch-fidelity takes it from the file
+                metadata = {"sizes": json.dumps(sizes), "accuracy": f"{accuracy:.4f}"}
+                temporary.write_bytes(save(network.state_dict(), metadata))
+        except OSError as failed:  # torch-fidelity reads it from the file
             raise Unavailable(
-                f"{path}: the classifier cannot be kept ({failed}). Make room, or set $MIXGAN_CACHE"
+                f"{path}: the classifier cannot be stored ({failed}). Make room, or set $MIXGAN_CACHE"
             ) from failed
     return path
 
@@ -143,13 +139,13 @@ def load(path: Path) -> ImageClassifier:
 
 
 def accuracy_of(path: Path) -> float:
-    """Return the share of the held-out images that the network in a file told right."""
+    """Return the accuracy on the held-out images of the network in a file, from 0 to 1."""
     with safe_open(path, framework="pt") as file:
         return float(file.metadata()["accuracy"])
 
 
 def train(labelled: Labelled, device: torch.device) -> tuple[ImageClassifier, float]:
-    """Return a network, on the CPU and in eval mode, and the share of held-out images it tells right."""
+    """Return a trained network, on the CPU and in eval mode, and its accuracy on the held-out images."""
     images, labels = labelled.train, labelled.train.labels_N
     assert labels is not None
     batch = min(BATCH, len(images))
@@ -160,8 +156,8 @@ def train(labelled: Labelled, device: torch.device) -> tuple[ImageClassifier, fl
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
         batches, targets = PackedBatches(images, 0, device), labels.to(device)
         for step in tqdm(range(steps), desc="classifier of images", unit="batch", leave=False):
-            told = network(_shifted(batches.get_batch(step * batch, batch)))[1]
-            loss = cross_entropy(told, targets[batches.order.indices(step * batch, batch)])
+            logits = network(_shifted(batches.get_batch(step * batch, batch)))[1]
+            loss = cross_entropy(logits, targets[batches.order.indices(step * batch, batch)])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -171,7 +167,7 @@ def train(labelled: Labelled, device: torch.device) -> tuple[ImageClassifier, fl
 
 
 def _stage(inputs: int, outputs: int) -> list[nn.Module]:
-    """Two convolutions of 3×3, the first halving the side."""
+    """Return two 3×3 convolutions, the first of which halves the side."""
     layers: list[nn.Module] = []
     for before, stride in ((inputs, 2), (outputs, 1)):
         layers += [nn.Conv2d(before, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
@@ -179,7 +175,7 @@ def _stage(inputs: int, outputs: int) -> list[nn.Module]:
 
 
 def _shifted(images: Tensor) -> Tensor:
-    """Shift the batch by some pixels at random, black coming in: enough against learning by heart."""
+    """Shift the batch by up to two pixels at random, filling with black. It prevents overfitting."""
     left, top = torch.randint(0, 2 * SHIFT + 1, (2,)).tolist()
     height, width = images.shape[-2:]
     return pad(images, (SHIFT,) * 4, value=-1.0)[..., top : top + height, left : left + width]
@@ -187,11 +183,11 @@ def _shifted(images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _accuracy(network: ImageClassifier, held_out: Packed) -> float:
-    right = 0
+    correct = 0
     assert held_out.labels_N is not None
     for rows in torch.arange(len(held_out)).split(500):
-        right += (network(to_float(held_out[rows]))[1].argmax(dim=1) == held_out.labels_N[rows]).sum().item()
-    return right / len(held_out)
+        correct += (network(to_float(held_out[rows]))[1].argmax(dim=1) == held_out.labels_N[rows]).sum().item()
+    return correct / len(held_out)
 
 
 register_feature_extractor(NAME, ClassifierExtractor)

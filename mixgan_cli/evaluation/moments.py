@@ -1,4 +1,4 @@
-"""Mean and covariance of features, batch by batch, so that FID's memory does not grow with the number of images."""
+"""Mean and covariance of features, batch by batch, so that the memory of FID is constant in the number of images."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ import torch
 from torch import Tensor
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
-GATHERED = 1024
-"""Samples that are merged at a time: to merge costs F² whatever their number."""
+MERGED = 1024
+"""Samples that are merged at a time. A merge costs F² operations for any number of them."""
 
 
 class Moments:
-    """Mean [F] and covariance [F, F] of all that was added, in float64.
+    """Mean [F] and covariance [F, F] of all features added, in float64.
 
-    Some batches are gathered, then merged with what was before by the formula of Chan et al. 1979, which loses nothing
-    where the mean is large.
+    Batches are collected and then merged by the formula of Chan et al. 1979, which loses no digits if the mean is
+    large.
     """
 
     def __init__(self) -> None:
         self.n = 0
-        self._gathered: list[Tensor] = []
+        self._pending: list[Tensor] = []
         self._mean_F: Tensor | None = None
         self._scatter_FF: Tensor | None = None
 
     def add(self, features_NF: Tensor) -> Moments:
-        """Take a batch of features, on any device; return self."""
-        self._gathered.append(features_NF)
-        return self._merge() if sum(map(len, self._gathered)) >= GATHERED else self
+        """Add a batch of features on any device, and return self."""
+        self._pending.append(features_NF)
+        return self._merge() if sum(map(len, self._pending)) >= MERGED else self
 
     def _merge(self) -> Moments:
-        if not self._gathered:
+        if not self._pending:
             return self
-        features_NF = torch.cat(self._gathered).double()
-        self._gathered = []
+        features_NF = torch.cat(self._pending).double()
+        self._pending = []
         n, mean_F = len(features_NF), features_NF.mean(dim=0)
         centred_NF = features_NF - mean_F
         scatter_FF = centred_NF.T @ centred_NF
@@ -52,7 +52,7 @@ class Moments:
         """Return the moments as arrays: n, mean [F], covariance [F, F] (unbiased).
 
         Raises:
-            ValueError: fewer than two samples have no covariance.
+            ValueError: there are fewer than two samples.
         """
         self._merge()
         if self.n < 2 or self._mean_F is None or self._scatter_FF is None:
@@ -62,7 +62,7 @@ class Moments:
 
     @classmethod
     def from_state(cls, arrays: Mapping[str, np.ndarray]) -> Moments:
-        """Return the moments that `state` gave."""
+        """Return moments from what `state` returned."""
         moments = cls()
         moments.n = int(arrays["n"])
         moments._mean_F = torch.from_numpy(arrays["mean"])

@@ -1,17 +1,14 @@
-"""The protocol: all that decides a number but the generator. It is stored with each number."""
+"""The protocol: everything that determines a number except the generator. It is stored with each number."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mixgan_cli.config.schema import Evaluation
 from mixgan_cli.errors import RunError
 
-if TYPE_CHECKING:
-    from mixgan_cli.evaluation.comparison import Comparison
-
-TOLD = {
+SETTINGS = {
     "name",
     "batch",
     "precision",
@@ -22,26 +19,34 @@ TOLD = {
     "feature_layer",
     "seed",
 }
-NOT_PROTOCOL = frozenset({"nimg", "checkpoint", "sample_seeds", "fakes"})
-"""What tells one generator's samples from another's."""
+"""Keys of `evaluation` that a protocol records."""
+NOT_COMPARED = frozenset({"nimg", "checkpoint", "sample_seeds", "fakes"})
+"""Keys that identify the samples of one generator, and may differ between comparable numbers."""
 
 
 def protocol_of(
-    evaluation: Evaluation, comparison: Comparison, about: Mapping[str, Any], reals: Mapping[str, Any]
+    settings: Evaluation, n_fake: int, n_real: int, notes: Mapping[str, Any], reals: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the protocol of what was measured."""
+    """Return the protocol of a measurement.
+
+    Args:
+        settings: the protocol's configuration.
+        n_fake: number of generated samples.
+        n_real: number of real samples.
+        notes: what is known of the samples, and what metrics add.
+        reals: description of the reference set.
+    """
     return {
-        "n_fake": len(comparison.fake),
-        "n_real": len(comparison.real),
-        **evaluation.model_dump(mode="json", include=TOLD),
-        **about,
-        **comparison.notes,
+        "n_fake": n_fake,
+        "n_real": n_real,
+        **settings.model_dump(mode="json", include=SETTINGS),
+        **notes,
         "reals": dict(reals),
     }
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    """Return a line for each point in which two protocols differ; numbers of equal protocols may be compared."""
+    """Return a line for each difference between two protocols. Numbers of equal protocols can be compared."""
     one, other = dict(_flat(first)), dict(_flat(second))
     return [
         f"{key}: {one.get(key, 'absent')} and {other.get(key, 'absent')}"
@@ -54,18 +59,18 @@ def require_comparable(first: Mapping[str, Any], second: Mapping[str, Any], forc
     """Refuse to compare numbers of different protocols, unless forced.
 
     Raises:
-        RunError: naming the differences.
+        RunError: with the differences.
     """
     different = differences(first, second)
     if different and not force:
         raise RunError(
-            "these numbers are not comparable (force=true compares them all the same):\n  " + "\n  ".join(different)
+            "these numbers are not comparable (force=true compares them anyway):\n  " + "\n  ".join(different)
         )
 
 
 def _flat(protocol: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in protocol.items():
-        if not prefix and key in NOT_PROTOCOL:
+        if not prefix and key in NOT_COMPARED:
             continue
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")

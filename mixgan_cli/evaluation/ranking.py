@@ -1,47 +1,38 @@
-"""By which metric the states of a run are compared."""
+"""Which metric decides that one state or run is better than another."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-RANKED_BY = ("fid", "inception_score", "kid", "symmetric_kl", "high_quality", "knn_fake", "precision", "ms_ssim")
-"""Metrics by which states of a run are compared: the first that was computed counts."""
-HIGHER_IS_BETTER = ("inception_score", "high_quality", "precision")
-IDEALS = {"knn_fake": "half of each sample's neighbours of its kind", "ms_ssim": "as of real images"}
-"""What is best of a metric that should be neither high nor low."""
+from mixgan_cli.evaluation.metrics.registry import find, result_key
 
 
-def deciding(metrics: Mapping[str, Any]) -> tuple[str, float, float] | None:
-    """Return (metric, its value, its badness) of the metric that decides which state is best; or None without one.
+class Ranked(NamedTuple):
+    """A metric by which states can be compared. `rank_value` is lower for better states."""
 
-    Badness is lower for better states: the value, its negative, or its distance from the ideal.
-    """
-    return next(iter(decisive(metrics)), None)
-
-
-def decisive(metrics: Mapping[str, Any]) -> list[tuple[str, float, float]]:
-    """Return (metric, its value, its badness) of all metrics by which states compare, the deciding one first."""
-    return [
-        (name, metrics[name], _badness(kind, name, metrics))
-        for kind in RANKED_BY
-        for name in sorted(metrics, key=lambda name: (len(name), name))  # fid before fid_768 before fid_classifier
-        if not name.endswith(("_std", "_real", "_sd", "_majority", "_by_expert"))
-        and (name == kind or name.startswith(f"{kind}_"))
-        and isinstance(metrics[name], (int, float))
-    ]
+    metric: str
+    value: float
+    rank_value: float
 
 
-def best_is(metric: str) -> str:
-    """Say what is best of a metric by which states compare."""
-    kind = next(kind for kind in RANKED_BY if metric == kind or metric.startswith(f"{kind}_"))
-    return IDEALS.get(kind, "the highest" if kind in HIGHER_IS_BETTER else "the lowest")
+def deciding(metrics: Mapping[str, Any]) -> Ranked | None:
+    """Return the metric that decides which state is best, or None if there is no such metric."""
+    return next(iter(ranked(metrics)), None)
 
 
-def _badness(kind: str, name: str, metrics: Mapping[str, Any]) -> float:
-    value = metrics[name]
-    if kind == "knn_fake":  # half of a sample's neighbours should be fake, be it fake or real
-        return abs(value - 0.5) + abs(metrics.get(name.replace("fake", "real"), 0.5) - 0.5)
-    if kind == "ms_ssim":  # as diverse as real images
-        return abs(value - metrics.get("ms_ssim_real", 0.0))
-    return -value if kind in HIGHER_IS_BETTER else value
+def ranked(metrics: Mapping[str, Any]) -> list[Ranked]:
+    """Return all metrics by which states can be compared, the deciding one first."""
+    order = []
+    for key, value in metrics.items():
+        found = find(key)
+        if found and found.result.decides and isinstance(value, int | float):
+            rank_value = found.metric.rank_value(found.key, found.suffix, metrics)
+            # fid before fid_768 before fid_classifier
+            order.append(((found.result.rank, found.key, len(key), key), Ranked(key, value, rank_value)))
+    return [each for _, each in sorted(order)]
+
+
+def best_value(metric: str) -> str:
+    """Return the best value of a metric in words, such as "the lowest"."""
+    return result_key(metric).best

@@ -1,77 +1,55 @@
-"""What an extractor finds in the reals: computed once and kept by content, pixels and weights."""
+"""The reference set: the real samples that generated ones are compared with."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from mixgan_cli.data.cache import cache_dir
-from mixgan_cli.data.packed import checksum
-from mixgan_cli.evaluation.extractors import Extractor, Features
-from mixgan_cli.evaluation.moments import Moments
-from mixgan_cli.runtime.io import atomic_write
-
-log = logging.getLogger("mixgan")
+from mixgan_cli.config.schema import Evaluation
+from mixgan_cli.data.dataset import Dataset, ImageDataset, Source, size_of
+from mixgan_cli.data.datasets.toy2d import Toy2D
+from mixgan_cli.errors import ConfigError
+from mixgan_cli.evaluation.classifier import Labelled
 
 
-def of_reals(extractor: Extractor, reals: Tensor, averaged: Collection[str], kept: Collection[str]) -> Features:
-    """Return the features of the reals uint8 [N, C, H, W], from the cache as far as they are there.
+@dataclass(frozen=True)
+class ReferenceSet:
+    """Real images uint8 [N, C, H, W] or points [N, D], with what is known of them."""
 
-    The key is the reals' own checksum (their pixels, so their preprocessing and number too), the extractor, its
-    weights and precision, and the layer.
+    samples: Tensor
+    description: Mapping[str, Any]
+    """What the protocol records: the data set, its checksum and preprocessing."""
+    gaussians: tuple[Tensor, Tensor] | None = None
+    """Means [M, 2] and standard deviations [M] of the modes, if the data are such a mixture."""
+    extent: float | None = None
+    """Half the side of the square about the origin that histograms of points cover."""
+    second_draw: Tensor | None = None
+    """As many points again [N, 2], independent of the others. They show what a perfect generator would score."""
+    labelled: Labelled | None = None
+    """The data set, for a classifier of its images; None without labels."""
+
+    def first(self, n: int) -> ReferenceSet:
+        """Return the first n samples as a reference set."""
+        second_draw = None if self.second_draw is None else self.second_draw[:n]
+        return replace(self, samples=self.samples[:n], second_draw=second_draw)
+
+
+def reference_set(source: Source, dataset: Dataset, settings: Evaluation) -> ReferenceSet:
+    """Return `evaluation.n_real` samples of a data set, held out or of the training set (`evaluation.split`).
+
+    Raises:
+        ConfigError: n_real is null, but the split has no fixed number of samples.
     """
-    wanted = {(layer, "moments") for layer in averaged} | {(layer, "features") for layer in kept}
-    wanted = {(layer, kind) for layer, kind in wanted if layer in extractor.layers}
-    told = extractor.describe()
-    base = f"{checksum(reals)}/{told['name']}/{told['weights']}/{extractor.precision}"
-    paths = {(layer, kind): _path(f"{base}/{layer}/{kind}") for layer, kind in wanted}
-    found = Features({}, {})
-    missing = {key for key, path in paths.items() if not _read(path, key, found)}
-    if missing:
-        title = f"{extractor.name}: features of real images"
-        fresh = extractor(
-            reals,
-            title,
-            {layer for layer, kind in missing if kind == "moments"},
-            {layer for layer, kind in missing if kind == "features"},
-        )
-        found.moments.update(fresh.moments)
-        found.kept.update(fresh.kept)
-        for layer, kind in missing:
-            arrays = fresh.moments[layer].state() if kind == "moments" else {"features": fresh.kept[layer].numpy()}
-            _write(paths[layer, kind], arrays)
-    return found
-
-
-def _path(key: str) -> Path:
-    return cache_dir() / "references" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
-
-
-def _read(path: Path, key: tuple[str, str], into: Features) -> bool:
-    layer, kind = key
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if kind == "moments":
-                into.moments[layer] = Moments.from_state(dict(arrays))
-            else:
-                into.kept[layer] = torch.from_numpy(arrays["features"])
-    except FileNotFoundError:
-        return False
-    except Exception as error:  # damaged, whatever numpy calls it: computed again and written anew
-        log.warning("warning: %s cannot be read (%s); computing it again", path, error)
-        return False
-    return True
-
-
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    try:
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-    except OSError as error:
-        log.warning("warning: %s cannot be written (%s); the next evaluation computes it again", path, error.strerror)
+    n, seed = settings.n_real or size_of(dataset, settings.split), settings.seed
+    if n is None:
+        raise ConfigError("evaluation.n_real=null: the data set holds out no fixed number of samples. Give a number")
+    samples = dataset.reals(n, seed, settings.split)
+    description = {**dataset.describe(), "split": settings.split}
+    if isinstance(source, Toy2D):  # points of the next seed are independent of these
+        second_draw = dataset.reals(n, seed + 1)
+        return ReferenceSet(samples, description, source.gaussians, source.extent, second_draw)
+    labelled = Labelled(dataset.train, dataset.held_out) if isinstance(dataset, ImageDataset) else None
+    return ReferenceSet(samples, description, labelled=labelled)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixgan_cli.evaluation.metrics.registry import panel_of
 from mixgan_cli.reporting.written import NAME
 from mixgan_cli.runtime.io import MAX_CHARS, inside
 
@@ -19,11 +20,9 @@ Series = dict[str, list[tuple[float, float]]]
 PANELS: Mapping[str, tuple[str, ...]] = {
     "losses": ("loss/", "penalty"),
     "scores": ("score/",),
-    "usage of the experts": ("gate_usage/", "expert_usage/"),
-    "k-NN test": ("knn_",),
-    "MS-SSIM": ("ms_ssim",),
+    "usage of the experts": ("gate_usage/",),
 }
-"""What is drawn together, by how its names begin; of the rest each has a panel of its own."""
+"""Panels of what training records, by how its names begin. Metrics name their own panel."""
 PANELS_AT_MOST = 30
 LEFT_OUT = ("step", "nimg", "seconds", "img_per_second", "skipped")
 
@@ -64,8 +63,7 @@ def draw(series: Series, columns: int = 3) -> Figure | None:
     panels: dict[str, list[str]] = defaultdict(list)
     for name, points in series.items():
         if len(points) > 1:
-            own = name.partition("/")[0]
-            panels[next((panel for panel, heads in PANELS.items() if name.startswith(heads)), own)].append(name)
+            panels[_panel(name)].append(name)
     if not panels:
         return None
     panels = dict(list(panels.items())[:PANELS_AT_MOST])
@@ -85,6 +83,12 @@ def draw(series: Series, columns: int = 3) -> Figure | None:
         if 1 < len(names) <= 10:
             axes.legend(fontsize=6, frameon=False, ncols=2 if len(names) > 5 else 1)
     return figure
+
+
+def _panel(name: str) -> str:
+    """Return the title of the panel that a series is drawn in: a shared one, or its own."""
+    recorded = next((panel for panel, heads in PANELS.items() if name.startswith(heads)), None)
+    return recorded or panel_of(name) or name.partition("/")[0]
 
 
 def _scalars(name: str, value: Any) -> list[tuple[str, float]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mixgan_cli.config.components import TARGET, attribute, trust
 from mixgan_cli.errors import ConfigError
+from mixgan_cli.evaluation.metrics.registry import deviation, is_deviation, is_value
 from mixgan_cli.reporting import curves
 from mixgan_cli.reporting.figures import CAPTIONS, save
 from mixgan_cli.reporting.page import Picture, RunPage, Shares, TableOf
@@ -15,9 +16,6 @@ from mixgan_cli.reporting.tables import NONE, cell
 from mixgan_cli.reporting.written import Results, as_written, read_bytes, read_json, read_results, read_text
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.io import write_errors
-
-COMPANIONS = ("_sd", "_std")
-"""Endings of a metric's deviation: over draws of latents, or over parts."""
 
 
 def portrait(folder: RunFolder, name: str, number: int, to: Path, drawn: Mapping[str, Path]) -> RunPage:
@@ -93,10 +91,10 @@ def _length(folder: RunFolder, config: Mapping[str, Any], run: Mapping[str, Any]
 def _metrics(metrics: Mapping[str, Any]) -> TableOf | None:
     rows = []
     for name, value in metrics.items():
-        if isinstance(value, (int, float)) and not name.endswith(COMPANIONS):
-            companion = next((metrics[name + end] for end in COMPANIONS if name + end in metrics), None)
-            rows.append({"metric": name, "value": value, **({} if companion is None else {"±": companion})})
-        elif name.startswith(("expert_usage", "fid_by_expert", "ms_ssim_by_expert")) and isinstance(value, list):
+        if isinstance(value, (int, float)) and not is_deviation(name):
+            spread = deviation(name, metrics)
+            rows.append({"metric": name, "value": value, **({} if spread is None else {"±": spread})})
+        elif is_value(name) and isinstance(value, list) and all(isinstance(entry, (int, float)) for entry in value):
             rows.append({"metric": name, "value": ", ".join(f"{entry:.3g}" for entry in value)})
     return TableOf("Metrics", rows) if rows else None
 

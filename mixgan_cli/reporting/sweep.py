@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from mixgan_cli.evaluation.metrics.registry import is_value
 from mixgan_cli.reporting.tables import mean_and_sd, to_csv
 from mixgan_cli.reporting.written import read_results
 from mixgan_cli.runtime.io import write_text
@@ -20,8 +21,6 @@ from mixgan_cli.sweeps.sweep import Job
 
 Row = dict[str, Any]
 Differences = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
-BESIDE = ("_std", "_sd", "_real", "_majority")
-"""Endings of metrics that accompany another; table.csv has them, the terminal has not."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +114,8 @@ class Table:
 
     @property
     def main_metrics(self) -> list[str]:
-        """The metrics that do not accompany another."""
-        return [name for name in self.metrics if not name.endswith(BESIDE)]
+        """The metrics that the terminal shows. table.csv also has those that accompany another."""
+        return [name for name in self.metrics if is_value(name)]
 
     def remarks(self) -> list[str]:
         """Return what failed, and in what protocols differ, a line each."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixgan_cli.evaluation.metrics.registry import rank_value, result_key
 from mixgan_cli.reporting.sweep import Row, Table
 from mixgan_cli.reporting.tables import mean_and_sd
 
@@ -19,20 +20,6 @@ AXES = ("model.beta", "model.k")
 """The keys that span a heat map: rows, columns."""
 BESIDE_EACH_OTHER = 3
 """Heat maps in a line."""
-DIRECTIONS = {
-    "↓": ("fid", "kid", "symmetric_kl", "wasserstein", "ms_ssim"),
-    "↑": (
-        "inception_score",
-        "precision",
-        "recall",
-        "modes_covered",
-        "high_quality",
-        "classifier_score",
-        "nmi",
-        "purity",
-    ),
-    "50 % is ideal": ("knn",),
-}
 
 
 def figures(table: Table) -> Iterator[tuple[str, Figure]]:
@@ -62,7 +49,8 @@ def figures(table: Table) -> Iterator[tuple[str, Figure]]:
 def draw_heat_maps(metric: str, groups: dict[str, list[Row]], axes_keys: Sequence[str]) -> Figure:
     """Draw a panel a group, the first key down, the second across; in each cell mean ± deviation over seeds.
 
-    Panels share their colours, but not those of other protocols: these do not compare.
+    The better a value, the brighter its cell. Of a metric whose best value is neither high nor low, the colour is the
+    distance from the best value. Panels share their colours, except with other protocols, which do not compare.
     """
     from matplotlib.figure import Figure
 
@@ -72,21 +60,24 @@ def draw_heat_maps(metric: str, groups: dict[str, list[Row]], axes_keys: Sequenc
     lines = -(-len(groups) // columns)
     size = (columns * max(3.4, 0.9 * len(across)), lines * (1.4 + 0.5 * len(down)))
     figure = Figure(figsize=size, layout="constrained")
-    falling = metric.startswith(DIRECTIONS["↓"])
+    better = result_key(metric).better
+    by_distance = better not in ("lower", "higher", None)
+    falling = by_distance or better == "lower"
     for number, (name, rows) in enumerate(groups.items(), start=1):
         axes = figure.add_subplot(lines, columns, number)
-        comparable = [row[metric] for row in everything if row["protocol"] == rows[0]["protocol"]]
+        measured = _distance if by_distance else _value
+        comparable = [measured(metric, row) for row in everything if row["protocol"] == rows[0]["protocol"]]
         least, most = min(comparable), max(comparable)
         means = np.full((len(down), len(across)), np.nan)
         for row in rows:
             y, x = (values.index(_number(row[key])) for key, values in zip(axes_keys, (down, across), strict=True))
-            means[y, x] = row[metric]
-            dark = (row[metric] < (least + most) / 2) != falling
+            means[y, x] = colour = measured(metric, row)
+            dark = (colour < (least + most) / 2) != falling
             told = mean_and_sd(row[metric], row[f"{metric}_sd"]).replace(" ± ", "\n± ")
             axes.text(x, y, told, ha="center", va="center", fontsize=7, color="white" if dark else "black")
         colours = "viridis_r" if falling else "viridis"  # the better, the brighter
         shown = axes.imshow(means, cmap=colours, vmin=least, vmax=most, aspect="auto")
-        figure.colorbar(shown, ax=axes)
+        figure.colorbar(shown, ax=axes, label="distance from the best value" if by_distance else "")
         axes.set_xticks(range(len(across)), [f"{value:g}" for value in across])
         axes.set_yticks(range(len(down)), [f"{value:g}" for value in down])
         axes.set(xlabel=_word(axes_keys[1]), ylabel=_word(axes_keys[0]))
@@ -122,8 +113,15 @@ def draw_lines(metric: str, groups: dict[str, list[Row]], axes_keys: Sequence[st
 
 
 def _title(metric: str) -> str:
-    direction = next((told for told, heads in DIRECTIONS.items() if metric.startswith(heads)), "")
-    return f"{metric} {direction}".strip()
+    return f"{metric} {result_key(metric).arrow}".strip()
+
+
+def _value(metric: str, row: Row) -> float:
+    return row[metric]
+
+
+def _distance(metric: str, row: Row) -> float:
+    return rank_value(metric, row)
 
 
 def _word(key: str) -> str:

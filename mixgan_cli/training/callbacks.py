@@ -201,7 +201,7 @@ class Callbacks:
         if figure is None:
             return
         best = progress.best
-        if best is None or best.metric != figure.metric or figure.badness < best.badness:
+        if best is None or best.metric != figure.metric or figure.rank_value < best.rank_value:
             progress.best, progress.since_best = figure, 0
             with _going_on("the best state so far"):
                 state.save(self.folder.checkpoint("best"))

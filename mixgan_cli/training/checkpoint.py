@@ -29,11 +29,11 @@ KEYS = frozenset({"config", "data", "progress", "generator", "discriminator", "e
 
 @dataclass
 class Best:
-    """The best evaluation so far, by the metric that decides. Badness is lower for better states."""
+    """The best evaluation so far, by the metric that decides. `rank_value` is lower for better states."""
 
     metric: str
     value: float
-    badness: float
+    rank_value: float
     nimg: int
 
 

@@ -26,7 +26,7 @@ from mixgan_cli.data.datasets.folder import Flowers102
 from mixgan_cli.data.datasets.mnist import IDX, MNIST
 from mixgan_cli.data.locate import RemoteFile, download
 from mixgan_cli.errors import DataError
-from mixgan_cli.evaluation import weights
+from mixgan_cli.evaluation import inception
 from tests.data.make import EACH, as_pickles, gzipped, in_a_folder, write_idx
 
 
@@ -252,7 +252,7 @@ def no_weights_yet(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
     def forget():
-        for function in (weights.find_weights, weights.checksum, weights._download):
+        for function in (inception.find_weights, inception.file_checksum, inception._download):
             function.cache_clear()
 
     forget()
@@ -262,27 +262,27 @@ def no_weights_yet(monkeypatch, tmp_path):
 
 def test_the_weights_are_downloaded_and_checked(mixgan, server, no_weights_yet, monkeypatch):
     folder, address = server
-    (folder / weights.FILE).write_bytes(b"weights")
-    monkeypatch.setattr(weights, "URL_INCEPTION_V3", f"{address}/{weights.FILE}")
+    (folder / inception.FILE).write_bytes(b"weights")
+    monkeypatch.setattr(inception, "URL_INCEPTION_V3", f"{address}/{inception.FILE}")
     outcome = mixgan("fetch", "weights")
     assert outcome.code == 2 and "the download failed" in outcome.err and "invalid hash" in outcome.err
     assert not [path for path in no_weights_yet.rglob("*") if path.is_file()]
 
-    weights._download.cache_clear()
+    inception._download.cache_clear()
     begins = hashlib.sha256(b"weights").hexdigest()[:8]
-    monkeypatch.setattr(weights, "HASH_PREFIX", begins)
+    monkeypatch.setattr(inception, "HASH_PREFIX", begins)
     monkeypatch.setattr(fetch, "HASH_PREFIX", begins)
     outcome = mixgan("fetch", "weights")
     assert outcome.code == 0, outcome.err
-    assert outcome.json["weights"]["path"] == str(no_weights_yet / weights.FILE)
-    assert (no_weights_yet / weights.FILE).read_bytes() == b"weights"
+    assert outcome.json["weights"]["path"] == str(no_weights_yet / inception.FILE)
+    assert (no_weights_yet / inception.FILE).read_bytes() == b"weights"
 
 
 def test_damaged_weights_are_told(mixgan, no_weights_yet):
     no_weights_yet.mkdir(parents=True)
-    (no_weights_yet / weights.FILE).write_bytes(b"half")
+    (no_weights_yet / inception.FILE).write_bytes(b"half")
     outcome = mixgan("fetch", "weights")
-    assert outcome.code == 2 and "damaged" in outcome.err and weights.FILE in outcome.err
+    assert outcome.code == 2 and "damaged" in outcome.err and inception.FILE in outcome.err
 
 
 def test_nothing_to_fetch(mixgan):

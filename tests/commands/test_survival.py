@@ -14,7 +14,7 @@ import torch
 
 from mixgan_cli.commands import train as command
 from mixgan_cli.errors import TrainingStopped
-from mixgan_cli.evaluation.evaluate import Evaluator
+from mixgan_cli.evaluation.evaluator import Evaluator
 from mixgan_cli.runtime import signals
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
 from mixgan_cli.training import loop
@@ -61,7 +61,7 @@ def test_a_run_that_is_told_to_end_saves_itself_and_goes_on_exactly(mixgan, tmp_
 def test_a_run_that_is_interrupted_while_it_measures_itself_measures_itself_again(mixgan, monkeypatch):
     settings = [*TINY, "training.evaluate_nimg=40"]
     assert mixgan("train", *settings, "paths.run=whole").code == 0
-    real, calls = Evaluator.of, []
+    real, calls = Evaluator.evaluate, []
 
     def interrupted(self, *arguments):
         calls.append(1)
@@ -70,7 +70,7 @@ def test_a_run_that_is_interrupted_while_it_measures_itself_measures_itself_agai
             time.sleep(1)  # the handler runs before this is over
         return real(self, *arguments)
 
-    monkeypatch.setattr(Evaluator, "of", interrupted)
+    monkeypatch.setattr(Evaluator, "evaluate", interrupted)
     outcome = mixgan("train", *settings, "paths.run=here")
     assert outcome.code == 143 and len(calls) == 2
     resumed = mixgan("train", *settings, "paths.run=here")

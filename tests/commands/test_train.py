@@ -113,7 +113,7 @@ def test_evaluation_on_the_way_and_best(mixgan):
     assert [record["nimg"] for record in evaluations] == [40, 80, 120]
     best = read_state(run_dir / "checkpoints" / "best.pt")["progress"]
     figures = [abs(r["knn_fake"] - 0.5) + abs(r["knn_real"] - 0.5) for r in evaluations]
-    assert best["best"]["metric"] == "knn_fake" and best["best"]["badness"] == pytest.approx(min(figures))
+    assert best["best"]["metric"] == "knn_fake" and best["best"]["rank_value"] == pytest.approx(min(figures))
     assert best["nimg"] == best["best"]["nimg"] == evaluations[figures.index(min(figures))]["nimg"]
 
 

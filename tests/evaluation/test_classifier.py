@@ -13,7 +13,8 @@ from mixgan_cli.data.datasets.mnist import Digits, FashionMNIST
 from mixgan_cli.errors import Unavailable
 from mixgan_cli.evaluation import classifier
 from mixgan_cli.evaluation.classifier import ClassifierExtractor, Labelled, accuracy_of, load, weights_for
-from mixgan_cli.evaluation.evaluate import Evaluator, Reals
+from mixgan_cli.evaluation.evaluator import Evaluator
+from mixgan_cli.evaluation.reference import ReferenceSet
 from tests.conftest import TINY, composed, real_folder
 
 CPU = torch.device("cpu")
@@ -74,9 +75,9 @@ def test_where_it_cannot_be_kept_it_is_trained_once_and_the_reason_told(digits, 
     settings = "evaluation.extractors=[classifier]", "evaluation.metrics=[fid,inception_score,kid]"
     evaluation = composed(*settings).evaluation
     images = digits.held_out.images_NCHW
-    result = Evaluator(evaluation, Reals(images, {}, labelled=digits), CPU).measure(images, {})
+    result = Evaluator(evaluation, ReferenceSet(images, {}, labelled=digits), CPU).measure(images, {})
     assert set(result.unavailable) == {"fid_classifier", "classifier_score", "kid_classifier"}
-    assert all("cannot be kept" in reason for reason in result.unavailable.values())
+    assert all("cannot be stored" in reason for reason in result.unavailable.values())
     assert len(trained) == 1
 
 
@@ -113,7 +114,7 @@ def test_figures_are_torch_fidelitys_and_their_definitions(digits, path, monkeyp
     evaluation = composed(
         "evaluation.extractors=[classifier]", "evaluation.metrics=[fid,inception_score,kid]", "evaluation.n_real=1000"
     ).evaluation
-    result = Evaluator(evaluation, Reals(real, {}, labelled=digits), CPU).measure(fake, {})
+    result = Evaluator(evaluation, ReferenceSet(real, {}, labelled=digits), CPU).measure(fake, {})
     metrics, extractor = result.metrics, result.protocol["extractors"]["classifier"]
     assert 0.93 < extractor["accuracy"] == accuracy_of(path) and len(extractor["weights"]) == 16
     theirs = torch_fidelity.calculate_metrics(
@@ -128,7 +129,7 @@ def test_figures_are_torch_fidelitys_and_their_definitions(digits, path, monkeyp
     (a, b), (m, n) = ([np.cov(f, rowvar=False) for f in features], [f.mean(axis=0) for f in features])
     expected = (m - n) @ (m - n) + np.trace(a + b - 2 * sqrtm(a @ b).real)
     assert metrics["fid_classifier"] == pytest.approx(expected, rel=1e-3)
-    itself = Evaluator(evaluation, Reals(real, {}, labelled=digits), CPU).measure(real, {}).metrics
+    itself = Evaluator(evaluation, ReferenceSet(real, {}, labelled=digits), CPU).measure(real, {}).metrics
     assert abs(itself["fid_classifier"]) < 1e-3 and 5 < itself["classifier_score"] <= 10
 
 

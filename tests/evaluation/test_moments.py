@@ -22,7 +22,7 @@ def moments(features, *splits):
 @pytest.mark.parametrize("splits", [(), (1, 99, 100), (64, 64, 64, 8), (199, 1)])
 def test_equal_numpys_however_they_are_split(splits, gathered, monkeypatch):
     """A large offset is where a naive sum of squares loses its digits."""
-    monkeypatch.setattr("mixgan_cli.evaluation.moments.GATHERED", gathered)
+    monkeypatch.setattr("mixgan_cli.evaluation.moments.MERGED", gathered)
     features = torch.randn(200, 6).double() * torch.arange(1, 7) + OFFSET
     state = moments(features, *splits).state()
     np.testing.assert_allclose(state["mean"], features.numpy().mean(axis=0), rtol=1e-13)

@@ -9,10 +9,10 @@ import pytest
 from mixgan_cli.config.compose import groups
 from mixgan_cli.config.schema import Evaluation
 from mixgan_cli.errors import RunError
-from mixgan_cli.evaluation.evaluate import Evaluator
+from mixgan_cli.evaluation.evaluator import Evaluator
 from mixgan_cli.evaluation.protocol import differences, require_comparable
 from tests.conftest import TINY, composed
-from tests.evaluation.test_fidelity import colours, evaluator
+from tests.evaluation.conftest import colours, evaluator
 
 SETTINGS = ("evaluation.extractors=[pixels]", "evaluation.metrics=[fid,ms_ssim]")
 
@@ -80,7 +80,7 @@ def test_they_can_be_listed(mixgan):
 
 def test_the_share_of_evaluations_is_that_of_the_clock(mixgan, monkeypatch):
     """Of the evaluations on the way and the training between them; the final one is not on the way."""
-    took, measure = [], Evaluator.of
+    took, measure = [], Evaluator.evaluate
 
     def timed(*arguments):
         began = time.monotonic()
@@ -89,7 +89,7 @@ def test_the_share_of_evaluations_is_that_of_the_clock(mixgan, monkeypatch):
         took.append(time.monotonic() - began)
         return result
 
-    monkeypatch.setattr(Evaluator, "of", timed)
+    monkeypatch.setattr(Evaluator, "evaluate", timed)
     outcome = mixgan("train", *TINY, "training.evaluate_nimg=40", "evaluation.metrics=[ms_ssim]")
     run = json.loads((Path(outcome.json["run_dir"]) / "results.json").read_text())["run"]
     assert len(took) == 3
@@ -100,13 +100,17 @@ def test_the_share_of_evaluations_is_that_of_the_clock(mixgan, monkeypatch):
 
 def test_the_best_state_is_chosen_by_one_protocol(mixgan):
     """The final evaluation has more images, and its figure is not set against those on the way."""
-    during = "evaluation.during={metrics: [ms_ssim], n_fake: 6, n_real: 6}"
+    during = "evaluation.interim={metrics: [ms_ssim], n_fake: 6, n_real: 6}"
     outcome = mixgan("train", *TINY, "training.evaluate_nimg=40", during, "evaluation.metrics=[ms_ssim,knn]")
     run = Path(outcome.json["run_dir"])
     assert json.loads((run / "results.json").read_text())["run"]["best"]["metric"] == "ms_ssim"
     assert 0 < json.loads((run / "results.json").read_text())["run"]["evaluation_share"] < 1
     told = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [record["protocol"] for record in told if "protocol" in record] == ["quick_during", "quick_during", "quick"]
+    assert [record["protocol"] for record in told if "protocol" in record] == [
+        "quick_interim",
+        "quick_interim",
+        "quick",
+    ]
 
 
 def test_the_fields_protocol_is_against_the_training_set():

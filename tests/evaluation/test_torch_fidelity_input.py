@@ -11,7 +11,7 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 import mixgan_cli
 from mixgan_cli.errors import ConfigError
-from tests.evaluation.test_fidelity import KnownLogits
+from tests.evaluation.conftest import KnownLogits
 from tests.models.test_sampler import sampler
 
 SETTINGS = {"feature_extractor": "known", "cuda": False, "verbose": False, "cache": False, "save_cpu_ram": True}

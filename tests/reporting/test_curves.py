@@ -57,13 +57,13 @@ def test_figures_of_other_protocols_are_other_series(tmp_path):
     log = write(
         tmp_path / "metrics.jsonl",
         {"nimg": 1, "jsd_experts": 0.5},
-        {"nimg": 1, "protocol": "full_during", "fid": 80, "jsd_experts": 0.1},
-        {"nimg": 2, "protocol": "full_during", "fid": 70},
+        {"nimg": 1, "protocol": "full_interim", "fid": 80, "jsd_experts": 0.1},
+        {"nimg": 2, "protocol": "full_interim", "fid": 70},
         {"nimg": 2, "protocol": "full", "fid": 20, "kid": float("nan")},
     )
     assert curves.read(log) == {
         "jsd_experts": [(1, 0.5)],
-        "jsd_experts (full_during)": [(1, 0.1)],
+        "jsd_experts (full_interim)": [(1, 0.1)],
         "fid": [(1, 80), (2, 70)],
         "fid (full)": [(2, 20)],
     }

@@ -4,14 +4,13 @@ import csv
 import json
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from mixgan_cli.config.components import build
 from mixgan_cli.config.compose import groups
 from mixgan_cli.data.images import Preprocessing
-from mixgan_cli.evaluation import hmog2019, weights
+from mixgan_cli.evaluation import inception
 from mixgan_cli.evaluation.extractors import INCEPTION
 from mixgan_cli.evaluation.protocol import protocol_of
 from mixgan_cli.reporting.published import FOLDER, figures, matches, obstacles
@@ -116,18 +115,22 @@ PRESETS = [  # each with the data set that it is used with
 
 def measured(run, data):
     """A protocol as this run's results.json would have it, were the set's images here."""
-    sums = {"hmog2019": hmog2019.URL.rpartition("-")[2], INCEPTION: weights.HASH_PREFIX, "classifier": "0" * 16}
+    sums = {
+        "hmog2019": inception.TORCHVISION_URL.rpartition("-")[2],
+        INCEPTION: inception.HASH_PREFIX,
+        "classifier": "0" * 16,
+    }
     extractors = {
         name: {"name": name, "weights": sums[name].removesuffix(".pth")} for name in run.evaluation.extractors
     }
     n_real = run.evaluation.n_real or run.data.get("held_out", 10_000)
     n_fake = run.evaluation.n_fake or n_real
-    comparison = SimpleNamespace(fake=range(n_fake), real=range(n_real), notes={"extractors": extractors})
+    notes = {"extractors": extractors, "ema": run.evaluation.ema}
     n = {"mnist": 60_000, "fashion_mnist": 60_000, "celeba": 202_599 - 10_000, "cifar10": 50_000}.get(data)
     words = f"CelebA, {Preprocessing(64, run.data['crop'], 3)}" if data == "celeba" else "as it is prepared"
     parts = {"train": {"n": n}, "held_out": {"n": n_real, "preprocessing": words}}
     reals = {**parts, "split": run.evaluation.split}
-    return json.loads(json.dumps(protocol_of(run.evaluation, comparison, {"ema": run.evaluation.ema}, reals)))
+    return json.loads(json.dumps(protocol_of(run.evaluation, n_fake, n_real, notes, reals)))
 
 
 def test_every_published_grid_has_its_presets():

@@ -1,16 +1,18 @@
-"""Histograms' distances against scipy's, and against what is known beforehand."""
+"""Modes against known answers, and distances of histograms against scipy's."""
+
+import math
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from mixgan_cli.data.datasets.toy2d import Ring, Spiral
+from mixgan_cli.data.datasets.toy2d import Pair, Ring, Spiral
 from mixgan_cli.errors import Unavailable
-from mixgan_cli.evaluation import plane
-from mixgan_cli.evaluation.evaluate import Evaluator, Reals
-from mixgan_cli.evaluation.plane import BINS, EPS, histogram, symmetric_kl, wasserstein
-from mixgan_cli.evaluation.reals import reals_of
+from mixgan_cli.evaluation.evaluator import Evaluator
+from mixgan_cli.evaluation.metrics import points
+from mixgan_cli.evaluation.metrics.points import BINS, EPS, histogram, modes, symmetric_kl, wasserstein
+from mixgan_cli.evaluation.reference import ReferenceSet, reference_set
 from tests.conftest import composed
 
 WINDOW = BINS / 2  # bins are of width 1, between whole numbers
@@ -87,15 +89,14 @@ def test_mass_outside_the_window_is_not_lost():
 
 
 def test_a_solver_that_gives_up_is_not_believed(monkeypatch):
-    monkeypatch.setattr(plane, "ITERATIONS", 1)
-    with pytest.warns(UserWarning), pytest.raises(Unavailable, match="not found") as caught:
+    monkeypatch.setattr(points, "ITERATIONS", 1)
+    with pytest.warns(UserWarning), pytest.raises(Unavailable, match="not found"):
         wasserstein(5 * torch.randn(500, 2), 5 * torch.randn(500, 2), WINDOW)
-    assert caught.value.names == ("wasserstein",)
 
 
 def evaluator(source, *overrides):
     evaluation = composed("data=ring", "evaluation.n_fake=4000", "evaluation.n_real=4000", *overrides).evaluation
-    return Evaluator(evaluation, reals_of(source, source.load(), evaluation), torch.device("cpu"))
+    return Evaluator(evaluation, reference_set(source, source.load(), evaluation), torch.device("cpu"))
 
 
 def test_real_points_score_as_real_points_do():
@@ -122,6 +123,29 @@ def test_a_spiral_has_no_modes_but_a_window():
 def test_without_a_window_it_says_so(shape):
     evaluation = composed("data=ring", "evaluation.metrics=[plane]").evaluation
     samples = torch.zeros(shape, dtype=torch.uint8 if len(shape) == 4 else torch.float32)
-    result = Evaluator(evaluation, Reals(samples, {}), torch.device("cpu")).measure(samples, {})
+    result = Evaluator(evaluation, ReferenceSet(samples, {}), torch.device("cpu")).measure(samples, {})
     assert result.metrics == {} and result.unavailable.keys() == {"symmetric_kl", "wasserstein"}
     assert "window" in result.unavailable["wasserstein"] and "histograms" not in result.protocol
+
+
+def test_real_points_cover_all_modes():
+    ring = Ring(8, 2.0, 0.02)
+    covered, share = modes(ring.draw(50_000), *ring.gaussians)
+    assert covered == 8 and share == pytest.approx(1 - math.exp(-4.5), abs=0.002)
+
+
+def test_modes_that_are_missing():
+    means = torch.tensor([[0.0, 0.0], [10.0, 0.0], [20.0, 0.0]])
+    points = torch.tensor([[0.1, 0.0], [10.0, 0.2], [15.0, 0.0], [15.0, 1.0]])
+    std = torch.full((3,), 0.1)
+    assert modes(points, means, std) == (2, 0.5)
+    assert modes(points + 100, means, std) == (0, 0.0)
+
+
+def test_each_mode_has_its_own_width():
+    means, std = torch.tensor([[0.0, 0.0], [10.0, 0.0]]), torch.tensor([0.1, 2.0])
+    assert modes(torch.tensor([[4.5, 0.0]]), means, std) == (1, 1.0)  # nearer to the first, but of the second
+    assert modes(torch.tensor([[0.0, 0.5], [10.0, 0.5]]), means, std) == (1, 0.5)
+    pair = Pair(5.0, (0.25, 2.0))
+    covered, share = modes(pair.draw(50_000), *pair.gaussians)
+    assert covered == 2 and share == pytest.approx(1 - math.exp(-4.5), abs=0.002)

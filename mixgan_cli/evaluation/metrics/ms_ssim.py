@@ -1,29 +1,79 @@
-"""Multi-scale structural similarity between pairs of generated images: a measure of diversity, lower is more diverse.
+"""Multi-scale structural similarity between pairs of generated images, a measure of diversity.
 
 MS-SSIM (Wang, Simoncelli & Bovik 2003) is defined with an 11-pixel window over five scales, which needs images of more
-than 160 pixels. As GAN papers do, the window shrinks to min(11, H, W) at each scale, and its sigma with it; so at 256
+than 160 pixels. As in GAN papers, the window shrinks to min(11, H, W) at each scale, and its sigma with it. At 256
 pixels this is the standard measure, and at 32 pixels it is what the literature reports.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mixgan_cli.evaluation.comparison import Comparison
+from mixgan_cli.evaluation.metrics.base import Metric, ResultKey
+from mixgan_cli.evaluation.metrics.mixture import samples_by_expert
+
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-BLOCK = 64
+PAIRED = 64
+"""Images of a block within which all pairs are taken (pairing "all")."""
+PANEL = "MS-SSIM"
+
+
+class MSSSIM(Metric):
+    """Mean MS-SSIM of pairs of generated images, and of pairs of real ones."""
+
+    name = "ms_ssim"
+    requires = ("images",)
+    panel = PANEL
+    results: ClassVar = {
+        "ms_ssim": ResultKey(
+            "like_real",
+            "Mean similarity of pairs of generated images; ms_ssim_real is that of real ones. A higher value than "
+            "theirs means less diversity.",
+            rank=80,
+        ),
+        "ms_ssim_real": ResultKey(role="of_real"),
+    }
+
+    def compute(self, comparison: Comparison, extractor: str | None) -> dict[str, Any]:
+        """Return both means."""
+        pairing, device = comparison.settings.ms_ssim_pairing, comparison.device
+        value, pairs = mean_ms_ssim(comparison.fake, pairing, device)
+        value_of_real, _ = mean_ms_ssim(comparison.real, pairing, device)
+        comparison.notes["ms_ssim_pairs"] = pairs
+        return {"ms_ssim": value, "ms_ssim_real": value_of_real}
+
+
+class MSSSIMByExpert(Metric):
+    """Mean MS-SSIM of pairs of images of the same expert."""
+
+    name = "experts"
+    requires = ("images", "gate_weights")
+    panel = PANEL
+    results: ClassVar = {
+        "ms_ssim_by_expert": ResultKey(
+            "like_real", "Mean similarity of pairs of images of the same expert.", rank=None
+        ),
+    }
+
+    def compute(self, comparison: Comparison, extractor: str | None) -> dict[str, Any]:
+        """Return a list [K] of means. Raises Unavailable if an expert has fewer than two samples."""
+        parts = [comparison.fake[rows] for rows in samples_by_expert(comparison)]
+        pairing, device = comparison.settings.ms_ssim_pairing, comparison.device
+        return {"ms_ssim_by_expert": [mean_ms_ssim(part, pairing, device)[0] for part in parts]}
 
 
 def ms_ssim(first_NCHW: Tensor, second_NCHW: Tensor) -> Tensor:
-    """Return the MS-SSIM [N] of each pair of images, their values in 0…255.
+    """Return the MS-SSIM [N] of each pair of images with values in 0…255.
 
-    Per channel, luminance at the coarsest scale and contrast-structure at every scale, negative terms clipped to 0, are
-    multiplied with the exponents of the paper; the channels' values are averaged.
+    Per channel, the luminance at the coarsest scale and the contrast-structure at every scale are multiplied with the
+    exponents of the paper. Negative terms are clipped to 0. The values of the channels are averaged.
     """
     first, second = first_NCHW.float(), second_NCHW.float()
     result = first.new_ones(first.shape[:2])
@@ -44,7 +94,7 @@ def mean_ms_ssim(
     Args:
         images_NCHW: 0…255, in random order.
         pairing: "disjoint": images 2i and 2i + 1, N // 2 pairs (Karras et al. 2018). "all": every pair within each
-            block of 64, N // 64 blocks, or within the one block there is (Fedus et al. 2018).
+            block of 64 images, N // 64 blocks; within one block if there are fewer images (Fedus et al. 2018).
         device: where to compute.
     """
     first_P, second_P = _pairs(len(images_NCHW), pairing)
@@ -56,18 +106,18 @@ def mean_ms_ssim(
 
 def _pairs(n: int, pairing: str) -> tuple[Tensor, Tensor]:
     if n < 2:
-        raise ValueError(f"a pair takes two images, there is {n}")
+        raise ValueError(f"a pair takes two images, but there is {n}")
     if pairing == "disjoint":
         indices = torch.arange(n // 2 * 2)
         return indices[0::2], indices[1::2]
-    block = min(BLOCK, n)
+    block = min(PAIRED, n)
     within = torch.combinations(torch.arange(block))
     every = torch.cat([within + start for start in range(0, n - block + 1, block)])
     return every[:, 0], every[:, 1]
 
 
 def _halved(images: Tensor) -> Tensor:
-    """2×2 means; a side of one pixel stays, an odd side is padded with zeros that are not counted out."""
+    """Return 2×2 means. A side of one pixel stays; an odd side is padded with zeros, which count in the mean."""
     height, width = images.shape[-2:]
     kernel = (min(2, height), min(2, width))
     padding = (height % 2 if height > 1 else 0, width % 2 if width > 1 else 0)
@@ -75,7 +125,7 @@ def _halved(images: Tensor) -> Tensor:
 
 
 def _ssim(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Return SSIM and its contrast-structure term, [N, C] each, averaged over the positions the window fits."""
+    """Return SSIM and its contrast-structure term, [N, C] each, averaged over the positions where the window fits."""
     stacked = torch.stack((first, second, first * first, second * second, first * second))
     mean_1, mean_2, square_1, square_2, product = _blurred(stacked)
     variance_1, variance_2 = square_1 - mean_1**2, square_2 - mean_2**2
@@ -86,7 +136,7 @@ def _ssim(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _blurred(stacked: Tensor) -> Tensor:
-    """Gaussian window along rows and columns, where it fits whole."""
+    """Blur with a Gaussian window along rows and columns, at the positions where it fits completely."""
     height, width = stacked.shape[-2:]
     images = stacked.reshape(-1, 1, height, width)
     size = min(WINDOW, height, width)

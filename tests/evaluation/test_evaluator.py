@@ -3,69 +3,19 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch_fidelity
 from PIL import Image
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
-from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from mixgan_cli.data.datasets.arrays import read_array
 from mixgan_cli.data.datasets.mnist import FashionMNIST
-from mixgan_cli.errors import ConfigError, Unavailable
-from mixgan_cli.evaluation import weights
-from mixgan_cli.evaluation.evaluate import Evaluator, Reals
-from mixgan_cli.evaluation.ranking import deciding
-from tests.conftest import composed, real_folder
-
-CPU = torch.device("cpu")
-
-
-class KnownLogits(FeatureExtractorBase):
-    """Ten logits and eight features that are simple functions of the pixels."""
-
-    def __init__(self, name, features_list, **kwargs):
-        super().__init__(name, features_list)
-
-    @staticmethod
-    def get_provided_features_list():
-        return ("8", "logits_unbiased")
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric):
-        return {"isc": "logits_unbiased"}.get(metric, "8")
-
-    @staticmethod
-    def can_be_compiled():
-        return False
-
-    @staticmethod
-    def get_dummy_input_for_compile():
-        return torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
-
-    def forward(self, images):
-        assert images.dtype == torch.uint8 and images.shape[1] == 3
-        pixels = images.flatten(1).float()
-        features = {"8": pixels[:, :8] / 50, "logits_unbiased": pixels[:, 20:30] / 40}
-        return tuple(features[name] for name in self.features_list)
-
-
-@pytest.fixture
-def known(monkeypatch):
-    monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, "known", KnownLogits)
-    return ("evaluation.extractors=[known]", "evaluation.feature_layer=8")
-
-
-def evaluator(real, *overrides):
-    evaluation = composed("evaluation.n_fake=1000", "evaluation.n_real=1000", *overrides).evaluation
-    return Evaluator(evaluation, Reals(real[: evaluation.n_real], {}), CPU)
-
-
-def colours(n, shift=0):
-    return (torch.randn(n, 3, 16, 16) * 40 + 128 + shift).clamp(0, 255).to(torch.uint8)
+from mixgan_cli.errors import ConfigError
+from mixgan_cli.evaluation import inception
+from tests.conftest import real_folder
+from tests.evaluation.conftest import colours, evaluator
 
 
 def folder_of(path, images):
@@ -189,36 +139,14 @@ def test_an_expert_without_samples_is_told(known):
 def test_without_weights_the_reason_and_the_way_out(monkeypatch, tmp_path):
     monkeypatch.delenv("MIXGAN_WEIGHTS", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    weights.find_weights.cache_clear()
+    inception.find_weights.cache_clear()
     result = evaluator(colours(20), "evaluation.download=false", "evaluation.metrics=[fid,ms_ssim]").measure(
         colours(20), {}
     )
-    weights.find_weights.cache_clear()
+    inception.find_weights.cache_clear()
     assert "fid" not in result.metrics and "ms_ssim" in result.metrics
     assert "evaluation.weights=FILE" in result.unavailable["fid"] and "MIXGAN_WEIGHTS" in result.unavailable["fid"]
     assert result.protocol["n_fake"] == 20
-
-
-def test_weights_are_looked_for_in_order(monkeypatch, tmp_path):
-    for name in ("named", "variable", "hub"):
-        (tmp_path / name).mkdir()
-    named, variable = tmp_path / "named" / "x.pth", tmp_path / "variable" / "inception.pth"
-    cached = tmp_path / "hub" / "hub" / "checkpoints" / weights.FILE
-    cached.parent.mkdir(parents=True)
-    for path in (named, variable, cached):
-        path.write_bytes(b"")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
-    find = weights.find_weights.__wrapped__
-    monkeypatch.setenv("MIXGAN_WEIGHTS", str(tmp_path / "variable"))
-    assert find(str(named), False) == named
-    assert find(None, False) == variable
-    monkeypatch.delenv("MIXGAN_WEIGHTS")
-    assert find(None, False) == cached
-    cached.unlink()
-    with pytest.raises(Unavailable, match="download=false"):
-        find(None, False)
-    with pytest.raises(Unavailable, match="no Inception weights there"):
-        find(str(tmp_path / "absent.pth"), False)
 
 
 def test_a_file_that_is_not_weights(tmp_path):
@@ -227,32 +155,6 @@ def test_a_file_that_is_not_weights(tmp_path):
         colours(20), f"evaluation.weights={tmp_path / 'inception.pth'}", "evaluation.metrics=[fid]"
     ).measure(colours(20), {})
     assert "cannot be loaded" in result.unavailable["fid"]
-
-
-RANKED = [
-    ({"ms_ssim": 0.3, "ms_ssim_real": 0.2, "fid_768": 2.0, "inception_score": 5.0}, ("fid_768", 2.0, 2.0)),
-    ({"inception_score": 5.0, "inception_score_std": 0.1, "kid": 0.1}, ("inception_score", 5.0, -5.0)),
-    ({"kid_768": 0.1, "kid_768_std": 0.05, "knn_fake": 0.9, "knn_real": 0.9}, ("kid_768", 0.1, 0.1)),
-    ({"knn_fake": 0.7, "knn_real": 0.4, "ms_ssim": 0.3, "ms_ssim_real": 0.2}, ("knn_fake", 0.7, 0.3)),
-    ({"precision": 0.8, "recall": 0.1}, ("precision", 0.8, -0.8)),
-    ({"knn_fake_768": 0.7, "knn_real_768": 0.4}, ("knn_fake_768", 0.7, 0.3)),
-    (
-        {"high_quality": 1.0, "symmetric_kl": 4.0, "symmetric_kl_real": 0.1},
-        ("symmetric_kl", 4.0, 4.0),
-    ),  # or collapse wins
-    ({"high_quality": 0.9, "modes_covered": 8}, ("high_quality", 0.9, -0.9)),
-    ({"ms_ssim": 0.3, "ms_ssim_real": 0.5}, ("ms_ssim", 0.3, 0.2)),
-]
-
-
-@pytest.mark.parametrize(("metrics", "expected"), RANKED)
-def test_the_metric_that_decides(metrics, expected):
-    name, value, badness = deciding(metrics)
-    assert (name, value) == expected[:2] and badness == pytest.approx(expected[2])
-
-
-def test_nothing_decides_where_nothing_ranks():
-    assert deciding({"gate_entropy": 1.0}) is None
 
 
 def test_neighbours_of_sets_of_unequal_size(known):
@@ -275,11 +177,11 @@ def test_too_few_images_for_a_metric_never_end_the_run(known, n):
 def test_a_cache_that_cannot_be_written(monkeypatch):
     monkeypatch.delenv("MIXGAN_WEIGHTS", raising=False)
     monkeypatch.setenv("TORCH_HOME", "/proc/nowhere")
-    weights.find_weights.cache_clear()
-    weights._download.cache_clear()
+    inception.find_weights.cache_clear()
+    inception._download.cache_clear()
     result = evaluator(colours(20), "evaluation.metrics=[fid]").measure(colours(20), {})
-    weights.find_weights.cache_clear()
-    weights._download.cache_clear()
+    inception.find_weights.cache_clear()
+    inception._download.cache_clear()
     assert "the download failed" in result.unavailable["fid"]
 
 
@@ -325,35 +227,3 @@ def test_fid_and_kid_equal_the_fidelity_command(incomplete_weights, tmp_path, da
     theirs = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert ours["fid_768"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-3)
     assert ours["kid_768"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-3)
-
-
-MEASURED = """
-import re, torch
-from pathlib import Path
-from mixgan_cli.evaluation.fidelity import memory_of_precision_recall, precision_recall
-
-def megabytes(field):
-    return int(re.search(rf"{field}:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
-
-precision_recall(torch.randn(50, 64), torch.randn(50, 64))
-features = torch.randn(8000, 64), torch.randn(7000, 64)
-before = megabytes("VmRSS")
-Path("/proc/self/clear_refs").write_text("5")
-precision_recall(*features)
-print(megabytes("VmHWM") - before, memory_of_precision_recall(8000, 64) / 2**20)
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read as Linux tells it")
-def test_the_memory_of_precision_and_recall_is_not_estimated_too_low():
-    told = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True).stdout
-    took, estimated = map(float, told.split())
-    assert 4 * 2000 * 8000 / 2**20 < took < estimated
-
-
-def test_precision_and_recall_say_before_they_begin_that_memory_is_short(known, monkeypatch):
-    monkeypatch.setattr("mixgan_cli.evaluation.fidelity.total_memory", lambda: 2**20)
-    result = evaluator(colours(50), *known, "evaluation.metrics=[prc,ms_ssim]").measure(colours(50), {})
-    assert set(result.unavailable) == {"precision_known", "recall_known"}
-    assert "50 samples would take" in result.unavailable["recall_known"] and "GiB" in result.unavailable["recall_known"]
-    assert set(result.metrics) == {"ms_ssim", "ms_ssim_real"}

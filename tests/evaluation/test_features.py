@@ -8,7 +8,7 @@ import torch
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from mixgan_cli.data.cache import cache_dir
-from tests.evaluation.test_fidelity import KnownLogits, colours, evaluator
+from tests.evaluation.conftest import KnownLogits, colours, evaluator
 
 ALL = "evaluation.metrics=[fid,kid,prc]"
 
@@ -99,7 +99,7 @@ def test_several_draws_give_a_mean_and_a_deviation(mixgan):
 def test_fewer_on_the_way(mixgan):
     from tests.conftest import TINY
 
-    during = "evaluation.during={metrics: [ms_ssim], n_fake: 8, n_real: 8}"
+    during = "evaluation.interim={metrics: [ms_ssim], n_fake: 8, n_real: 8}"
     outcome = mixgan("train", *TINY, "training.evaluate_nimg=40", during)
     assert outcome.code == 0, outcome.err
     log = Path(outcome.json["run_dir"], "metrics.jsonl").read_text().splitlines()
@@ -110,6 +110,6 @@ def test_fewer_on_the_way(mixgan):
 def test_mean_and_covariance_take_no_more_memory_for_more_images():
     """The pass keeps nothing but moments where only FID is wanted."""
     found = evaluator(colours(100), "evaluation.extractors=[pixels]", "evaluation.metrics=[fid]")
-    features = found.features("pixels", colours(60))
+    features = found.store.of_fakes("pixels", colours(60))
     assert features.kept == {} and set(features.moments) == {"pixels"} and features.moments["pixels"].state()["n"] == 60
     assert torch.isfinite(torch.tensor(found.measure(colours(60), {}).metrics["fid_pixels"]))

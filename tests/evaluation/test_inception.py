@@ -1,4 +1,4 @@
-"""The HMoG author's extractor, with weights drawn at random: the path of the pixels is what can be wrong."""
+"""Both Inception networks: where their weights are found, and what torchvision's sees (with random weights)."""
 
 import pytest
 import torch
@@ -6,8 +6,8 @@ from torch.nn.functional import interpolate
 from torchvision.models import inception_v3
 
 from mixgan_cli.errors import Unavailable
-from mixgan_cli.evaluation import hmog2019
-from mixgan_cli.evaluation.hmog2019 import TorchvisionInception
+from mixgan_cli.evaluation import inception
+from mixgan_cli.evaluation.inception import TorchvisionInception
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,29 @@ def test_the_features_are_those_of_the_authors_code(weights):
 
 def test_without_weights_the_way_out_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    hmog2019.find.cache_clear()
+    inception.find_torchvision_weights.cache_clear()
     with pytest.raises(Unavailable, match="download=false: get https"):
-        hmog2019.find(False)
-    hmog2019.find.cache_clear()
+        inception.find_torchvision_weights(False)
+    inception.find_torchvision_weights.cache_clear()
+
+
+def test_weights_are_looked_for_in_order(monkeypatch, tmp_path):
+    for name in ("named", "variable", "hub"):
+        (tmp_path / name).mkdir()
+    named, variable = tmp_path / "named" / "x.pth", tmp_path / "variable" / "inception.pth"
+    cached = tmp_path / "hub" / "hub" / "checkpoints" / inception.FILE
+    cached.parent.mkdir(parents=True)
+    for path in (named, variable, cached):
+        path.write_bytes(b"")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    find = inception.find_inception.__wrapped__
+    monkeypatch.setenv("MIXGAN_WEIGHTS", str(tmp_path / "variable"))
+    assert find(str(named), False) == named
+    assert find(None, False) == variable
+    monkeypatch.delenv("MIXGAN_WEIGHTS")
+    assert find(None, False) == cached
+    cached.unlink()
+    with pytest.raises(Unavailable, match="download=false"):
+        find(None, False)
+    with pytest.raises(Unavailable, match="no Inception weights there"):
+        find(str(tmp_path / "absent.pth"), False)

@@ -3,7 +3,7 @@ import pytest
 import pytorch_msssim
 import torch
 
-from mixgan_cli.evaluation.ms_ssim import _pairs, mean_ms_ssim, ms_ssim
+from mixgan_cli.evaluation.metrics.ms_ssim import _pairs, mean_ms_ssim, ms_ssim
 
 
 def pictures(n, channels, size, noise=20.0):

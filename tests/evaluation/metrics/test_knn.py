@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from mixgan_cli.evaluation.neighbours import two_sample_test
+from mixgan_cli.evaluation.metrics.knn import two_sample_test
 
 
 def by_scikit_learn(fake, real, k):
