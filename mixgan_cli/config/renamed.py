@@ -7,6 +7,12 @@ from collections.abc import Mapping
 KEYS: Mapping[str, str] = {
     "logger.sinks": "logger",
     "evaluation.during": "evaluation.interim",
+    "model.gate.rate": "model.gate.schedule.rate",
+    "model.gate.least": "model.gate.schedule.minimum",
+    "model.gate.every": "model.gate.schedule.every",
+    "objective.balance.rate": "objective.balance.schedule.rate",
+    "objective.balance.least": "objective.balance.schedule.minimum",
+    "objective.balance.every": "objective.balance.schedule.every",
 }
 """Old keys with their new names. They hold for all keys below them, too."""
 

@@ -3,16 +3,23 @@
 import shlex
 
 import pytest
+from omegaconf import OmegaConf
 
-from mixgan_cli.config.compose import groups, known_keys
+from mixgan_cli.config.compose import groups
 from mixgan_cli.config.renamed import CHOICES, KEYS, renamed
 from tests.conftest import composition
 
+ABSENT = object()
+
 
 def test_old_keys_lead_to_valid_ones():
-    valid = known_keys("config")
-    assert not KEYS.keys() & set(valid)
-    assert set(KEYS.values()) <= set(valid)
+    configurations = [composition(f"model={model}") for model in groups()["model"]]
+
+    def is_valid(key):
+        return any(OmegaConf.select(config, key, default=ABSENT) is not ABSENT for config in configurations)
+
+    assert [old for old in KEYS if is_valid(old)] == []
+    assert [new for new in KEYS.values() if not is_valid(new)] == []
 
 
 @pytest.mark.parametrize("old", CHOICES)
