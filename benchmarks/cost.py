@@ -23,7 +23,7 @@ from mixgan_cli.config.schema import Run, conf_dir, parse
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.reporting.tables import to_markdown
 from mixgan_cli.runtime.device import resolve_hardware
-from mixgan_cli.runtime.measure import Counted
+from mixgan_cli.runtime.measure import OpCounter
 from mixgan_cli.sweeps.plan import plan
 from mixgan_cli.training.loop import begin, iterate
 
@@ -91,7 +91,7 @@ def seconds(overrides: tuple[str, ...]) -> tuple[int, float, float]:
         settings: Run = parse(config, Run)
     source, compute = build(settings.data), resolve_hardware(settings.hardware)
     state = begin(settings, build_networks(settings.model, source.shape), noise(source), compute)
-    with Counted(lambda dtype, flops, moved: 0.0) as counted:
+    with OpCounter(lambda dtype, flops, moved: 0.0) as counted:
         iterate(state, 0)
     flops = sum(counted.flops.values()) * smaller
     shown = sum(phase.steps * phase.n_real for phase in state.phases) * smaller

@@ -13,7 +13,7 @@ import torch
 
 from mixgan_cli.evaluation.metrics.knn import two_sample_test
 from mixgan_cli.evaluation.moments import Moments, frechet
-from mixgan_cli.runtime.measure import peak, start_peak
+from mixgan_cli.runtime.measure import peak_memory, reset_peak_memory
 
 BATCH = 50
 
@@ -46,10 +46,10 @@ def main() -> None:
 
 
 def _measured(title: str, call: Callable[[], object]) -> object:
-    before = start_peak()
+    before = reset_peak_memory()
     began = time.perf_counter()
     result = call()
-    print(f"{title:44} {time.perf_counter() - began:9.1f} {peak() - before:20,.0f}", flush=True)
+    print(f"{title:44} {time.perf_counter() - began:9.1f} {peak_memory() - before:20,.0f}", flush=True)
     return result
 
 

@@ -35,7 +35,7 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
     from mixgan_cli.data.packed import Packed
     from mixgan_cli.models.networks import build_networks
     from mixgan_cli.optim.optimizers import build_optimizer
-    from mixgan_cli.runtime.measure import peak, start_peak, timed
+    from mixgan_cli.runtime.measure import peak_memory, reset_peak_memory, time_calls
     from mixgan_cli.training.cuda_graph import WARM_UP, maybe_capture
     from mixgan_cli.training.ema import MovingAverage
     from mixgan_cli.training.loop import begin, iterate, make_step
@@ -52,9 +52,9 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
     state = begin(run, networks, ImageDataset(noise, noise), compute)
     for _ in range(2):
         iterate(state, run.seed)
-    before = start_peak(device_name)
+    before = reset_peak_memory(device_name)
     iterate(state, run.seed)
-    most = peak(device_name) - before
+    most = peak_memory(device_name) - before
     step = maybe_capture(make_step(state), compute)
 
     def iteration() -> None:
@@ -62,7 +62,7 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
 
     for _ in range(WARM_UP + 2 if compute.capture else 0):
         iteration()
-    whole = timed(iteration, device).median
+    whole = time_calls(iteration, device).median
 
     experts = networks.generator.experts
     average = MovingAverage(experts, 10_000, None)
@@ -78,7 +78,7 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
     weight = average.weight(10_000, REAL)
     for _ in range(WARM_UP + 2 if compute.capture else 1):
         update([(weight,)])
-    alone = timed(lambda: update([(weight,)]), device).median
+    alone = time_calls(lambda: update([(weight,)]), device).median
     return {"ms": 1e3 * whole, "parameters_ms": 1e3 * alone, "mb": most}
 
 

@@ -61,7 +61,7 @@ def measure(name: str, k: int, keeping: bool) -> tuple[list[float], list[float],
 
     from mixgan_cli.models.experts import LinearExperts
     from mixgan_cli.runtime.device import keep_freed_memory
-    from mixgan_cli.runtime.measure import peak, start_peak
+    from mixgan_cli.runtime.measure import peak_memory, reset_peak_memory
 
     if keeping:
         keep_freed_memory()
@@ -76,9 +76,9 @@ def measure(name: str, k: int, keeping: bool) -> tuple[list[float], list[float],
         parameter.grad = torch.zeros_like(parameter)
     with torch.no_grad():
         forward = _seconds(lambda: layer(experts, latent_BZ, weights_BK))
-    before = start_peak()
+    before = reset_peak_memory()
     both = _seconds(lambda: layer(experts, latent_BZ, weights_BK).square().sum().backward())
-    return forward, both, peak() - before
+    return forward, both, peak_memory() - before
 
 
 def _seconds(work: Callable[[], object]) -> list[float]:

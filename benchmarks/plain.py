@@ -225,11 +225,11 @@ def measure(who: str, name: str, device_name: str) -> dict[str, float]:
     """Return images a second, memory in MB and the number of parameters, of this process."""
     import torch
 
-    from mixgan_cli.runtime.measure import of_workers, peak, start_peak
+    from mixgan_cli.runtime.measure import peak_memory, reset_peak_memory, workers_memory
 
     import_module("mixgan_cli.commands.train")  # so that modules do not count, neither loop's
     torch.manual_seed(0)
-    before = start_peak(device_name)
+    before = reset_peak_memory(device_name)
     iteration, shown, parameters = (of_mixgan if who == "mixgan" else lambda n, d: PLAIN[n](d))(name, device_name)
     for _ in range(10 if device_name == "cuda" else 2):
         iteration()
@@ -244,7 +244,7 @@ def measure(who: str, name: str, device_name: str) -> dict[str, float]:
             torch.cuda.synchronize()
         taken.append((time.perf_counter() - start) / calls)
     speed = shown / statistics.median(taken)
-    memory = {"peak_mb": peak(device_name) - before, "workers_mb": of_workers()}
+    memory = {"peak_mb": peak_memory(device_name) - before, "workers_mb": workers_memory()}
     return {"img_per_second": speed, **memory, "parameters": parameters}
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
-from mixgan_cli.runtime.measure import peak, start_peak
+from mixgan_cli.runtime.measure import peak_memory, reset_peak_memory
 
 BATCH, LATENT = 64, 128
 REPETITIONS, PROCESSES = {"cpu": 5, "cuda": 50}, 2
@@ -148,7 +148,7 @@ def measure(name: str, k: int, device: str) -> tuple[list[float], float]:
     way = WAYS[name]([dcgan().to(device) for _ in range(k)])
     latent_BZ11 = torch.randn(BATCH, LATENT, 1, 1, device=device)
     way(latent_BZ11[:2]).square().sum().backward()  # loads the kernels, and leaves the gradients in place
-    before = start_peak(device)
+    before = reset_peak_memory(device)
     seconds = []
     for _ in range(REPETITIONS[device] + 1):
         began = time.perf_counter()
@@ -156,7 +156,7 @@ def measure(name: str, k: int, device: str) -> tuple[list[float], float]:
         if device == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - began)
-    return seconds[1:], peak(device) - before
+    return seconds[1:], peak_memory(device) - before
 
 
 def main() -> None:

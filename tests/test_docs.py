@@ -58,7 +58,7 @@ SMALL = {
     "hardware.device": "cpu", "hardware.devices": 1, "hardware.threads": 1, "sweep.jobs": 1,
     "hydra.sweeper.n_trials": 2, "training.figures": "false",
 }  # fmt: skip
-"""Set where a command has such a key. One process: for several there are tests/training/test_distributed.py and
+"""Set where a command has such a key. One process: for several there are tests/runtime/test_distributed.py and
 tests/sweeps/test_launchers.py."""
 
 
@@ -120,7 +120,7 @@ def there(files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     monkeypatch.setenv("MIXGAN_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(measure, "LEAST", 0.001)
+    monkeypatch.setattr(measure, "MIN_SECONDS", 0.001)
     monkeypatch.setattr(bench, "ceilings", lambda *_: BEST)
 
 

@@ -27,7 +27,7 @@ SUFFIX = re.compile(r"_[A-Z\d]+$|^scalars$")
 """The shape in a name: latent_BZ, real_M2."""
 UNITS = {
     "size": "pixel|px", "side": "pixel|px", "rate": "step", "every": "step", "memory": "bytes",
-    "peak": "MB", "timed": "second", "ceilings": "a second", "timeout": "second", "delay": "second",
+    "peak_memory": "MB", "time_calls": "second", "ceilings": "a second", "timeout": "second", "delay": "second",
 }  # fmt: skip
 """What a number of this name is counted in. Names such as nimg, nbytes, flops, epoch_seconds tell it themselves."""
 SOURCE = re.compile(r"\b(19|20)\d\d\b|\bpaper|thesis|author|released code|\b(section|table|eqs?\.) ?\w|\w\.(com|org)/")

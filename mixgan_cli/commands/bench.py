@@ -16,7 +16,7 @@ from mixgan_cli.data.dataset import Dataset, ImageDataset, Source
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.models.networks import build_networks, check_memory, parameter_counts
 from mixgan_cli.runtime.device import resolve_hardware
-from mixgan_cli.runtime.measure import Counted, ceilings, peak, start_peak, timed
+from mixgan_cli.runtime.measure import OpCounter, ceilings, peak_memory, reset_peak_memory, time_calls
 from mixgan_cli.runtime.random import fork_seed
 from mixgan_cli.training.cuda_graph import WARM_UP, maybe_capture
 from mixgan_cli.training.loop import begin, iterate, make_step
@@ -57,19 +57,19 @@ def run(config: DictConfig) -> dict[str, Any]:
     check_shape(source.shape, settings.training, settings.objective)
     check_memory(settings.model, source.shape)
     gc.collect()
-    before = start_peak(device.type)
+    before = reset_peak_memory(device.type)
     with fork_seed("networks", settings.seed):
         networks = build_networks(settings.model, source.shape)
     check_networks(networks, settings.objective, settings.training.batch, settings.training.fakes)
     state = begin(settings, networks, noise(source), compute)
     iterate(state, settings.seed)  # the optimisers get their state, the networks are compiled
-    with torch.compiler.set_stance("force_eager"), Counted(best.floor) as counted:
+    with torch.compiler.set_stance("force_eager"), OpCounter(best.floor) as counted:
         iterate(state, settings.seed)
     step = maybe_capture(make_step(state), compute)
     for _ in range(WARM_UP + 2):
         iterate(state, settings.seed, step)
-    start_peak(device.type)  # what was tried and counted does not count
-    timing = timed(lambda: iterate(state, settings.seed, step), device)
+    reset_peak_memory(device.type)  # what was tried and counted does not count
+    timing = time_calls(lambda: iterate(state, settings.seed, step), device)
     shown = sum(phase.steps * phase.n_real for phase in state.phases)
     flops = sum(counted.flops.values())
     ceiling = best.flops[torch.bfloat16 if compute.precision == "bf16" else torch.float32]
@@ -96,7 +96,7 @@ def run(config: DictConfig) -> dict[str, Any]:
         "ceiling_tflop_per_second": ceiling / 1e12,
         "ceiling_gbyte_per_second": best.bandwidth / 1e9,
         "ceiling_share": flops / timing.median / ceiling,
-        "peak_mb": peak(device.type) - before,
+        "peak_mb": peak_memory(device.type) - before,
     }
     _head()
     log.info("| %s |", " | ".join(_told(row[name]) for name in COLUMNS))

@@ -29,7 +29,7 @@ from mixgan_cli.reporting.plane import write_snapshots
 from mixgan_cli.runs import RunFolder, hash_of, open_run, write_environment
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute, resolve_hardware
-from mixgan_cli.runtime.distributed import group, launch, processes, started_by_others
+from mixgan_cli.runtime.distributed import is_worker, launch, process_group, processes_per_node
 from mixgan_cli.runtime.io import error_summary, write_json
 from mixgan_cli.runtime.random import fork_seed
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
@@ -47,7 +47,7 @@ log = logging.getLogger("mixgan")
 def run(config: DictConfig) -> dict[str, Any] | None:
     """Train, evaluate, and return the run's folder with its metrics; None in a process that is not the main one."""
     settings: Run = parse(config, Run)
-    if not started_by_others() and processes(settings.hardware) * settings.hardware.nodes > 1:
+    if not is_worker() and processes_per_node(settings.hardware) * settings.hardware.nodes > 1:
         return launch(settings.hardware, _as_one_of_several, settings.model_dump(mode="json"))
     return _run(settings)
 
@@ -59,8 +59,8 @@ def _as_one_of_several(config: dict[str, Any]) -> dict[str, Any] | None:
 
 def _run(settings: Run) -> dict[str, Any] | None:
     compute = resolve_hardware(settings.hardware)
-    settings = settings.model_copy(update={"hardware": compute.said_in(settings.hardware)})
-    with Interruptions() as interruptions, group(compute.device):
+    settings = settings.model_copy(update={"hardware": compute.with_resolved_precision(settings.hardware)})
+    with Interruptions() as interruptions, process_group(compute.device):
         if not distributed.is_main():
             log.setLevel(logging.ERROR)  # one speaks for all
         check_settings(settings.evaluation)  # now, not after hours of training
@@ -71,7 +71,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
         with fork_seed("networks", settings.seed):  # on the CPU, so that every device begins with the same weights
             networks = build_networks(settings.model, source.shape)
         check_networks(networks, settings.objective, settings.training.batch, settings.training.fakes)
-        check_ranks(networks, settings.training, settings.objective, distributed.count())
+        check_ranks(networks, settings.training, settings.objective, distributed.world_size())
 
         dataset: Dataset | None = None
         if settings.training.epochs is not None:  # a run's identity has its length in images
@@ -79,8 +79,8 @@ def _run(settings: Run) -> dict[str, Any] | None:
             training = settings.training.in_images(size_of(dataset, "train"))
             settings = settings.model_copy(update={"training": training})
         opened = open_run(settings) if distributed.is_main() else None
-        folder: RunFolder = distributed.from_main(opened and opened.folder)
-        if distributed.from_main(folder.done):
+        folder: RunFolder = distributed.broadcast(opened and opened.folder)
+        if distributed.broadcast(folder.done):
             log.info("%s: this run is finished (force=true starts over beside it)", folder.path)
             if folder.read_results()["unavailable"]:
                 log.info("to measure what was unavailable: mixgan evaluate run=%s", folder.path)
@@ -89,7 +89,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
             dataset = source.load() if dataset is None else dataset
             _enough(dataset, settings)
             state = begin(settings, networks, dataset, compute)
-            if distributed.from_main(folder.checkpoint("last").is_file()):
+            if distributed.broadcast(folder.checkpoint("last").is_file()):
                 with belonging(folder.checkpoint("last")):
                     state.load(folder.checkpoint("last"))
                 log.info("%s: going on from %s images", folder.path, f"{state.progress.nimg:,}")
@@ -99,7 +99,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
                 callbacks = Callbacks(settings.training, settings.alarms, folder, Tracker([]))
                 train(settings.training, settings.seed, state, compute, callbacks, interruptions)
                 return None
-            write_environment(folder, {**compute.describe(), "processes": distributed.count()})
+            write_environment(folder, {**compute.describe(), "processes": distributed.world_size()})
             _train_and_evaluate(settings, source, dataset, state, folder, compute, interruptions, loggers)
             return folder.told()
         except Interrupted:
@@ -151,7 +151,7 @@ def _train_and_evaluate(
         progress = state.progress
         # by one protocol only: a figure of more images would always look better
         ranked = result.metrics if interim is evaluator else evaluate(progress.nimg)[0]
-        with interruptions.held(), _stopping(folder):
+        with interruptions.deferred(), _stopping(folder):
             if result.metrics:
                 tracker.record({**progress.summary(), "protocol": settings.evaluation.name, **result.metrics})
             callbacks.keep_best(state, _best(ranked, progress.nimg))

@@ -28,17 +28,17 @@ _synchronized = False
 
 
 class PeerLost(RuntimeError):
-    """A rank waited for another one that has ended. What is wrong is that one's to tell."""
+    """Another rank ended while this one waited for it. The other rank's own error says why."""
 
 
-def count() -> int:
-    """Return how many ranks there are."""
+def world_size() -> int:
+    """Return the number of ranks."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Return this process's number, 0 … count - 1."""
-    return dist.get_rank() if count() > 1 else 0
+    """Return this process's rank, 0 … world size - 1."""
+    return dist.get_rank() if world_size() > 1 else 0
 
 
 def is_main() -> bool:
@@ -53,7 +53,7 @@ def synchronized() -> Iterator[None]:
     Every rank must enter it equally often.
     """
     global _synchronized
-    _synchronized = count() > 1
+    _synchronized = world_size() > 1
     try:
         yield
     finally:
@@ -62,7 +62,7 @@ def synchronized() -> Iterator[None]:
 
 def sync_size() -> int:
     """Return how many ranks share a batch: all of them inside `synchronized()`, else 1."""
-    return count() if _synchronized else 1
+    return world_size() if _synchronized else 1
 
 
 def local_shard(rows: Tensor, parts: int = 1) -> Tensor:
@@ -88,19 +88,19 @@ def average_(tensors: Sequence[Tensor]) -> None:
         tensor.copy_(values.view_as(tensor))
 
 
-def highest(number: int) -> int:
-    """Return the greatest of the ranks' numbers. All wait for the last one."""
+def max_over_ranks(number: int) -> int:
+    """Return the largest of all ranks' numbers. Every rank waits for the last one."""
     return max(_all(number))
 
 
-def from_main(value: Any) -> Any:
-    """Return rank 0's value. All wait for it."""
+def broadcast(value: Any) -> Any:
+    """Return rank 0's value on every rank. Every rank waits for it."""
     return _all(value if is_main() else None)[0]
 
 
 def _all(value: Any) -> list[Any]:
-    values = [value] * count()
-    if count() > 1:
+    values = [value] * world_size()
+    if world_size() > 1:
         with _peers():
             dist.all_gather_object(values, value)
     return values
@@ -133,16 +133,16 @@ class _Sum(Function):
         return _Sum.apply(gradient)
 
 
-PATIENCE = timedelta(days=7)
-"""How long ranks wait for the main one, which may be evaluating; one that has died is found out otherwise."""
-GRACE = 60
-"""Seconds that processes have to save the state when they are told to end."""
-AFTER_OTHERS = 10
-"""Seconds by which a process ends after one that it waited for in vain."""
+COLLECTIVE_TIMEOUT = timedelta(days=7)
+"""Timeout of collectives; long, because rank 0 may be evaluating. The launcher detects dead ranks."""
+SHUTDOWN_SECONDS = 60
+"""Time for the processes to save their state after SIGTERM, in seconds."""
+EXIT_DELAY_SECONDS = 10
+"""Delay before a waiting rank exits, in seconds, so that the launcher reports the failed rank first."""
 
 
-def processes(hardware: Hardware) -> int:
-    """Return how many processes run on this machine.
+def processes_per_node(hardware: Hardware) -> int:
+    """Return how many processes the run has on this machine.
 
     Raises:
         ConfigError: `auto` without a CUDA device, or more processes than devices.
@@ -150,26 +150,26 @@ def processes(hardware: Hardware) -> int:
     found = torch.cuda.device_count() if hardware.device != "cpu" else 0
     if hardware.devices == "auto":
         if not found:
-            raise ConfigError("hardware.devices=auto: there is no CUDA device to count. Say how many processes")
+            raise ConfigError("hardware.devices=auto: there is no CUDA device to count. Give the number of processes")
         return found
     if found and hardware.devices > found:
         raise ConfigError(f"hardware.devices={hardware.devices}: there are {found} CUDA devices here")
     return hardware.devices
 
 
-def started_by_others() -> bool:
-    """Whether this process is one of several that torchrun started."""
+def is_worker() -> bool:
+    """True if this is one of several processes that torchrun or `launch` started."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @contextmanager
-def group(device: torch.device) -> Iterator[None]:
-    """Be, inside, one of the processes that torchrun or `launch` started; or alone."""
-    if not started_by_others():
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the process group of the run inside the block; do nothing in a run of one process."""
+    if not is_worker():
         yield
         return
-    # objects go by gloo, so that to ask each other something does not wait for the device
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    # gloo for objects, so that exchanging them does not wait for the device
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=COLLECTIVE_TIMEOUT)
     try:
         yield
     finally:
@@ -181,51 +181,51 @@ def launch(hardware: Hardware, work: Callable[..., Any], *arguments: Any) -> Any
 
     Args:
         hardware: the configuration's hardware group.
-        work: a function that other processes can import.
-        arguments: that can be pickled.
+        work: function that other processes can import.
+        arguments: its arguments, which can be pickled.
 
     Returns:
-        What rank 0 returned; None on the other machines.
+        Rank 0's return value; None on the other machines.
 
     Raises:
-        UserError: what a process raised.
-        TrainingStopped: a process failed or died; the message tells its traceback.
-        Interrupted: a signal; the processes have saved what there is.
+        UserError: a process raised it.
+        TrainingStopped: a process failed or died; the message has its traceback.
+        Interrupted: a signal arrived, and the processes have saved their state.
     """
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the message is ours
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # mixgan prints its own message
     config = LaunchConfig(
         min_nodes=hardware.nodes,
         max_nodes=hardware.nodes,
-        nproc_per_node=processes(hardware),
+        nproc_per_node=processes_per_node(hardware),
         run_id="mixgan",
         rdzv_backend="c10d",
         rdzv_endpoint=hardware.rendezvous or "localhost:0",
         max_restarts=0,
         start_method="spawn",
-        shutdown_timeout=GRACE,
+        shutdown_timeout=SHUTDOWN_SECONDS,
     )
     try:
-        with Interruptions():  # the launcher sets handlers of its own; afterwards, all is as it was
+        with Interruptions():  # restores the handlers that the launcher replaces
             return elastic_launch(config, _process)(work, *arguments).get(0)
     except SignalException as error:
         raise Interrupted(error.sigval) from error
     except ChildFailedError as error:
-        raise _told(sorted(error.failures.values(), key=lambda failure: failure.timestamp)) from error
+        raise _combined_error(sorted(error.failures.values(), key=lambda failure: failure.timestamp)) from error
 
 
-@record  # writes down what it raises, for `launch`
+@record  # passes exceptions to `launch`
 def _process(work: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return work(*arguments)
     except Interrupted as error:
         sys.exit(error.exit_code)
     except PeerLost:
-        time.sleep(AFTER_OTHERS)  # so that the launcher sees first the one that is to blame
+        time.sleep(EXIT_DELAY_SECONDS)
         raise
 
 
-def _told(failures: list[ProcessFailure]) -> BaseException:
-    """Return what the processes' failures come to."""
+def _combined_error(failures: list[ProcessFailure]) -> BaseException:
+    """Return one exception for the failures of all processes."""
     for failure in failures:
         if failure.exitcode in (130, 143):
             return Interrupted(failure.exitcode - 128)
@@ -236,7 +236,7 @@ def _told(failures: list[ProcessFailure]) -> BaseException:
             return kind(text)
     parts = []
     for failure in failures:
-        told = failure.message
-        traceback = told["extraInfo"]["py_callstack"] if isinstance(told, dict) else str(told)
+        message = failure.message
+        traceback = message["extraInfo"]["py_callstack"] if isinstance(message, dict) else str(message)
         parts.append(f"process {failure.local_rank} of this machine failed and ended the run:\n{traceback.rstrip()}")
     return TrainingStopped("\n".join(parts))

@@ -1,4 +1,4 @@
-"""Measure time, memory, FLOP and bytes of work on a device, and the device's own ceilings."""
+"""Measure time, memory, FLOP and bytes of a function on a device, and the device's peak rates."""
 
 from __future__ import annotations
 
@@ -20,49 +20,49 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 REPETITIONS = 20
-LEAST = 0.1
-"""Seconds that a repetition takes at least, so that the clock and the last kernel do not count."""
-MOST = 20.0
-"""Seconds after which no repetition is begun, but for the first five."""
+MIN_SECONDS = 0.1
+"""Minimum duration of a repetition, so that the clock's resolution and the last kernel do not matter."""
+MAX_SECONDS = 20.0
+"""After this time no further repetition is started, except for the first five."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds a call: the median over repetitions, and the quartiles."""
+    """Seconds per call: median and quartiles over repetitions."""
 
     median: float
     low: float
     high: float
     host: float
-    """Seconds until the host had said all of one call, the device having nothing else to do; the median."""
+    """Median seconds until the host has enqueued all work of one call on an idle device."""
 
 
-def timed(work: Callable[[], object], device: torch.device) -> Timing:
-    """Return the seconds that a call of `work` takes, which should be warm."""
-    calls, (taken, said) = 1, _once(work, 1, device)
-    host = [said]
-    while taken < LEAST:
-        calls = max(2 * calls, int(calls * LEAST / max(taken, 1e-9)))
+def time_calls(work: Callable[[], object], device: torch.device) -> Timing:
+    """Measure the seconds per call of `work`, which must have been called before to be warm."""
+    calls, (taken, enqueued) = 1, _once(work, 1, device)
+    host = [enqueued]
+    while taken < MIN_SECONDS:
+        calls = max(2 * calls, int(calls * MIN_SECONDS / max(taken, 1e-9)))
         taken, _ = _once(work, calls, device)
     began = time.perf_counter()
     whole: list[float] = []
-    while len(whole) < REPETITIONS and (len(whole) < 5 or time.perf_counter() - began < MOST):
+    while len(whole) < REPETITIONS and (len(whole) < 5 or time.perf_counter() - began < MAX_SECONDS):
         whole.append(_once(work, calls, device)[0] / calls)
-        if device.type == "cuda":  # elsewhere the host is the device
+        if device.type == "cuda":  # on a CPU both are the same
             host.append(_once(work, 1, device)[1])
     low, median, high = statistics.quantiles(whole, n=4, method="inclusive")
     return Timing(median, low, high, statistics.median(host) if device.type == "cuda" else median)
 
 
 def _once(work: Callable[[], object], calls: int, device: torch.device) -> tuple[float, float]:
-    """Seconds until all calls are done, and until they are said."""
+    """Return the seconds until all calls are done, and until all are enqueued."""
     _wait(device)
     began = time.perf_counter()
     for _ in range(calls):
         work()
-    said = time.perf_counter()
+    enqueued = time.perf_counter()
     _wait(device)
-    return time.perf_counter() - began, said - began
+    return time.perf_counter() - began, enqueued - began
 
 
 def _wait(device: torch.device) -> None:
@@ -72,25 +72,25 @@ def _wait(device: torch.device) -> None:
 
 @dataclass(frozen=True)
 class Ceilings:
-    """FLOP/s of a large product by the type of its numbers, and bytes/s read and written by a large copy."""
+    """FLOP/s of a large matrix product by dtype, and bytes/s read and written by a large copy."""
 
     flops: dict[torch.dtype, float]
     bandwidth: float
 
     def floor(self, dtype: torch.dtype, flops: float, nbytes: float) -> float:
-        """Return the least seconds of an operation: at full speed, or at full bandwidth, whichever is longer."""
+        """Return the least seconds of an operation: at peak FLOP/s or at peak bandwidth, whichever is longer."""
         fastest = self.flops.get(dtype, self.flops[torch.float32])
         return max(flops / fastest, nbytes / self.bandwidth)
 
 
 @cache
 def ceilings(device: torch.device, precision: str) -> Ceilings:
-    """Measure them, in operations and bytes a second, once a process.
+    """Measure a device's peak FLOP a second and bytes a second, once per process.
 
     Args:
-        device: where.
-        precision: float32, tf32 (as torch is set already) or bf16; without bf16 that is not measured, for a CPU that
-            has no such instructions takes minutes.
+        device: device to measure.
+        precision: float32, tf32 (which torch must be set to) or bf16. Only for bf16 is bfloat16 measured, because that
+            takes minutes on a CPU without such instructions.
     """
     side = 8192 if device.type == "cuda" else 2048
     flops = {}
@@ -105,35 +105,35 @@ def ceilings(device: torch.device, precision: str) -> Ceilings:
 def _seconds(work, device: torch.device) -> float:
     for _ in range(3):
         work()
-    return timed(work, device).median
+    return time_calls(work, device).median
 
 
-def start_peak(device: str = "cpu") -> float:
-    """Forget the peak so far, and return the memory in use now, in MB."""
+def reset_peak_memory(device: str = "cpu") -> float:
+    """Reset the peak memory, and return the memory in use now, in MB."""
     if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_reserved() / 2**20
-    with suppress(AttributeError):  # glibc's: what was freed goes back to the system
+    with suppress(AttributeError):  # glibc: return freed memory to the system
         ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    return _of_process("VmRSS")
+    return _process_memory("VmRSS")
 
 
-def peak(device: str = "cpu") -> float:
-    """Return the most that was in use since `start_peak`, in MB."""
-    return torch.cuda.max_memory_reserved() / 2**20 if device == "cuda" else _of_process("VmHWM")
+def peak_memory(device: str = "cpu") -> float:
+    """Return the peak memory since `reset_peak_memory`, in MB."""
+    return torch.cuda.max_memory_reserved() / 2**20 if device == "cuda" else _process_memory("VmHWM")
 
 
-def of_workers() -> float:
-    """Return what this process's child processes hold now, in MB, pages that they share counted in shares (Linux)."""
+def workers_memory() -> float:
+    """Return the memory of this process's children now, in MB (Linux; a shared page counts in equal shares)."""
     children = " ".join(path.read_text(encoding="ascii") for path in Path("/proc/self/task").glob("*/children")).split()
     rollups = [Path("/proc", child, "smaps_rollup").read_text(encoding="ascii") for child in children]
     return sum(int(rollup.partition("\nPss:")[2].split()[0]) for rollup in rollups) / 1024
 
 
-def _of_process(field: str) -> float:
+def _process_memory(field: str) -> float:
     status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith(field)) / 1024
 
@@ -141,29 +141,29 @@ def _of_process(field: str) -> float:
 Floor = Callable[[torch.dtype, float, float], float]
 
 
-class Counted(TorchDispatchMode):
-    """Counts what is done inside, gradients' and optimisers' part too.
+class OpCounter(TorchDispatchMode):
+    """Count the operations inside the block, including those of backward passes and optimisers.
 
-    An operation reads each tensor it is given and writes each it makes, once; a view does neither. Fused kernels move
-    less than that, kernels that need room to work move more.
+    An operation is taken to read each input tensor and to write each output tensor once; a view does neither. Fused
+    kernels move fewer bytes, and kernels with a workspace move more.
 
     Args:
-        floor: maps type, FLOP and bytes of an operation to its least seconds.
+        floor: maps dtype, FLOP and bytes of an operation to its least seconds.
     """
 
     def __init__(self, floor: Floor) -> None:
         super().__init__()
         self.floor = floor
         self.flops: dict[torch.dtype, float] = defaultdict(float)
-        """By the type of the numbers."""
+        """FLOP by dtype."""
         self.bytes = 0.0
         self.operations = 0
-        """Views apart: on a GPU about as many kernels."""
+        """Number of operations without views; on a GPU, about the number of kernels."""
         self.seconds = 0.0
-        """The least that all operations take, one after the other."""
+        """Sum of the least seconds of all operations."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Do it, and count it."""
+        """Run an operation and count it."""
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         given, made = _tensors((args, kwargs)), _tensors(out)
@@ -172,8 +172,8 @@ class Counted(TorchDispatchMode):
             by_name = {a.name: value for a, value in zip(func._schema.arguments, args, strict=False)} | kwargs
             made = _tensors([by_name.get(name) for name in written])
         else:
-            there = {tensor.untyped_storage().data_ptr() for tensor in given}
-            if made and all(tensor.untyped_storage().data_ptr() in there for tensor in made):
+            given_storages = {tensor.untyped_storage().data_ptr() for tensor in given}
+            if made and all(tensor.untyped_storage().data_ptr() in given_storages for tensor in made):
                 return out  # a view
         moved = sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in [*given, *made])
         count = flop_registry.get(func._overloadpacket)

@@ -1,4 +1,4 @@
-"""Signals: stop a run where its state is consistent, follow a sweep that ends, and save before SLURM requeues."""
+"""Signals: stop a run in a consistent state, end jobs with their sweep, and save before SLURM requeues a job."""
 
 from __future__ import annotations
 
@@ -12,45 +12,48 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-PATIENCE = 2.0
-"""Seconds after which a second Ctrl+C is one."""
+REPEAT_SECONDS = 2.0
+"""A repeat within this time counts as the same Ctrl+C."""
 
 
 class Interrupted(BaseException):
-    """The process was told to end. Not an Exception: what goes on after an error must not go on after this."""
+    """A signal asked the process to end.
 
-    def __init__(self, number: int, at_once: bool = False) -> None:
-        super().__init__(number, at_once)  # so that it can come from another process
+    It is not an Exception, so that code which continues after errors does not continue after it.
+    """
+
+    def __init__(self, number: int, in_critical_section: bool = False) -> None:
+        super().__init__(number, in_critical_section)  # can be pickled
         self.number = number
-        self.at_once = at_once
-        """Whether it would have had to be held: what was going on is not whole."""
+        self.in_critical_section = in_critical_section
+        """True if the signal interrupted a critical section, so the state must not be saved."""
 
     def __str__(self) -> str:
         return signal.Signals(self.number).name
 
     @property
     def exit_code(self) -> int:
-        """128 and the signal's number, as shells count: 130 for SIGINT, 143 for SIGTERM."""
+        """128 + the signal's number, as in shells: 130 for SIGINT, 143 for SIGTERM."""
         return 128 + self.number
 
 
 class Interruptions:
-    """Turns the signals into `Interrupted`: at once, or, where they come inside `held`, when asked.
+    """Turn SIGTERM and SIGINT into `Interrupted`. Inside `deferred()`, keep the signal in `received` instead.
 
-    A second Ctrl+C inside `held`, some time after the first, is not held any more: whoever presses it again will not
-    wait. (One that follows at once is the same one, passed on to the processes of a run on several devices.)
+    A second Ctrl+C inside `deferred()` raises immediately. A repeat within REPEAT_SECONDS does not: it is the same
+    Ctrl+C, forwarded to each process of a run on several devices.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        """The signal that came while it was held."""
-        self._when = 0.0
-        self._held = False
+        """The signal that arrived inside `deferred()`."""
+        self._received_at = 0.0
+        self._deferring = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruptions:
-        heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup, a background job
-        self._before = {number: signal.signal(number, self._take) for number in heard}
+        handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # ignored under nohup
+        self._before = {number: signal.signal(number, self._handle) for number in handled}
         return self
 
     def __exit__(self, *about: object) -> None:
@@ -58,75 +61,76 @@ class Interruptions:
             signal.signal(number, handler)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Let, inside, nothing be interrupted; what came is in `received` afterwards."""
-        before, self._held = self._held, True
+    def deferred(self) -> Iterator[None]:
+        """Do not interrupt the block. Afterwards, `received` has the signal that arrived in it, if any."""
+        before, self._deferring = self._deferring, True
         try:
             yield
         finally:
-            self._held = before
+            self._deferring = before
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        impatient = number == signal.SIGINT and self.received is not None and now - self._when > PATIENCE
+        repeated = number == signal.SIGINT and self.received is not None and now - self._received_at > REPEAT_SECONDS
         if self.received is None:
-            self.received, self._when = number, now
-        if not self._held or impatient:
-            raise Interrupted(number, at_once=self._held)
+            self.received, self._received_at = number, now
+        if not self._deferring or repeated:
+            raise Interrupted(number, in_critical_section=self._deferring)
 
 
-CODE = 128 + signal.SIGTERM
+SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
 
 
 @contextmanager
-def ending_with(sweep: int) -> Iterator[None]:
-    """Send this process SIGTERM when its parent, the process `sweep`, is gone; do not even begin when it is already."""
+def end_with_parent(parent: int) -> Iterator[None]:
+    """Send this process SIGTERM when its parent, the process id `parent`, ends. Exit if it has ended already."""
     try:
-        os.kill(sweep, 0)
+        os.kill(parent, 0)
     except ProcessLookupError:
-        os._exit(CODE)  # not an exception: the launcher's loop would catch it, and take the next job
-    child = os.getppid() == sweep
+        os._exit(SIGTERM_EXIT_CODE)  # the launcher would catch an exception and start the next job
+    child = os.getppid() == parent
     if child and not any(thread.name == __name__ for thread in threading.enumerate()):
-        threading.Thread(target=_watch, args=(sweep,), name=__name__, daemon=True).start()
+        threading.Thread(target=_watch, args=(parent,), name=__name__, daemon=True).start()
     try:
         yield
     except BaseException:
-        if child and os.getppid() != sweep:
-            os._exit(CODE)
+        if child and os.getppid() != parent:
+            os._exit(SIGTERM_EXIT_CODE)
         raise
 
 
-def _watch(sweep: int) -> None:
-    while os.getppid() == sweep:
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
         time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-ASKED = signal.SIGUSR2
+REQUEUE_SIGNAL = signal.SIGUSR2
+"""The signal that submitit's jobs get before their time is over."""
 
 
 @contextmanager
-def saved_before_requeue() -> Iterator[None]:
-    """Have what runs inside end itself at submitit's signal, and be requeued then. Elsewhere, do nothing."""
-    requeue, ignore = signal.getsignal(ASKED), signal.getsignal(signal.SIGTERM)
+def save_before_requeue() -> Iterator[None]:
+    """At submitit's signal, let the block save its state and end, then requeue the job; elsewhere, do nothing."""
+    requeue, ignore = signal.getsignal(REQUEUE_SIGNAL), signal.getsignal(signal.SIGTERM)
     if "SUBMITIT_EXECUTOR" not in os.environ or not callable(requeue):
         yield
         return
-    asked = False
+    requested = False
 
-    def take(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if signal.getsignal(signal.SIGTERM) is ignore:  # nothing that could be saved is running
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal requested
+        if signal.getsignal(signal.SIGTERM) is ignore:  # no run is active that could save its state
             requeue(number, frame)
-        asked = True
+        requested = True
         signal.raise_signal(signal.SIGTERM)
 
-    signal.signal(ASKED, take)
+    signal.signal(REQUEUE_SIGNAL, handle)
     try:
         yield
     except BaseException:
-        if asked:
-            requeue(ASKED, None)
+        if requested:
+            requeue(REQUEUE_SIGNAL, None)
         raise
     finally:
-        signal.signal(ASKED, requeue)
+        signal.signal(REQUEUE_SIGNAL, requeue)

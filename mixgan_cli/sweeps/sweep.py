@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.runs import RunFolder, tells
 from mixgan_cli.runtime.io import write_errors, write_json
-from mixgan_cli.runtime.signals import ending_with, saved_before_requeue
+from mixgan_cli.runtime.signals import end_with_parent, save_before_requeue
 from mixgan_cli.sweeps import gpus
 
 Overrides = tuple[str, ...]
@@ -153,8 +153,8 @@ class Sweep:
     def _guard(self) -> AbstractContextManager[None]:
         """What a signal, or the end of the sweep's own process, means to a job."""
         if "SUBMITIT_EXECUTOR" in os.environ:  # its jobs are meant to outlive the sweep's process
-            return saved_before_requeue()
-        return ending_with(self.pid) if self._beside else nullcontext()
+            return save_before_requeue()
+        return end_with_parent(self.pid) if self._beside else nullcontext()
 
     @property
     def _beside(self) -> bool:

@@ -167,7 +167,7 @@ class Callbacks:
         self._reported = self._reported or (progress.seconds, progress.nimg)
         saving = self._due(training.checkpoint_nimg, state)
         if self._due(training.report_nimg, state) or saving:
-            with interruptions.held():
+            with interruptions.deferred():
                 told = self._report(state)
             saving = saving and not told.row  # not while all goes wrong: the state before is the better one
         if self._due(training.sample_nimg, state, at_first=True) and self.draw:
@@ -179,7 +179,7 @@ class Callbacks:
             began = time.monotonic()
             measured = self.evaluate(progress.nimg)
             progress.evaluating += time.monotonic() - began
-        with interruptions.held():
+        with interruptions.deferred():
             if measured is not None:
                 metrics, figure = measured
                 self.tracker.record({**progress.summary(), **metrics})

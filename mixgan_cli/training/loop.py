@@ -79,8 +79,8 @@ def begin(settings: Run, networks: Networks, dataset: Dataset, compute: Compute)
     batches = dataset.batches(order, compute.device, settings.hardware.data_on)
     if training.flips:
         batches = Flipped(batches, settings.seed, compute.device)
-    if distributed.count() > 1:
-        batches = Sharded(batches, distributed.rank(), distributed.count())
+    if distributed.world_size() > 1:
+        batches = Sharded(batches, distributed.rank(), distributed.world_size())
     return State(
         networks,
         MovingAverage(networks.generator, training.ema_half_life_nimg, training.ema_ramp_up),
@@ -123,28 +123,28 @@ def train(
     """
     progress, step = state.progress, maybe_capture(make_step(state), compute)
     # the other ranks end where all have agreed to; the main one also where it draws or measures, by itself
-    others = nullcontext() if distributed.is_main() else interruptions.held()
+    others = nullcontext() if distributed.is_main() else interruptions.deferred()
     try:
         with others:
             while True:
                 callbacks.after_step(state, interruptions)
                 if progress.nimg >= training.total_nimg or progress.ended:
                     return
-                with interruptions.held():
+                with interruptions.deferred():
                     iterate(state, seed, step)
-                if distributed.count() == 1 or progress.step % ASK_EVERY == 0:
-                    wanted = distributed.highest(
+                if distributed.world_size() == 1 or progress.step % ASK_EVERY == 0:
+                    wanted = distributed.max_over_ranks(
                         interruptions.received or (EARLY if callbacks.monitor.ends(progress) else 0)
                     )
                     progress.ended = wanted == EARLY
                     if wanted > EARLY:
                         raise Interrupted(wanted)
     except Interrupted as interrupted:
-        if not interrupted.at_once:
-            with interruptions.held():
+        if not interrupted.in_critical_section:
+            with interruptions.deferred():
                 callbacks.save(state)
         raise
     except distributed.PeerLost as lost:
         if interruptions.received:  # so was the other one, which did not have to wait: it was drawing or measuring
-            raise Interrupted(interruptions.received, at_once=True) from lost
+            raise Interrupted(interruptions.received, in_critical_section=True) from lost
         raise

@@ -98,8 +98,8 @@ def test_a_sweep_that_is_told_to_end_ends(mixgan, monkeypatch):
 
 def test_signals_are_held_and_then_told(monkeypatch):
     with Interruptions() as interruptions:
-        with interruptions.held():
-            with interruptions.held():
+        with interruptions.deferred():
+            with interruptions.deferred():
                 os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)  # passed on by a launcher: the same one
             os.kill(os.getpid(), signal.SIGTERM)
@@ -108,14 +108,14 @@ def test_signals_are_held_and_then_told(monkeypatch):
         with pytest.raises(Interrupted, match="SIGTERM") as raised:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(1)
-        assert raised.value.exit_code == 143 and not raised.value.at_once
-        monkeypatch.setattr(signals, "PATIENCE", 0)
-        with pytest.raises(Interrupted, match="SIGINT") as raised, interruptions.held():
+        assert raised.value.exit_code == 143 and not raised.value.in_critical_section
+        monkeypatch.setattr(signals, "REPEAT_SECONDS", 0)
+        with pytest.raises(Interrupted, match="SIGINT") as raised, interruptions.deferred():
             os.kill(os.getpid(), signal.SIGINT)  # whoever presses Ctrl+C again will not wait
             time.sleep(1)
-        assert raised.value.at_once
+        assert raised.value.in_critical_section
         copy = pickle.loads(pickle.dumps(raised.value))
-        assert (copy.number, copy.at_once, str(copy)) == (signal.SIGINT, True, "SIGINT")
+        assert (copy.number, copy.in_critical_section, str(copy)) == (signal.SIGINT, True, "SIGINT")
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
@@ -141,7 +141,7 @@ def test_what_is_not_whole_is_not_saved(mixgan, monkeypatch):
             time.sleep(1)
         real(state, *others)
 
-    monkeypatch.setattr(signals, "PATIENCE", -1)
+    monkeypatch.setattr(signals, "REPEAT_SECONDS", -1)
     monkeypatch.setattr(loop, "iterate", impatient)
     outcome = mixgan("train", *TINY, "evaluation=none", "training.checkpoint_nimg=96", "paths.run=here")
     assert outcome.code == 130 and not Path("here/checkpoints/last.pt").exists()

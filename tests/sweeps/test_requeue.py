@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from mixgan_cli.runtime.signals import saved_before_requeue
+from mixgan_cli.runtime.signals import save_before_requeue
 
 
 class Told(BaseException):
@@ -35,27 +35,27 @@ def test_a_run_saves_itself_and_is_requeued(done):
         raise Told
 
     submitit = signal.getsignal(signal.SIGUSR2)
-    with pytest.raises(SystemExit), saved_before_requeue():
+    with pytest.raises(SystemExit), save_before_requeue():
         signal.signal(signal.SIGTERM, save_and_end)  # as a run does while it trains
         signal.raise_signal(signal.SIGUSR2)
     assert done == ["saved", "requeued"] and signal.getsignal(signal.SIGUSR2) is submitit
 
 
 def test_what_cannot_save_itself_is_requeued_at_once(done):
-    with pytest.raises(SystemExit), saved_before_requeue():
+    with pytest.raises(SystemExit), save_before_requeue():
         signal.raise_signal(signal.SIGUSR2)
     assert done == ["requeued"]
 
 
 def test_a_run_that_ends_in_time_is_not_requeued(done):
-    with saved_before_requeue():
+    with save_before_requeue():
         signal.signal(signal.SIGTERM, lambda number, frame: done.append("held"))
         signal.raise_signal(signal.SIGUSR2)
     assert done == ["held"]
 
 
 def test_other_ends_are_not_requeued(done):
-    with pytest.raises(Told), saved_before_requeue():
+    with pytest.raises(Told), save_before_requeue():
         raise Told
     assert done == []
 
@@ -63,5 +63,5 @@ def test_other_ends_are_not_requeued(done):
 def test_without_submitit_nothing_is_changed(done, monkeypatch):
     monkeypatch.delenv("SUBMITIT_EXECUTOR")
     before = signal.getsignal(signal.SIGUSR2)
-    with saved_before_requeue():
+    with save_before_requeue():
         assert signal.getsignal(signal.SIGUSR2) is before

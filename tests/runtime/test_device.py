@@ -1,5 +1,3 @@
-"""What the hardware group means on this machine."""
-
 import ctypes
 import subprocess
 import sys
@@ -16,37 +14,35 @@ def hardware(*overrides: str):
     return composed("hardware=cpu", *overrides).hardware
 
 
-def test_on_a_cpu_auto_is_float32_step_by_step():
+def test_auto_on_a_cpu_is_float32_without_capture():
     compute = resolve_hardware(hardware())
     assert compute == Compute(torch.device("cpu"), "float32", channels_last=False, capture=False, compile=False)
-    assert compute.said_in(hardware()).precision == "float32"
+    assert compute.with_resolved_precision(hardware()).precision == "float32"
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
-        (["hardware.capture=true"], "hardware.capture=true: an iteration is recorded on one CUDA device"),
-        (["hardware.precision=tf32"], "hardware.precision=tf32: only GPUs compute in it"),
+        (["hardware.capture=true"], "hardware.capture=true: iterations can only be recorded on one CUDA device"),
+        (["hardware.precision=tf32"], "hardware.precision=tf32: only GPUs support TF32"),
     ],
 )
-def test_what_a_cpu_cannot_do(overrides, told):
-    with pytest.raises(ConfigError, match=told):
+def test_options_of_gpus_are_refused_on_a_cpu(overrides, message):
+    with pytest.raises(ConfigError, match=message):
         resolve_hardware(hardware(*overrides))
 
 
-def test_what_several_processes_cannot_do(monkeypatch):
+def test_compile_is_refused_with_several_processes(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match=r"hardware\.compile=true: is for a run of one process"):
+    with pytest.raises(ConfigError, match=r"hardware\.compile=true: works only in a run of one process"):
         resolve_hardware(hardware("hardware.compile=true"))
     assert not resolve_hardware(hardware()).capture
 
 
-@pytest.mark.skipif(
-    not hasattr(ctypes.CDLL(None), "mallopt"), reason="no glibc: freed memory is the allocator's matter"
-)
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="no glibc: its allocator is not used")
 @pytest.mark.parametrize("keeping", [True, False])
-def test_freed_memory_stays_with_the_process(keeping):
-    """Pages that were touched, freed and taken again are not cleared anew: there is no further page fault."""
+def test_freed_memory_is_kept_by_the_process(keeping):
+    """Memory that was freed and allocated again causes no page faults."""
     program = f"""
 import resource, torch
 from mixgan_cli.runtime.device import keep_freed_memory
@@ -58,5 +54,5 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 print(min(faults() for _ in range(8)))
 """
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert (int(told) < 1000) == keeping  # 408 MiB are 104,448 pages
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert (int(printed) < 1000) == keeping  # 408 MiB are 104,448 pages

@@ -1,5 +1,3 @@
-"""Several processes train as one would: same weights, one that writes, all ending together."""
-
 import json
 import os
 import signal
@@ -22,7 +20,7 @@ from mixgan_cli.models.layers import BatchNorm1d, BatchNorm2d
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute
-from mixgan_cli.runtime.distributed import group, launch, processes
+from mixgan_cli.runtime.distributed import launch, process_group, processes_per_node
 from mixgan_cli.training.checkpoint import Progress, State, read_state
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.loop import iterate
@@ -50,20 +48,20 @@ def settings(name):
 
 
 def trained(run: Run):
-    """The weights after 50 iterations, in float64: what differs is then the order of sums alone."""
+    """The weights after 50 iterations, in float64: so that only the order of sums differs."""
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
     networks = build_networks(run.model, (1, 8, 8))
     images = torch.randint(0, 256, (30, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     batches = Double(PackedBatches(Packed(images, None, "random"), 0, CPU))
-    if distributed.count() > 1:
-        batches = Sharded(batches, distributed.rank(), distributed.count())
+    if distributed.world_size() > 1:
+        batches = Sharded(batches, distributed.rank(), distributed.world_size())
     phases = build_phases(run.objective, networks, batches, 8, Compute(CPU), run.model.beta, run.training.fakes)
     state = State(networks, MovingAverage(networks.generator, 100, None), phases, Progress(), {}, {})
     for _ in range(STEPS):
         iterate(state, seed=3)
-    told = state.means.read()
-    found = {f"means.{name}": torch.tensor(value) for name, value in told.means.items()}
+    statistics = state.means.read()
+    found = {f"means.{name}": torch.tensor(value) for name, value in statistics.means.items()}
     for part, network in {**networks._asdict(), "ema": state.ema.average}.items():
         found |= {f"{part}.{name}": value.detach().clone() for name, value in network.state_dict().items()}
     torch.set_default_dtype(torch.float32)
@@ -79,7 +77,7 @@ class Double:
 
 
 def train_all(configurations, folder):
-    with group(CPU):
+    with process_group(CPU):
         for name, configuration in configurations.items():
             torch.save(trained(parse(configuration, Run)), Path(folder) / f"{name}-{distributed.rank()}.pt")
     return distributed.rank()
@@ -105,7 +103,7 @@ def test_two_processes_train_to_the_weights_of_one(name, of_two):
 
 
 def draw_points(folder):
-    with group(CPU):
+    with process_group(CPU):
         with distributed.synchronized():
             torch.manual_seed(4)
             batch = Sharded(Ring(8, 2.0, 0.02).load().batches(0, CPU), distributed.rank(), 2).get_batch(0, 10)
@@ -121,7 +119,7 @@ def test_fresh_points_are_shared_out(tmp_path):
 
 
 def normalise(folder):
-    with group(CPU):
+    with process_group(CPU):
         found = {}
         for name, kind, x in inputs():
             layer = kind(3).double()
@@ -143,8 +141,8 @@ def inputs():
     yield "maps", BatchNorm2d, torch.randn(6, 3, 2, 5, generator=draw, dtype=torch.float64) * 3
 
 
-def test_batch_norm_over_processes_is_pytorchs_over_all_their_samples(tmp_path):
-    """Values, first and second derivatives, running statistics; and each for itself outside `together`."""
+def test_batch_norm_uses_the_samples_of_all_ranks(tmp_path):
+    """Values, first and second derivatives, running statistics; and per rank outside `synchronized()`."""
     launch(TWO, normalise, str(tmp_path))
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
     for name, kind, x in inputs():
@@ -164,24 +162,24 @@ def test_batch_norm_over_processes_is_pytorchs_over_all_their_samples(tmp_path):
 
 
 def fail(rank_that_fails, how):
-    with group(CPU):
+    with process_group(CPU):
         if distributed.rank() == rank_that_fails:
             if how == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise {"bug": ZeroDivisionError, "user": DataError}[how]("of this one")
         with distributed.synchronized():
-            distributed.average_([torch.zeros(1)])  # waits for the other, in vain
+            distributed.average_([torch.zeros(1)])  # waits for the rank that failed
 
 
 @pytest.mark.parametrize(
-    ("rank", "how", "kind", "told"),
+    ("rank", "how", "kind", "message"),
     [(0, "bug", TrainingStopped, "ZeroDivisionError: of this one"), (1, "user", DataError, "of this one"),
      (1, "killed", TrainingStopped, "SIGKILL")],
 )  # fmt: skip
-def test_a_process_that_dies_ends_the_others_and_is_told_of(monkeypatch, rank, how, kind, told):
-    monkeypatch.setattr(distributed, "GRACE", 1000)  # a busy machine is slow, but not so slow
+def test_failed_process_ends_the_others_and_is_reported(monkeypatch, rank, how, kind, message):
+    monkeypatch.setattr(distributed, "SHUTDOWN_SECONDS", 1000)  # for a busy machine
     began = time.monotonic()
-    with pytest.raises(kind, match=told) as raised:
+    with pytest.raises(kind, match=message) as raised:
         launch(TWO, fail, rank, how)
     assert time.monotonic() - began < 900, "they hung until they were killed"
     if how == "bug":
@@ -197,16 +195,16 @@ def assert_close(first, second):
         assert torch.allclose(second[name], value, rtol=1e-3, atol=1e-4), name
 
 
-def test_the_command_runs_on_two_devices_and_goes_on_with_one(mixgan, tmp_path):
-    """Another number of processes is the same run: it finds its folder, and its checkpoint."""
+def test_run_on_two_devices_is_the_same_run_on_one(mixgan, tmp_path):
+    """The number of processes is no part of a run's identity."""
     alone = mixgan("train", *DDP, "hardware.devices=1", "paths.outputs=alone")
     assert alone.code == 0, alone.err
     environment = {**os.environ, "MIXGAN_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "mixgan_cli", "train", *DDP, "hardware.devices=2", "training.nimg=96"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    (told,) = done.stdout.strip().splitlines()
-    folder = tmp_path / json.loads(told)["run_dir"]
+    (line,) = done.stdout.strip().splitlines()
+    folder = tmp_path / json.loads(line)["run_dir"]
     assert folder.name == Path(alone.json["run_dir"]).name and (folder / "DONE").is_file()
     assert done.stderr.count("begins") == 1
     assert json.loads((folder / "environment.json").read_text())["processes"] == 2
@@ -217,8 +215,8 @@ def test_the_command_runs_on_two_devices_and_goes_on_with_one(mixgan, tmp_path):
     assert again.code == 0 and "this run is finished" in again.err
 
 
-def test_torchrun_starts_it_too(tmp_path):
-    """Also two machines, played by two launchers that meet at an address."""
+def test_torchrun_and_two_nodes_train_the_same_weights(tmp_path):
+    """The two nodes are two launchers on this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -243,38 +241,38 @@ def test_torchrun_starts_it_too(tmp_path):
 
 
 @pytest.mark.parametrize("sample_nimg", [8, 100_000])  # the main one draws most of the time, or never
-def test_sigterm_ends_all_processes_with_the_state_saved(mixgan, tmp_path, sample_nimg):
+def test_sigterm_saves_the_state_and_ends_all_processes(mixgan, tmp_path, sample_nimg):
     settings = [*DDP, "training.nimg=100_000", "training.checkpoint_nimg=100_000", "paths.run=here"]
     settings.append(f"training.sample_nimg={sample_nimg}")
     command = [sys.executable, "-m", "mixgan_cli", "train", *settings, "hardware.devices=2"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for_reports(process, tmp_path / "here", more_than=2)
     process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=100)
-    assert process.returncode == 143, told
-    assert "interrupted by SIGTERM" in told and "Traceback" not in told
+    _, printed = process.communicate(timeout=100)
+    assert process.returncode == 143, printed
+    assert "interrupted by SIGTERM" in printed and "Traceback" not in printed
     state = read_state(tmp_path / "here" / "checkpoints" / "last.pt")
     assert 0 < state["progress"]["nimg"] < 100_000 and not (tmp_path / "here" / "FAILED").exists()
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [(["hardware.devices=3"], "training.batch=8: 3 processes"), (["hardware.devices=auto"], "no CUDA device to count"),
      (["hardware.nodes=2"], "hardware.rendezvous=HOST:PORT")],
 )  # fmt: skip
-def test_what_cannot_be_shared_out_is_refused(mixgan, overrides, told):
+def test_invalid_numbers_of_processes_are_refused(mixgan, overrides, message):
     outcome = mixgan("train", *DDP, *overrides)
-    assert outcome.code == 2 and told in outcome.err and "Traceback" not in outcome.err
+    assert outcome.code == 2 and message in outcome.err and "Traceback" not in outcome.err
     assert not Path("outputs").exists()
 
 
 def test_auto_counts_the_gpus(monkeypatch):
     hardware = composed("hardware=ddp").hardware
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert processes(hardware) == 4
+    assert processes_per_node(hardware) == 4
 
 
-def test_a_slurm_job_is_read_from_its_environment(monkeypatch):
+def test_slurm_gives_nodes_and_rendezvous(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_NUM_NODES", "3")
     monkeypatch.setenv("SLURM_LAUNCH_NODE_IPADDR", "10.0.0.7")
     hardware = composed("hardware=slurm").hardware
