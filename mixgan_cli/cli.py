@@ -1,6 +1,6 @@
-"""The door: finds the command, hands it the composed configuration, and turns errors into exit codes.
+"""The command line: run a command with its composed configuration, and turn errors into exit codes.
 
-Exit codes: 0 done, 1 failed, 2 a bad configuration or bad input (one message, no traceback), 130 interrupted by Ctrl+C,
+Exit codes: 0 done, 1 failed, 2 invalid configuration or input (one message, no traceback), 130 interrupted by Ctrl+C,
 143 by SIGTERM.
 """
 
@@ -23,20 +23,20 @@ from omegaconf import DictConfig
 from mixgan_cli import __version__
 from mixgan_cli.config import help as help_on
 from mixgan_cli.config import redact
-from mixgan_cli.config.compose import explain, of_composition
+from mixgan_cli.config.compose import explain, is_composition_error
 from mixgan_cli.config.redact import log_to_stderr
 from mixgan_cli.config.schema import conf_dir
 from mixgan_cli.errors import ConfigError, TrainingStopped, UserError, nearest
 from mixgan_cli.runtime.io import write_errors
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
-from mixgan_cli.sweeps.plan import as_word, plan, quoted
+from mixgan_cli.sweeps.plan import plan, quoted, sweep_dir_override
 from mixgan_cli.sweeps.sweep import Outcome, Sweep
 
 log = logging.getLogger("mixgan")
 
-LONGEST = 2000
-"""Characters of a line of a message: it may quote a value."""
-FLAGS_WITH_A_WORD = (
+MAX_LINE = 2000
+"""Maximum length of a line of a message, which may quote a long value."""
+FLAGS_WITH_VALUE = (
     "--cfg",
     "-c",
     "--package",
@@ -50,35 +50,37 @@ FLAGS_WITH_A_WORD = (
     "--config-path",
     "-cp",
 )
-NO_MEMORY = "not enough memory|an't allocate memory|CUDA out of memory"
-"""What torch says then, in a RuntimeError."""
+OUT_OF_MEMORY = "not enough memory|an't allocate memory|CUDA out of memory"
+"""Messages of RuntimeErrors that torch raises when memory runs out."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command: the module that runs it, its primary configuration, one line of help and an example."""
+    """A command. The module of the same name in `mixgan_cli.commands` runs it."""
 
     config: str
+    """The name of its primary configuration."""
     help: str
     example: str
-    bare: str | None = None
-    """The key whose value may be given without it."""
+    positional: str | None = None
+    """The key that positional arguments set."""
 
 
 COMMANDS = {
     "train": Command("config", "train a model and evaluate it", "mixgan train model=hmog data=fashion_mnist"),
     "evaluate": Command(
-        "evaluate", "measure a run, or a folder of images", "mixgan evaluate run=DIR evaluation=full", "run"
+        "evaluate",
+        "compute metrics of a run or of images",
+        "mixgan evaluate run=DIR evaluation=full",
+        "run",
     ),
-    "report": Command("report", "write a page about a run, a sweep or several", "mixgan report outputs/RUN", "paths"),
+    "report": Command("report", "write an HTML page about runs or sweeps", "mixgan report outputs/RUN", "paths"),
     "fetch": Command("fetch", "download and prepare a data set, or the Inception weights", "mixgan fetch data=cifar10"),
     "bench": Command(
-        "config", "time an iteration of what train would run", "mixgan bench -m model=mggan,hmog model.k=1,32"
+        "config", "time a training iteration of a configuration", "mixgan bench -m model=mggan,hmog model.k=1,32"
     ),
     "sample": Command("sample", "draw samples from a run", "mixgan sample run=DIR n=64 format=grid", "run"),
-    "export": Command(
-        "export", "write a generator for others, with a model card", "mixgan export run=DIR to=FOLDER", "run"
-    ),
+    "export": Command("export", "export a generator with a model card", "mixgan export run=DIR to=FOLDER", "run"),
 }
 
 
@@ -94,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     name, *overrides = arguments
     if name not in COMMANDS:
-        log.error("mixgan: there is no command %r.%s Known: %s", name, nearest(name, COMMANDS), ", ".join(COMMANDS))
+        log.error("mixgan: there is no command %r.%s Commands: %s", name, nearest(name, COMMANDS), ", ".join(COMMANDS))
         return 2
     if name == "evaluate" and "--protocol" in overrides:
         print(help_on.protocols())
@@ -104,112 +106,113 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             print(command_help(name, topic))
         except UserError as error:
-            return report(error, name).code
+            return report_error(error, name).code
         return 0
-    if name == "fetch":  # the one thing that is fetched and is no data set: `mixgan fetch weights`
+    if name == "fetch":  # `mixgan fetch weights`
         overrides = ["weights=true" if word == "weights" else word for word in overrides]
-    if key := COMMANDS[name].bare:
-        overrides = named(overrides, key)
+    if key := COMMANDS[name].positional:
+        overrides = positional_overrides(overrides, key)
     return run_command(name, overrides)
 
 
-def named(words: Sequence[str], key: str) -> list[str]:
-    """Return words of the command line, those that are neither key=value nor flags nor a flag's as the key's value.
+def positional_overrides(words: Sequence[str], key: str) -> list[str]:
+    """Turn positional arguments into an override of `key`: paths=[A,B], or run=A for any other key.
 
-    `run` takes one of them, `paths` all; beside the key itself, or more of them, they stay, and are refused.
+    All words are returned unchanged if the key is given, too, or if there are several positional arguments for a key
+    other than `paths`. Hydra then rejects them.
     """
-    bare, others = [], []
+    positional, others = [], []
     for before, word in zip(["", *words], words, strict=False):
-        is_path = "=" not in word or os.path.exists(word)  # noqa: PTH110 (Path's raises where a word is too long)
-        if word.startswith("-") or before in FLAGS_WITH_A_WORD or not is_path:
+        is_path = "=" not in word or os.path.exists(word)  # noqa: PTH110 (Path.exists raises if a word is too long)
+        if word.startswith("-") or before in FLAGS_WITH_VALUE or not is_path:
             others.append(word)
         else:
-            bare.append(word)
-    if any(word.startswith(f"{key}=") for word in others) or (key != "paths" and len(bare) > 1):
+            positional.append(word)
+    if any(word.startswith(f"{key}=") for word in others) or (key != "paths" and len(positional) > 1):
         return list(words)
-    values = f"[{','.join(map(quoted, bare))}]" if key == "paths" else "".join(map(quoted, bare))
-    return [*others, f"{key}={values}"] if bare else others
+    values = f"[{','.join(map(quoted, positional))}]" if key == "paths" else "".join(map(quoted, positional))
+    return [*others, f"{key}={values}"] if positional else others
 
 
 def run_command(name: str, overrides: Sequence[str]) -> int:
     """Compose the command's configuration with Hydra, run it, and return its exit code."""
     command = COMMANDS[name]
     try:
-        redact.refuse(overrides)
+        redact.refuse_secrets(overrides)
     except UserError as error:
-        return report(error, name).code
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so the message is ours
+        return report_error(error, name).code
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing
     flags_first = sorted(overrides, key=lambda word: word not in ("-m", "--multirun"))
     sys.argv = [f"mixgan {name}", *flags_first]
     if name == "bench" and sys.argv[1:2] in (["-m"], ["--multirun"]):
-        sys.argv.insert(2, "hydra.sweep.dir=${paths.outputs}/bench")  # where Hydra says what was asked
+        sys.argv.insert(2, "hydra.sweep.dir=${paths.outputs}/bench")  # for Hydra's own files
     exit_codes = [0]
     printed: set[str | None] = set()
     sweep: Sweep | None = None
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command.config)
-    def job(config: DictConfig) -> float | None:  # in a sweep perhaps in another process, or on another machine
+    def job(config: DictConfig) -> float | None:  # a sweep may run it in another process or on another machine
         work = partial(run_job, name, config, sweep)
         outcome = sweep.run(config, work) if sweep else work()
-        if outcome is None or outcome.result is None:  # stopped; failed, or one of several processes, which is silent
+        if outcome is None or outcome.result is None:  # skipped, failed, or not rank 0
             exit_codes.append(outcome.code if outcome else 0)
             return None
         if sweep is None or sweep.pid == os.getpid():
             print(json.dumps(outcome.result), flush=True)
             printed.add(outcome.result.get("run_dir"))
-        return sweep.optimized(outcome.result["metrics"]) if sweep else None
+        return sweep.objective_value(outcome.result["metrics"]) if sweep else None
 
     try:
         if name == "train" and (sweep := plan(command.config, flags_first)):
-            sys.argv.append(as_word(sweep))
-            sweep.begin()
+            sys.argv.append(sweep_dir_override(sweep))
+            sweep.clear_stop()
         with Interruptions():
             job()
     except Interrupted as error:
-        log.error("mixgan %s: interrupted by %s; the same command goes on from here", name, error)
+        log.error("mixgan %s: interrupted by %s; run the same command to continue", name, error)
         exit_codes.append(error.exit_code)
     except KeyboardInterrupt:
         log.error("mixgan %s: interrupted", name)
         exit_codes.append(130)
-    except SystemExit as stop:  # Hydra's parser of flags has said what is wrong
+    except SystemExit as stop:  # Hydra's argument parser has printed what is wrong
         exit_codes.append(2 if stop.code else 0)
     except Exception as error:
-        if isinstance(error, OSError) and not of_composition(error):  # Hydra makes the folder of a sweep
+        if isinstance(error, OSError) and not is_composition_error(error):  # Hydra cannot create the sweep's folder
             log.error("mixgan %s: %s: %s", name, error.filename, error.strerror)
             exit_codes.append(2)
-        elif str(error) != "No trials are completed yet.":  # Optuna's end where every job failed, which is told below
-            exit_codes.append(report(error, name).code)
+        elif str(error) != "No trials are completed yet.":  # Optuna, if every job failed
+            exit_codes.append(report_error(error, name).code)
     if sweep:
         try:
-            exit_codes.append(sum_up(sweep, printed))
+            exit_codes.append(finish_sweep(sweep, printed))
         except Exception as error:
-            exit_codes.append(report(error, name).code)
+            exit_codes.append(report_error(error, name).code)
     return max(exit_codes)
 
 
 def run_job(name: str, config: DictConfig, sweep: Sweep | None) -> Outcome:
-    """Run one command, in whatever process it is."""
+    """Run one command in the current process, and return how it ended."""
     log_to_stderr()
     try:
         result = importlib.import_module(f"mixgan_cli.commands.{name}").run(config)
         if sweep and result:
-            sweep.optimized(result["metrics"])
-    except Exception as error:  # reported here, so that the other jobs of a sweep go on
-        return report(error, name)
+            sweep.objective_value(result["metrics"])
+    except Exception as error:  # handled here, so that the other jobs of a sweep run
+        return report_error(error, name)
     return Outcome(0, result)
 
 
-def sum_up(sweep: Sweep, printed: set[str | None]) -> int:
-    """Tell what became of a sweep's jobs, write its tables, and return the highest of its jobs' exit codes."""
+def finish_sweep(sweep: Sweep, printed: set[str | None]) -> int:
+    """Print the results of a sweep's jobs, write its tables, and return the highest exit code of its jobs."""
     from mixgan_cli.evaluation.protocol import differences
     from mixgan_cli.reporting.sweep import Table
 
     jobs = sweep.jobs()
     if all(job.status == "planned" for job in jobs):
-        return 0  # what went wrong has been told
+        return 0  # no job was started; the error has been printed
     for job in jobs:
-        if job.state == "done" and job.run_dir not in printed:  # it ran elsewhere
-            print(json.dumps(job.run.told()))
+        if job.state == "done" and job.run_dir not in printed:  # it ran in another process
+            print(json.dumps(job.run.summary()))
     table = Table(jobs, differences)
     with write_errors(f"hydra.sweep.dir: {sweep.folder}"):
         path = table.write(sweep.folder)
@@ -218,33 +221,36 @@ def sum_up(sweep: Sweep, printed: set[str | None]) -> int:
     return max(job.exit_code or 0 for job in jobs)
 
 
-def report(error: Exception, name: str) -> Outcome:
-    """Tell the user what went wrong, in one message where it is theirs to mend, and return how the command ended."""
+def report_error(error: Exception, name: str) -> Outcome:
+    """Print an error, without a traceback if the user can fix it, and return how the command ended."""
     run_dir = getattr(error, "run_dir", None)
     if isinstance(error, UserError):
         message, code = str(error), 2
-    elif of_composition(error):
+    elif is_composition_error(error):
         message, code = explain(error, COMMANDS[name].config), 2
     elif isinstance(error, TrainingStopped):
         message, code = str(error), 1
-    elif isinstance(error, MemoryError) or re.search(NO_MEMORY, str(error)):
-        message, code = f"not enough memory ({str(error).splitlines()[0]}). Take smaller batches, models or sets", 1
+    elif isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, str(error)):
+        message, code = f"not enough memory ({str(error).splitlines()[0]}). Use a smaller batch, model or data set", 1
     else:
         message = redact.masked("".join(traceback.format_exception(error)))
         sys.stderr.write(message)
         return Outcome(1, error=message, run_dir=run_dir)
-    message = "\n".join(line if len(line) <= LONGEST else f"{line[:LONGEST]} …" for line in message.splitlines())
+    message = "\n".join(line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]} …" for line in message.splitlines())
     log.error("mixgan %s: %s", name, message)
     return Outcome(code, error=message, run_dir=run_dir)
 
 
 def overview() -> str:
-    """Return what `mixgan` alone prints."""
+    """Return the text that `mixgan` without arguments prints."""
     lines = [f"mixgan {__version__}: GANs whose generator is a mixture of experts", "", "Commands:"]
     lines += [f"  {name:<10} {command.help}" for name, command in COMMANDS.items()]
     lines += ["", "Examples:"]
     lines += [f"  {command.example}" for command in COMMANDS.values()]
-    lines += ["", "mixgan COMMAND --help lists its groups and keys; mixgan train --cfg job prints a run."]
+    lines += [
+        "",
+        "mixgan COMMAND --help lists its groups and keys; mixgan train --cfg job prints a configuration.",
+    ]
     return "\n".join(lines)
 
 

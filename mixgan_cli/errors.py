@@ -1,4 +1,4 @@
-"""Errors that are shown as one message, never as a traceback."""
+"""Errors that are shown as one message without a traceback."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """Something the user can mend: a configuration, a file, a folder. Exit code 2."""
+    """An error the user can fix: a configuration, a file, a folder. Exit code 2."""
 
 
 class ConfigError(UserError):
-    """A key, value, choice or combination that cannot work."""
+    """A key, value, choice or combination is not valid."""
 
 
 class DataError(UserError):
-    """Data that are missing, unreadable or too few."""
+    """Data are missing, unreadable or too few."""
 
 
 class RunError(UserError):
-    """A run's folder that cannot be used as asked."""
+    """A run's folder cannot be used."""
 
 
 class TrainingStopped(Exception):
-    """Training cannot go on: a loss is no longer finite. Exit code 1."""
+    """Training cannot continue, for example because weights are no longer finite. Exit code 1."""
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the closest of `words`, or nothing where none is close."""
+    """Return " Did you mean 'x'?" with the closest of `words`, or an empty string if none is close."""
     close = get_close_matches(word, list(words), n=2, cutoff=0.5)
     return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
 

@@ -1,4 +1,4 @@
-"""A run's folder: its identity, exclusive creation, what is in it and whether it is done."""
+"""A run's folder: identity, exclusive access, files, and whether the run is finished."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from mixgan_cli import __version__
+from mixgan_cli.config.compose import flatten_keys, prefixes
 from mixgan_cli.config.redact import masked
 from mixgan_cli.config.schema import Run
 from mixgan_cli.errors import RunError
@@ -50,32 +51,31 @@ NOT_IDENTITY = frozenset(
         "training.max_skipped",
     }
 )
-"""Keys that do not change the result: where it runs, how it is logged, where files are, how often they are written."""
+"""Keys that do not affect the result: device, logger, paths, how often files are written."""
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what makes this run this run: every resolved key and value but those of NOT_IDENTITY, flat."""
-    flat = dict(_flat(config))
-    if not flat.get("alarms.stop"):  # alarms that only warn
+    """Return the resolved keys and values that identify a run: all except those of NOT_IDENTITY."""
+    flat = flatten_keys(config)
+    if not flat.get("alarms.stop"):  # alarms that only warn do not affect the result
         flat = {key: value for key, value in flat.items() if not key.startswith("alarms.")}
-    return {key: value for key, value in flat.items() if tells(key)}
+    return {key: value for key, value in flat.items() if affects_result(key)}
 
 
-def tells(key: str) -> bool:
-    """Whether a key, or a group's name, belongs to a run's identity."""
-    steps = key.split(".")
-    return not any(".".join(steps[:length]) in NOT_IDENTITY for length in range(1, len(steps) + 1))
+def affects_result(key: str) -> bool:
+    """True if a key, or a group, belongs to a run's identity."""
+    return NOT_IDENTITY.isdisjoint(prefixes(key))
 
 
-def hash_of(run: Run) -> str:
-    """Return 8 hexadecimal digits that stand for the identity."""
-    told = json.dumps(identity(run.model_dump(mode="json")), sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:8]
+def run_hash(run: Run) -> str:
+    """Return a hash of the identity, 8 hexadecimal digits."""
+    text = json.dumps(identity(run.model_dump(mode="json")), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def name_of(run: Run) -> str:
-    """Return data, model, hash of the identity, and seed: digits-hmog-1a2b3c4d-0."""
-    return f"{run.data['name']}-{run.model.name}-{hash_of(run)}-{run.seed}"
+def run_name(run: Run) -> str:
+    """Return the run's name, made of data, model, hash of the identity, and seed: digits-hmog-1a2b3c4d-0."""
+    return f"{run.data['name']}-{run.model.name}-{run_hash(run)}-{run.seed}"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """The log: a JSON object a line."""
+        """The log, one JSON object per line."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -106,32 +106,32 @@ class RunFolder:
 
     @property
     def figures(self) -> Path:
-        """What the run learned, in pictures."""
+        """The folder of plots of what the run learned."""
         return self.path / "figures"
 
     @property
     def done(self) -> bool:
-        """Whether the run and its evaluation finished."""
+        """True if the run and its evaluation are finished."""
         return (self.path / "DONE").is_file()
 
     def checkpoint(self, which: str) -> Path:
-        """Return the path of the state called last or best, or of one named by images shown: 000250000."""
+        """Return the path of a checkpoint: last, best, or a number of images shown such as 000250000."""
         return self.path / "checkpoints" / f"{which}.pt"
 
-    def kept(self) -> list[Path]:
-        """Return the states kept beside the last one, checkpoints/000250000.pt and the like, the oldest first."""
+    def older_checkpoints(self) -> list[Path]:
+        """Return the checkpoints named by images shown, such as checkpoints/000250000.pt, the oldest first."""
         return sorted(self.checkpoint("last").parent.glob("[0-9]*.pt"))
 
     @property
     def generator(self) -> Path:
-        """The generator alone, for reuse."""
+        """The file of the generator alone, for reuse."""
         return self.path / "checkpoints" / "generator.safetensors"
 
     def read_config(self) -> dict[str, Any]:
         """Return the resolved configuration.
 
         Raises:
-            RunError: this is not a run's folder, or its configuration is none.
+            RunError: this is not a run's folder, or its configuration is damaged.
         """
         if not self.config.is_file():
             raise RunError(f"{self.path}: not a run's folder (no config.yaml)")
@@ -141,29 +141,29 @@ class RunFolder:
         """Return results.json.
 
         Raises:
-            RunError: it is not there, or damaged.
+            RunError: it is missing or damaged.
         """
         try:
             results = json.loads(self.results.read_text(encoding="utf-8"))
             if not isinstance(results, dict) or {"metrics", "unavailable"} - results.keys():
-                raise ValueError("no results")
+                raise ValueError("keys are missing")
         except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{self.results}: missing or damaged; without DONE beside it the run goes on") from error
+            raise RunError(f"{self.results}: missing or damaged; without DONE next to it the run continues") from error
         return results
 
-    def told(self) -> dict[str, Any]:
-        """Return what a finished run says on stdout: its folder, its metrics, and what was unavailable."""
+    def summary(self) -> dict[str, Any]:
+        """Return what a finished run prints on stdout: its folder, its metrics, and which metrics were unavailable."""
         results = self.read_results()
         return {"run_dir": str(self.path), "metrics": results["metrics"], "unavailable": results["unavailable"]}
 
     def mark_done(self) -> None:
-        """Say that all is written. The last file of a run."""
+        """Write DONE, the last file of a run."""
         write_text(self.path / "DONE", time.strftime("%Y-%m-%dT%H:%M:%S%z\n"))
 
     def mark_failed(self, error: BaseException) -> None:
-        """Keep the error, where anything can still be written, and in the error which run it ended.
+        """Write the error to FAILED if the disk allows it, and set the run's folder as the error's `run_dir`.
 
-        The first error stays: others may follow from it.
+        An existing FAILED is kept, because later errors may follow from the first.
         """
         error.run_dir = str(self.path)  # type: ignore[attr-defined]
         if (self.path / "FAILED").exists():
@@ -172,52 +172,41 @@ class RunFolder:
             write_text(self.path / "FAILED", masked(f"{type(error).__name__}: {error}\n"))
 
 
-@dataclass(frozen=True)
-class OpenRun:
-    """A folder this process holds, so that no other writes to it."""
+@contextmanager
+def open_run(run: Run) -> Iterator[RunFolder]:
+    """Create the run's folder, or open an existing one, and lock it inside the block unless the run is finished.
 
-    folder: RunFolder
-    lock: TextIO | None
-
-    def close(self) -> None:
-        """Let go of the folder."""
-        if self.lock is not None:
-            self.lock.close()
-
-
-def open_run(run: Run) -> OpenRun:
-    """Create the run's folder, or return the one that is there: unfinished, to be resumed, or done.
-
-    With `force`, a finished run is left alone and a new folder is taken beside it (…-2, …-3).
+    With `force`, a finished run is left as it is, and a new folder with the suffix -2, -3, … is used.
 
     Raises:
-        RunError: the folder cannot be written, belongs to another configuration, or is in use.
+        RunError: the folder cannot be written, belongs to another configuration, or is used by another process.
     """
-    base = Path(run.paths.run or Path(run.paths.outputs) / name_of(run))
-    folder = next(c for c in _candidates(base) if not (run.force and RunFolder(c).done))
-    opened = RunFolder(folder)
-    with write_errors(f"paths.outputs: {folder}"):
-        folder.mkdir(parents=True, exist_ok=True)
-        for entry in folder.iterdir():  # it may be another's: what is written to it stays in it
-            inside(entry, folder)
-        if opened.done:
-            _refuse_other(opened, run)
-            return OpenRun(opened, None)
-        lock = (folder / ".lock").open("a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RunError(f"{folder}: another process is at work on this run") from error
-    if opened.config.is_file():
-        _refuse_other(opened, run)
-        (folder / "FAILED").unlink(missing_ok=True)  # of an earlier try
-    else:
-        write_text(opened.config, OmegaConf.to_yaml(OmegaConf.create(run.model_dump(mode="json"))))
-    return OpenRun(opened, lock)
+    base = Path(run.paths.run or Path(run.paths.outputs) / run_name(run))
+    folder = next(each for each in map(RunFolder, _candidates(base)) if not (run.force and each.done))
+    with write_errors(f"paths.outputs: {folder.path}"):
+        folder.path.mkdir(parents=True, exist_ok=True)
+        for entry in folder.path.iterdir():  # someone else may have made the folder, with links out of it
+            inside(entry, folder.path)
+        lock = None if folder.done else (folder.path / ".lock").open("a")
+    if lock is None:
+        _check_same_configuration(folder, run)
+        yield folder
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(f"{folder.path}: another process is at work on this run") from error
+        if folder.config.is_file():
+            _check_same_configuration(folder, run)
+            (folder.path / "FAILED").unlink(missing_ok=True)  # from an earlier attempt
+        else:
+            write_text(folder.config, OmegaConf.to_yaml(OmegaConf.create(run.model_dump(mode="json"))))
+        yield folder
 
 
-def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Return a line for each key of the identity in which two configurations differ."""
+def config_differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return one line per key of the identity that differs between two configurations."""
     before, after = identity(stored), identity(wanted)
     return [
         f"{key}: {before.get(key, 'absent')} there, {after.get(key, 'absent')} here"
@@ -227,7 +216,7 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
 
 
 def environment() -> dict[str, Any]:
-    """Return versions, platform, git commit and whether the tree was dirty."""
+    """Return versions, platform, git commit, and whether the working tree was dirty."""
     import torch
     import torchvision
 
@@ -248,12 +237,12 @@ def write_environment(folder: RunFolder, extra: Mapping[str, Any]) -> None:
     write_json(folder.path / "environment.json", {**environment(), **extra})
 
 
-def _refuse_other(folder: RunFolder, run: Run) -> None:
-    different = differences(folder.read_config(), run.model_dump(mode="json"))
+def _check_same_configuration(folder: RunFolder, run: Run) -> None:
+    different = config_differences(folder.read_config(), run.model_dump(mode="json"))
     if different:
         raise RunError(
             f"{folder.path}: this folder belongs to another configuration:\n  " + "\n  ".join(different) + "\n"
-            "Go on with the configuration of the folder, or take another paths.run"
+            "Use the configuration of the folder, or another paths.run"
         )
 
 
@@ -265,25 +254,17 @@ def _candidates(base: Path) -> Iterator[Path]:
         number += 1
 
 
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _git() -> dict[str, Any]:
     here = Path(__file__).parents[1]
-    if not (here / ".git").exists():  # installed: a repository around site-packages is not ours
+    if not (here / ".git").exists():  # installed, perhaps inside some other repository
         return {"git_commit": None, "git_dirty": None}
 
-    def ask(*arguments: str) -> str | None:
-        asked = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=False)
-        return asked.stdout.strip() if asked.returncode == 0 else None
+    def git(*arguments: str) -> str | None:
+        result = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=False)
+        return result.stdout.strip() if result.returncode == 0 else None
 
     try:
-        commit, changes = ask("rev-parse", "HEAD"), ask("status", "--porcelain")
-    except OSError:  # no git on this machine
+        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain")
+    except OSError:  # git is not installed
         return {"git_commit": None, "git_dirty": None}
     return {"git_commit": commit, "git_dirty": None if changes is None else bool(changes)}

@@ -23,7 +23,7 @@ from mixgan_cli.config.components import build
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.runtime import measure
 from mixgan_cli.runtime.measure import Ceilings
-from mixgan_cli.sweeps.plan import first_of
+from mixgan_cli.sweeps.plan import with_first_value
 from mixgan_cli.training.phases import check_networks
 from tests.conftest import TINY, composed, composition, program
 from tests.data.make import as_pickles, in_a_folder, picture, write_idx
@@ -65,7 +65,7 @@ tests/sweeps/test_launchers.py."""
 def first_job(words):
     """The overrides of a command's first run, be it a sweep or not."""
     overrides = OverridesParser.create().parse_overrides([word for word in words if "=" in word])
-    return [first_of(override) for override in overrides]
+    return [with_first_value(override) for override in overrides]
 
 
 def made_small(name, *words):

@@ -23,7 +23,7 @@ from mixgan_cli.config.components import _target, trust
 from mixgan_cli.config.schema import Run, conf_dir, parse
 from mixgan_cli.errors import ConfigError, Unavailable
 from mixgan_cli.evaluation.inception import require_tensors
-from mixgan_cli.runs import name_of
+from mixgan_cli.runs import run_name
 from mixgan_cli.runtime.io import read_yaml
 from tests.conftest import TINY, composed, composition
 
@@ -307,8 +307,8 @@ def test_a_models_name_is_no_path(mixgan, name, tmp_path):
 
 
 def test_a_run_lands_below_the_outputs():
-    assert name_of(composed("model.name=my_model-2.0")).startswith("digits-my_model-2.0-")
-    assert "/" not in name_of(composed())
+    assert run_name(composed("model.name=my_model-2.0")).startswith("digits-my_model-2.0-")
+    assert "/" not in run_name(composed())
 
 
 @pytest.fixture

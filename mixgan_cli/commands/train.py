@@ -1,11 +1,11 @@
-"""`mixgan train`: one run, from its configuration to its results. The same command again resumes it."""
+"""`mixgan train`: one run, from its configuration to its results. The same command resumes an unfinished run."""
 
 from __future__ import annotations
 
 import copy
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,12 @@ from mixgan_cli.evaluation.evaluator import Evaluator, Result, check_settings
 from mixgan_cli.evaluation.ranking import deciding
 from mixgan_cli.evaluation.reference import reference_set
 from mixgan_cli.models.export.safetensors import belonging, save_generator
-from mixgan_cli.models.networks import Generator, build_networks, check_memory, parameter_counts
+from mixgan_cli.models.networks import Generator, Networks, build_networks, check_memory, parameter_counts
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting import figures
 from mixgan_cli.reporting.pictures import write_grid, write_scatter
 from mixgan_cli.reporting.plane import write_snapshots
-from mixgan_cli.runs import RunFolder, hash_of, open_run, write_environment
+from mixgan_cli.runs import RunFolder, open_run, run_hash, write_environment
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute, resolve_hardware
 from mixgan_cli.runtime.distributed import is_worker, launch, process_group, processes_per_node
@@ -45,14 +45,14 @@ log = logging.getLogger("mixgan")
 
 
 def run(config: DictConfig) -> dict[str, Any] | None:
-    """Train, evaluate, and return the run's folder with its metrics; None in a process that is not the main one."""
+    """Train, evaluate, and return the run's folder with its metrics; None in a process other than rank 0."""
     settings: Run = parse(config, Run)
     if not is_worker() and processes_per_node(settings.hardware) * settings.hardware.nodes > 1:
-        return launch(settings.hardware, _as_one_of_several, settings.model_dump(mode="json"))
+        return launch(settings.hardware, _run_worker, settings.model_dump(mode="json"))
     return _run(settings)
 
 
-def _as_one_of_several(config: dict[str, Any]) -> dict[str, Any] | None:
+def _run_worker(config: dict[str, Any]) -> dict[str, Any] | None:
     log_to_stderr()
     return _run(parse(config, Run))
 
@@ -62,54 +62,72 @@ def _run(settings: Run) -> dict[str, Any] | None:
     settings = settings.model_copy(update={"hardware": compute.with_resolved_precision(settings.hardware)})
     with Interruptions() as interruptions, process_group(compute.device):
         if not distributed.is_main():
-            log.setLevel(logging.ERROR)  # one speaks for all
-        check_settings(settings.evaluation)  # now, not after hours of training
-        loggers = [build(logger) for logger in settings.logger.values()] if distributed.is_main() else []
+            log.setLevel(logging.ERROR)  # only rank 0 logs
         source: Source = build(settings.data)
-        check_shape(source.shape, settings.training, settings.objective)
-        check_memory(settings.model, source.shape)
-        with fork_seed("networks", settings.seed):  # on the CPU, so that every device begins with the same weights
-            networks = build_networks(settings.model, source.shape)
-        check_networks(networks, settings.objective, settings.training.batch, settings.training.fakes)
-        check_ranks(networks, settings.training, settings.objective, distributed.world_size())
-
+        networks = _check_and_build(settings, source)
+        loggers = [build(logger) for logger in settings.logger.values()] if distributed.is_main() else []
         dataset: Dataset | None = None
-        if settings.training.epochs is not None:  # a run's identity has its length in images
+        if settings.training.epochs is not None:  # the identity of a run has its length in images
             dataset = source.load()
             training = settings.training.in_images(size_of(dataset, "train"))
             settings = settings.model_copy(update={"training": training})
-        opened = open_run(settings) if distributed.is_main() else None
-        folder: RunFolder = distributed.broadcast(opened and opened.folder)
-        if distributed.broadcast(folder.done):
-            log.info("%s: this run is finished (force=true starts over beside it)", folder.path)
-            if folder.read_results()["unavailable"]:
-                log.info("to measure what was unavailable: mixgan evaluate run=%s", folder.path)
-            return folder.told() if distributed.is_main() else None
-        try:
-            dataset = source.load() if dataset is None else dataset
-            _enough(dataset, settings)
-            state = begin(settings, networks, dataset, compute)
-            if distributed.broadcast(folder.checkpoint("last").is_file()):
-                with belonging(folder.checkpoint("last")):
-                    state.load(folder.checkpoint("last"))
-                log.info("%s: going on from %s images", folder.path, f"{state.progress.nimg:,}")
-            else:
-                log.info("%s: begins", folder.path)
-            if not distributed.is_main():
-                callbacks = Callbacks(settings.training, settings.alarms, folder, Tracker([]))
-                train(settings.training, settings.seed, state, compute, callbacks, interruptions)
-                return None
-            write_environment(folder, {**compute.describe(), "processes": distributed.world_size()})
-            _train_and_evaluate(settings, source, dataset, state, folder, compute, interruptions, loggers)
-            return folder.told()
-        except Interrupted:
-            raise
-        except BaseException as error:
-            folder.mark_failed(error)
-            raise
-        finally:
-            if opened:
-                opened.close()
+        with _open_on_all_ranks(settings) as folder:
+            if distributed.broadcast(folder.done):
+                return _finished(folder)
+            try:
+                dataset = source.load() if dataset is None else dataset
+                _check_enough_images(dataset, settings)
+                state = begin(settings, networks, dataset, compute)
+                _resume(state, folder)
+                if not distributed.is_main():
+                    callbacks = Callbacks(settings.training, settings.alarms, folder, Tracker([]))
+                    train(settings.training, settings.seed, state, compute, callbacks, interruptions)
+                    return None
+                write_environment(folder, {**compute.describe(), "processes": distributed.world_size()})
+                _train_and_evaluate(settings, source, dataset, state, folder, compute, interruptions, loggers)
+                return folder.summary()
+            except Interrupted:
+                raise
+            except BaseException as error:
+                folder.mark_failed(error)
+                raise
+
+
+def _check_and_build(settings: Run, source: Source) -> Networks:
+    """Reject what cannot work before a folder is made or data are loaded, and build the networks on the CPU."""
+    check_settings(settings.evaluation)
+    check_shape(source.shape, settings.training, settings.objective)
+    check_memory(settings.model, source.shape)
+    with fork_seed("networks", settings.seed):  # on the CPU, so that initial weights are the same on every device
+        networks = build_networks(settings.model, source.shape)
+    check_networks(networks, settings.objective, settings.training.batch, settings.training.fakes)
+    check_ranks(networks, settings.training, settings.objective, distributed.world_size())
+    return networks
+
+
+@contextmanager
+def _open_on_all_ranks(settings: Run) -> Iterator[RunFolder]:
+    """Open and lock the run's folder on rank 0, and yield it on all ranks."""
+    with open_run(settings) if distributed.is_main() else nullcontext() as folder:
+        yield distributed.broadcast(folder)
+
+
+def _finished(folder: RunFolder) -> dict[str, Any] | None:
+    log.info("%s: this run is finished (force=true starts it again in a new folder)", folder.path)
+    if folder.read_results()["unavailable"]:
+        log.info("to compute the unavailable metrics: mixgan evaluate run=%s", folder.path)
+    return folder.summary() if distributed.is_main() else None
+
+
+def _resume(state: State, folder: RunFolder) -> None:
+    """Load the last checkpoint, if there is one."""
+    last = folder.checkpoint("last")
+    if not distributed.broadcast(last.is_file()):
+        log.info("%s: started", folder.path)
+        return
+    with belonging(last):
+        state.load(last)
+    log.info("%s: resumed at %s images", folder.path, f"{state.progress.nimg:,}")
 
 
 def _train_and_evaluate(
@@ -122,9 +140,9 @@ def _train_and_evaluate(
     interruptions: Interruptions,
     loggers: list[Any],
 ) -> None:
-    """Train to the end, evaluate, and write all there is to write."""
-    chosen: Generator = state.ema.average if settings.evaluation.ema else state.networks.generator
-    sampler = Sampler(chosen)
+    """Train to the end, evaluate, and write the results."""
+    generator: Generator = state.ema.average if settings.evaluation.ema else state.networks.generator
+    sampler = Sampler(generator)
     evaluator = Evaluator(settings.evaluation, reference_set(source, dataset, settings.evaluation), compute.device)
     interim = evaluator.interim()
     tracker = Tracker([JsonlLogger(folder.metrics), ProgressBar(), *loggers])
@@ -146,41 +164,41 @@ def _train_and_evaluate(
     try:
         train(settings.training, settings.seed, state, compute, callbacks, interruptions)
         if settings.training.figures:
-            draw_figures(folder, sampler, evaluator, settings.seed)  # now: whoever ends it loses nothing
+            draw_figures(folder, sampler, evaluator, settings.seed)  # before the evaluation, which may take long
         result = evaluator.evaluate(sampler, state.networks.discriminator)
         progress = state.progress
-        # by one protocol only: a figure of more images would always look better
+        # the best state is chosen by one protocol, as metrics of more images are better
         ranked = result.metrics if interim is evaluator else evaluate(progress.nimg)[0]
-        with interruptions.deferred(), _stopping(folder):
+        with interruptions.deferred(), _results_must_be_written(folder):
             if result.metrics:
                 tracker.record({**progress.summary(), "protocol": settings.evaluation.name, **result.metrics})
             callbacks.keep_best(state, _best(ranked, progress.nimg))
             state.save(folder.checkpoint("last"))
-            save_generator(folder.generator, chosen, settings.model.model_dump(mode="json"), source.shape)
+            save_generator(folder.generator, generator, settings.model.model_dump(mode="json"), source.shape)
             write_json(folder.results, _results(settings, state, folder, result))
             folder.mark_done()
         tracker.finish(result.metrics)
-        for name, why in result.unavailable.items():
-            log.info("  %s is unavailable: %s", name, why)
+        for name, reason in result.unavailable.items():
+            log.info("  %s is unavailable: %s", name, reason)
     except BaseException:
         tracker.finish(None)
         raise
 
 
 @contextmanager
-def _stopping(folder: RunFolder) -> Iterator[None]:
-    """Where the end of a run cannot be written, stop: it is trained, and the same command writes it later."""
+def _results_must_be_written(folder: RunFolder) -> Iterator[None]:
+    """Turn an OSError into TrainingStopped: the run is trained, and the same command can write its results later."""
     try:
         yield
     except OSError as error:
         raise TrainingStopped(
-            f"{folder.path}: trained, but the results cannot be written ({error_summary(error)}). Make room; the same "
-            "command evaluates the last saved state and writes them"
+            f"{folder.path}: trained, but the results cannot be written ({error_summary(error)}). Free some space; the "
+            "same command then evaluates the last saved state and writes the results"
         ) from error
 
 
 def draw_samples(folder: Path, nimg: int, sampler: Sampler, evaluator: Evaluator, seed: int) -> Path:
-    """Draw samples of fixed latents: points as a scatter, images as a grid; where experts are hard, a row each."""
+    """Draw samples of fixed latents: points as a scatter plot, images as a grid with a row per hard expert."""
     path = folder / f"{nimg:09d}.png"
     reals = evaluator.reference.samples
     if reals.dim() == 2:
@@ -197,15 +215,15 @@ def draw_samples(folder: Path, nimg: int, sampler: Sampler, evaluator: Evaluator
 def draw_figures(
     folder: RunFolder, sampler: Sampler, evaluator: Evaluator, seed: int, pdf: bool = True
 ) -> dict[str, Path]:
-    """Draw what the run learned, and return where each figure is; in the plane, also how it came about."""
+    """Plot what the run learned, and return the path of each figure. For points, also plot the snapshots."""
     reals = evaluator.reference.samples[:2000] if evaluator.reference.samples.dim() == 2 else None
     drawn = {}
     try:
-        if reals is not None and (pictures := sorted(folder.samples.glob("[0-9]*.png"))[1:]):  # but the untrained one
+        if reals is not None and (pictures := sorted(folder.samples.glob("[0-9]*.png"))[1:]):  # skip the untrained one
             drawn["figures/snapshots"] = write_snapshots(folder.figures / "snapshots.png", pictures)
         for name, figure in figures.figures(sampler, reals, seed):
             drawn[f"figures/{name}"] = figures.save(figure, folder.figures, name, pdf)
-    except Exception as error:  # a full disk, or a part of a user's own: figures must not cost the run
+    except Exception as error:  # figures never end a run: the disk may be full, or a user's own component may fail
         log.warning("warning: figures could not be drawn (%s: %s)", type(error).__name__, error_summary(error))
     return drawn
 
@@ -214,12 +232,12 @@ def _results(settings: Run, state: State, folder: RunFolder, result: Result) -> 
     progress = state.progress
     share = round(progress.evaluating / (progress.evaluating + progress.seconds), 4)
     if progress.evaluating:
-        log.info("  evaluations on the way took %.1f %% of the time (training.evaluate_nimg)", 100 * share)
+        log.info("  evaluations during training took %.1f %% of the time (training.evaluate_nimg)", 100 * share)
     return {
         "run": {
             "name": folder.path.name,
             "seed": settings.seed,
-            "hash": hash_of(settings),
+            "hash": run_hash(settings),
             "nimg": progress.nimg,
             "steps": progress.step,
             "seconds": round(progress.seconds, 3),
@@ -236,11 +254,11 @@ def _results(settings: Run, state: State, folder: RunFolder, result: Result) -> 
 
 
 def _best(metrics: dict[str, Any], nimg: int) -> Best | None:
-    decides = deciding(metrics)
-    return None if decides is None else Best(*decides, nimg)
+    value = deciding(metrics)
+    return None if value is None else Best(*value, nimg)
 
 
-def _enough(dataset: Dataset, settings: Run) -> None:
+def _check_enough_images(dataset: Dataset, settings: Run) -> None:
     n = size_of(dataset, "train")
     if n is not None and n < settings.training.batch:
         raise DataError(f"training.batch={settings.training.batch}: the data set has only {n} images to train on")

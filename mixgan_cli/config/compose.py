@@ -1,10 +1,10 @@
-"""Turns Hydra's composition errors into one message that names the nearest valid thing."""
+"""Compose configurations with Hydra, and turn its errors into one message that names the nearest valid key."""
 
 from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -15,7 +15,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mixgan_cli.config.renamed import renamed
@@ -23,26 +23,26 @@ from mixgan_cli.config.schema import conf_dir
 from mixgan_cli.errors import nearest
 
 EXTRAS = ("joblib", "submitit", "optuna")
-"""Choices that come with an extra of the same name."""
+"""Choices that need an extra of the same name."""
 CompositionError = (HydraException, OmegaConfBaseException)
 
 
-def of_composition(error: Exception) -> bool:
-    """Whether Hydra or OmegaConf raised it over a configuration, if only by stumbling over a value of an odd type."""
+def is_composition_error(error: Exception) -> bool:
+    """True if the error was raised while a configuration was composed, by Hydra, OmegaConf, or code they called."""
     frames = traceback.walk_tb(error.__traceback__)
     return isinstance(error, CompositionError) or any(f.f_code.co_name == "load_configuration" for f, _ in frames)
 
 
 def explain(error: Exception, config_name: str) -> str:
-    """Return one readable message for an error that Hydra or OmegaConf raised while composing `config_name`."""
+    """Return one readable message for an error that was raised while `config_name` was composed."""
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return f"cannot read the override {error.override!r}: write key=value, or quote what the shell may eat"
+        return f"cannot read the override {error.override!r}: write key=value, and quote special characters"
     if isinstance(error, MissingConfigException):
         return _unknown_choice(error)
     if several := re.search("Ambiguous value for argument '([^']+)'", text):
         key, _, values = several[1].partition("=")
-        return f"{several[1]}: several values are a sweep; add -m, or write {key}=[{values}] for a list"
+        return f"{several[1]}: several values need a sweep; add -m, or write {key}=[{values}] for a list"
     unknown = re.search(r"Could not override '([^'@]+)", text)
     if isinstance(error, ConfigCompositionException) and unknown:
         key = unknown[1]
@@ -61,14 +61,14 @@ def explain(error: Exception, config_name: str) -> str:
 def groups() -> dict[str, list[str]]:
     """Return every group of conf/ with its choices: {"model": ["gan", …], "model/gate": […], …}."""
     found: dict[str, list[str]] = {}
-    for path in sorted(conf_dir().glob("*/**/[!_]*.yaml")):  # _name.yaml: what several choices share
+    for path in sorted(conf_dir().glob("*/**/[!_]*.yaml")):  # _name.yaml is shared by several choices
         found.setdefault(path.parent.relative_to(conf_dir()).as_posix(), []).append(path.stem)
-    found.pop("hydra", None)  # what every command sets in Hydra itself is no choice
+    found.pop("hydra", None)  # Hydra's own settings, the same for all commands
     return found
 
 
 def choices_of(config_name: str, group: str) -> dict[str, dict[str, Any]]:
-    """Return each choice of a group as it is composed, with all that it inherits."""
+    """Return each choice of a group with its composed keys and values."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         composed = {choice: compose(config_name, [f"{group}={choice}"])[group] for choice in groups()[group]}
@@ -80,16 +80,25 @@ def known_keys(config_name: str) -> list[str]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose(config_name)
-    return [*_flat(config), *groups()]
+    keys = flatten_keys(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
+    return [*dict.fromkeys(prefix for key in keys for prefix in prefixes(key)), *groups()]
 
 
-def _flat(config: DictConfig) -> Iterator[str]:
-    def walk(node: Any, prefix: str) -> Iterator[str]:
-        for key, value in node.items() if isinstance(node, dict) else ():
-            yield prefix + str(key)
-            yield from walk(value, f"{prefix}{key}.")
+def flatten_keys(config: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested configuration as one mapping from `a.b.c` to values."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten_keys(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
-    return walk(OmegaConf.to_container(config, resolve=False), "")
+
+def prefixes(key: str) -> list[str]:
+    """Return a key's groups and the key itself: a, a.b and a.b.c for a.b.c."""
+    steps = key.split(".")
+    return [".".join(steps[:length]) for length in range(1, len(steps) + 1)]
 
 
 def _unknown_choice(error: MissingConfigException) -> str:

@@ -65,12 +65,12 @@ def choices(config_name: str, topic: str) -> list[str] | None:
 
 def protocols() -> str:
     """Return the named protocols: `quick` with all its keys, the others with the keys in which they differ from it."""
-    lines = ["Protocols (evaluation=NAME); each key can be set, and what decides a number is stored with it:"]
+    lines = ["Protocols (evaluation=NAME). Each key can be overridden and is stored with the results:"]
     composed = choices_of("evaluate", "evaluation")
     for name in sorted(composed, key=lambda name: name != "quick"):
         about, _, source = _read(conf_dir() / "evaluation" / f"{name}.yaml").partition("\n")
         is_quick = name == "quick"
-        lines += ["", f"{name}: {about.removeprefix('#').strip()}{'' if is_quick else '; as quick, but'}"]
+        lines += ["", f"{name}: {about.removeprefix('#').strip()}{'' if is_quick else '; like quick, except'}"]
         quick = composed["quick"]
         other = [f"{key}: {json.dumps(value)}" for key, value in composed[name].items() if value != quick[key]]
         lines += [f"  {line}" for line in (source.splitlines() if is_quick else other)]

@@ -1,4 +1,4 @@
-"""Keep secrets out of configurations, logs and files, and set up logging to stderr accordingly."""
+"""Keep secrets out of configurations, logs and files."""
 
 from __future__ import annotations
 
@@ -10,50 +10,54 @@ from collections.abc import Iterable
 
 from mixgan_cli.errors import ConfigError
 
-WORDS = "api_?key|access_?key|token|secret|password"
-NAMED = re.compile(rf"(?:{WORDS})$", re.IGNORECASE)
-GIVEN = re.compile(rf"([\w.]*(?:{WORDS}))['\"]?\s*[=:]", re.IGNORECASE)
-LEAST = 8
-"""Characters of a secret; a shorter word may stand in any text."""
+SECRET_WORDS = "api_?key|access_?key|token|secret|password"
+SECRET_NAME = re.compile(rf"(?:{SECRET_WORDS})$", re.IGNORECASE)
+SECRET_ASSIGNMENT = re.compile(rf"([\w.]*(?:{SECRET_WORDS}))['\"]?\s*[=:]", re.IGNORECASE)
+MIN_LENGTH = 8
+"""Shortest secret that is looked for, in characters; a shorter word may occur in any text."""
 
 
-def refuse(overrides: Iterable[str]) -> None:
-    """Refuse overrides that give a secret, without repeating it: a run's files keep its configuration and command.
+def refuse_secrets(overrides: Iterable[str]) -> None:
+    """Refuse overrides that hold a secret, because a run's files keep its configuration and command.
 
     Raises:
-        ConfigError: a key is called like a secret, or a value is that of $WANDB_API_KEY.
+        ConfigError: a key has the name of a secret, or a value holds $WANDB_API_KEY. The message does not repeat it.
     """
     for override in overrides:
-        if given := GIVEN.search(override):
+        if secret := SECRET_ASSIGNMENT.search(override):
             raise ConfigError(
-                f"{given[1]}: a secret is no part of a configuration, which is kept in files. "
-                "`wandb login` or $WANDB_API_KEY gives W&B its key"
+                f"{secret[1]}: secrets cannot be part of a configuration, because it is stored in files. "
+                "Use `wandb login` or $WANDB_API_KEY to log in to W&B"
             )
-        refuse_key(override)
+        refuse_wandb_key(override)
 
 
-def refuse_key(text: str) -> None:
-    """Refuse a text that holds the value of $WANDB_API_KEY. Raises ConfigError."""
+def refuse_wandb_key(text: str) -> None:
+    """Refuse a text that holds the value of $WANDB_API_KEY.
+
+    Raises:
+        ConfigError: it does.
+    """
     key = os.environ.get("WANDB_API_KEY", "")
-    if len(key) >= LEAST and key in text:
+    if len(key) >= MIN_LENGTH and key in text:
         raise ConfigError(
-            "a value holds that of $WANDB_API_KEY, which would be kept in files. Leave it out: W&B finds it"
+            "a value holds $WANDB_API_KEY, which would be stored in files. Leave it out; W&B reads the variable itself"
         )
 
 
 def masked(text: str) -> str:
-    """Return a text without the values of environment variables that are called like secrets."""
+    """Replace the values of environment variables with the name of a secret in a text."""
     for name, value in os.environ.items():
-        if NAMED.search(name) and len(value) >= LEAST:
+        if SECRET_NAME.search(name) and len(value) >= MIN_LENGTH:
             text = text.replace(value, f"(${name})")
     return text
 
 
-class Formatter(logging.Formatter):
-    """Messages without secrets: a library's error may quote one."""
+class RedactingFormatter(logging.Formatter):
+    """A formatter that removes secrets, which a library's error may quote."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the message."""
+        """Return the message of a record without secrets."""
         return masked(super().format(record))
 
 
@@ -61,12 +65,12 @@ log = logging.getLogger("mixgan")
 
 
 def log_to_stderr() -> None:
-    """Write mixgan's own messages to stderr, bare, and Hydra's nowhere: what it would log, ours say already."""
+    """Log mixgan's messages to stderr as plain text, and silence Hydra, whose errors mixgan reports itself."""
     if not log.handlers:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(Formatter("%(message)s"))
+        handler.setFormatter(RedactingFormatter("%(message)s"))
         log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
-    for talkative in ("hydra", "hydra_plugins"):
-        logging.getLogger(talkative).setLevel(logging.CRITICAL)
+    for name in ("hydra", "hydra_plugins"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

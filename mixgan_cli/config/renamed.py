@@ -14,7 +14,7 @@ KEYS: Mapping[str, str] = {
     "objective.balance.least": "objective.balance.schedule.minimum",
     "objective.balance.every": "objective.balance.schedule.every",
 }
-"""Old keys with their new names. They hold for all keys below them, too."""
+"""Old keys with their new names. Keys below them are renamed, too."""
 
 CHOICES: Mapping[str, str] = {
     "model/backbone=same": "model/backbone=mggan",
@@ -29,7 +29,7 @@ CHOICES: Mapping[str, str] = {
         "celeba": " data.split_seed='${seed}'",
     }.items()
 }
-"""Old choices, written GROUP=CHOICE, with the words of a command line that replace them."""
+"""Old choices, written GROUP=CHOICE, with the overrides that replace them."""
 
 
 def renamed(name: str) -> str | None:

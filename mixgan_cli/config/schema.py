@@ -1,6 +1,7 @@
-"""What a run is made of, typed. The YAML files in conf/ hold the values; these classes say what is allowed.
+"""The typed schema of configurations: the YAML files in conf/ hold the values, these classes define what is allowed.
 
-Hydra composes, pydantic checks: every wrong key, type, choice or combination is found here, before anything is built.
+Hydra composes a configuration and pydantic checks it, so every wrong key, type, choice or combination is found before
+anything is built.
 """
 
 from __future__ import annotations
@@ -30,42 +31,42 @@ from mixgan_cli.errors import ConfigError, nearest
 
 
 def conf_dir() -> Path:
-    """Return the folder of YAML files: inside the installed package, or at the top of a checkout."""
+    """Return the folder of YAML files, which is inside an installed package and at the top of a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"
 
 
-Batch = Annotated[int, Field(gt=0, le=2**20)]
-Number = Annotated[int, Field(gt=0, le=2**24)]
-"""Of samples in a batch, and of samples. What is beyond fits no machine, so it is a slip, and told before it fails."""
+BatchSize = Annotated[int, Field(gt=0, le=2**20)]
+SampleCount = Annotated[int, Field(gt=0, le=2**24)]
+"""Upper bounds on batch size and sample counts. Larger values would not fit in memory and are rejected as typos."""
 
 
-def _name(target: str) -> str:
-    """The class's own name."""
+def _class_name(target: str) -> str:
+    """Return the name of a class without its package."""
     return target.rpartition(".")[2]
 
 
-def _written(value: int | None) -> str:
-    """The value as in YAML."""
+def _yaml(value: int | None) -> str:
+    """Return a value as it is written in YAML."""
     return "null" if value is None else str(value)
 
 
 class Strict(BaseModel):
-    """A group in which every key is known."""
+    """A group that rejects unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Latent(Strict):
-    """The prior of z: N(0, I), or uniform on [-1, 1]."""
+    """The prior of the latent z: N(0, I), or uniform on [-1, 1]."""
 
     size: Annotated[int, Field(gt=0, le=2**16)]
     distribution: Literal["normal", "uniform"]
 
 
 class Model(Strict):
-    """A gate, K experts, what they share, and the discriminator's head."""
+    """A gate, K experts, the backbone they share, and the discriminator's head."""
 
     name: str
     k: Annotated[int, Field(gt=0, le=2**12)]
@@ -83,7 +84,7 @@ class Model(Strict):
 
 
 class Optimizers(Strict):
-    """One optimiser per network; the gate and the load balance may have their own."""
+    """One optimiser per network. The gate and the load balance may have their own."""
 
     generator: components.Optimizer
     discriminator: components.Optimizer
@@ -92,7 +93,7 @@ class Optimizers(Strict):
 
 
 class Classifier(Strict):
-    """How the classifier of experts learns, where the discriminator's head has one."""
+    """The loss of the classifier of experts, if the discriminator's head has one."""
 
     weight: NonNegativeFloat
     stop_gradient: bool
@@ -100,7 +101,7 @@ class Classifier(Strict):
 
 
 class Objective(Strict):
-    """The game: what is played for, who moves how often, and on how many samples."""
+    """The losses, the number of steps of each network, and the samples per step."""
 
     adversarial: components.Adversarial
     penalty: components.Call
@@ -117,17 +118,17 @@ class Objective(Strict):
     @model_validator(mode="after")
     def _balance_has_an_optimiser(self) -> Objective:
         if self.balance and not (self.optimizer.gate or self.optimizer.balance):
-            raise ValueError("balance: is a step of the gate's own. Give optimizer.gate or optimizer.balance")
+            raise ValueError("balance: the load balance needs an optimiser. Give optimizer.gate or optimizer.balance")
         return self
 
 
 class Training(Strict):
-    """Length and rhythm, in real images shown to the discriminator."""
+    """Length of a run and intervals, in real images shown to the discriminator."""
 
     nimg: PositiveInt | None
     epochs: PositiveInt | None
-    batch: Batch
-    fakes: Batch | None
+    batch: BatchSize
+    fakes: BatchSize | None
     shuffle: bool
     flips: bool
     report_nimg: PositiveInt
@@ -144,7 +145,7 @@ class Training(Strict):
     def _has_one_length(self) -> Training:
         if (self.nimg is None) == (self.epochs is None):
             raise ValueError(
-                f"nimg={_written(self.nimg)} and training.epochs={_written(self.epochs)}: the length of the run is "
+                f"nimg={_yaml(self.nimg)} and training.epochs={_yaml(self.epochs)}: the length of the run is "
                 "given in images or in epochs. Give one of them and set the other to null"
             )
         return self
@@ -175,7 +176,7 @@ class Training(Strict):
 
 
 class Alarms(Strict):
-    """What is taken for a collapse; null: not watched."""
+    """Thresholds of the warnings of collapse. Null turns a warning off."""
 
     quality: PositiveInt | None
     usage: Annotated[float, Field(gt=0, le=1)] | None
@@ -184,7 +185,7 @@ class Alarms(Strict):
 
 
 class Hardware(Strict):
-    """Where and how it computes."""
+    """Devices, processes and precision."""
 
     device: Literal["auto", "cpu", "cuda"]
     devices: Annotated[int, Field(gt=0, le=2**10)] | Literal["auto"]
@@ -201,7 +202,9 @@ class Hardware(Strict):
     @model_validator(mode="after")
     def _nodes_meet(self) -> Hardware:
         if self.nodes > 1 and self.rendezvous is None:
-            raise ValueError(f"nodes={self.nodes}: they must find each other. Give hardware.rendezvous=HOST:PORT")
+            raise ValueError(
+                f"nodes={self.nodes}: several machines need an address to meet. Give hardware.rendezvous=HOST:PORT"
+            )
         return self
 
 
@@ -209,8 +212,8 @@ class Interim(Strict):
     """What is measured during training, more cheaply than at the end."""
 
     metrics: tuple[str, ...]
-    n_fake: Number
-    n_real: Number
+    n_fake: SampleCount
+    n_real: SampleCount
 
 
 class Evaluation(Strict):
@@ -218,12 +221,12 @@ class Evaluation(Strict):
 
     name: str
     metrics: tuple[str, ...]
-    n_fake: Number | None
-    n_real: Number | None
+    n_fake: SampleCount | None
+    n_real: SampleCount | None
     split: Literal["held_out", "train"]
     interim: Interim | None
     ema: bool
-    batch: Batch
+    batch: BatchSize
     seed: NonNegativeInt
     seeds: PositiveInt
     weights: str | None
@@ -251,14 +254,14 @@ class Evaluation(Strict):
 
 
 class Paths(Strict):
-    """Where things land."""
+    """Folders of the outputs."""
 
     outputs: str
     run: str | None
 
 
-class Sweep(Strict):
-    """How many runs are made of one command."""
+class SweepOptions(Strict):
+    """How a sweep over several runs is carried out."""
 
     name: str | None
     jobs: PositiveInt
@@ -267,10 +270,10 @@ class Sweep(Strict):
     direction: Literal["minimize", "maximize"]
 
 
-class Sweeping(Strict):
-    """What a sweep as a whole takes from the configuration."""
+class SweepCommand(Strict):
+    """The keys that a sweep as a whole reads from the configuration."""
 
-    sweep: Sweep
+    sweep: SweepOptions
 
 
 class Run(Strict):
@@ -288,14 +291,14 @@ class Run(Strict):
     evaluation: Evaluation
     logger: dict[str, components.Logger]  # names are the user's choice
     paths: Paths
-    sweep: Sweep | None = None  # of no matter to the run; older runs have none
+    sweep: SweepOptions | None = None  # not used by a single run
 
     @model_validator(mode="after")
     def _beta_has_a_classifier(self) -> Run:
         head = self.model.head[components.TARGET]
         if self.model.beta and not components.attribute(head, "classifies_experts"):
             raise ValueError(
-                f"model.beta={self.model.beta}: {_name(head)} does not classify experts; take 0, or "
+                f"model.beta={self.model.beta}: {_class_name(head)} does not classify experts; take 0, or "
                 "model/head=classifier"
             )
         return self
@@ -307,13 +310,13 @@ class Run(Strict):
             return self
         if not components.attribute(adversarial, "probabilistic"):
             raise ValueError(
-                f"objective.adversarial: {_name(head)} is one softmax over real and K experts, a probability; "
-                f"{_name(adversarial)} takes the score for something else. Take objective=madgan, non_saturating or "
-                "minimax, or model/head=classifier"
+                f"objective.adversarial: {_class_name(head)} is one softmax over real and K experts, a probability; "
+                f"{_class_name(adversarial)} takes the score for something else. Use objective=madgan, "
+                "non_saturating or minimax, or model/head=classifier"
             )
         if self.objective.classifier.stop_gradient:
             raise ValueError(
-                f"objective.classifier.stop_gradient=true: {_name(head)} has the same logits for both. "
+                f"objective.classifier.stop_gradient=true: {_class_name(head)} has the same logits for both. "
                 "Take false, or model/head=classifier"
             )
         return self
@@ -324,12 +327,12 @@ class Run(Strict):
         adversarial = objective.adversarial[components.TARGET]
         if objective.fake_weight == "k" and not components.attribute(adversarial, "probabilistic"):
             raise ValueError(
-                f"objective.fake_weight=k: {_name(adversarial)} balances real against fake scores; take one"
+                f"objective.fake_weight=k: {_class_name(adversarial)} balances real against fake scores; take one"
             )
         if objective.balance and not components.attribute(gate, "trainable"):
-            raise ValueError(f"objective.balance: {_name(gate)} learns nothing that could be balanced; take null")
+            raise ValueError(f"objective.balance: {_class_name(gate)} learns nothing that could be balanced; take null")
         if objective.optimizer.gate and not components.attribute(gate, "trainable"):
-            raise ValueError(f"objective.optimizer.gate: {_name(gate)} learns nothing; take null")
+            raise ValueError(f"objective.optimizer.gate: {_class_name(gate)} learns nothing; take null")
         if objective.competition:
             if not components.attribute(gate, "splits_batch") or not self.model.gate.get("same_latents"):
                 raise ValueError(
@@ -338,7 +341,7 @@ class Run(Strict):
                 )
             if not components.attribute(adversarial, "probabilistic"):
                 raise ValueError(
-                    f"objective.competition: compares probabilities, and {_name(adversarial)} "
+                    f"objective.competition: compares probabilities, and {_class_name(adversarial)} "
                     "takes the score for something else. Take objective=madgan_sim, or objective.competition=null"
                 )
             if self.model.k < 2:
@@ -355,13 +358,13 @@ class Run(Strict):
 
 
 class EvaluateCommand(Strict):
-    """`mixgan evaluate`: which images, against which."""
+    """`mixgan evaluate`: the images and the reference."""
 
     run: str | None
     checkpoint: str
     images: str | None
     reference: str | None
-    data: components.Data | None = None  # Hydra leaves a group out whose choice is null
+    data: components.Data | None = None  # Hydra omits a group whose choice is null
     seed: NonNegativeInt | None
     to: str | None
     compare: str | None
@@ -375,20 +378,20 @@ class EvaluateCommand(Strict):
         if [self.run is None, self.images is None, self.state is None].count(False) != 1:
             raise ValueError("give either run=DIR (with checkpoint=last or best), checkpoint=FILE or images=PATH")
         if self.images is not None and self.reference is None and self.data is None:
-            raise ValueError("images=PATH needs reference=PATH or data=NAME to be compared with")
+            raise ValueError("images=PATH needs reference=PATH or data=NAME for comparison")
         return self
 
     @property
     def state(self) -> str | None:
-        """The file of a state, where one is given and not the name of one of a run's."""
+        """The file of a checkpoint, or None if `checkpoint` names one of a run's checkpoints."""
         return None if re.fullmatch(r"last|best|\d+", self.checkpoint) else self.checkpoint
 
 
 class SampleCommand(Strict):
-    """`mixgan sample`: how many samples, of what, where to."""
+    """`mixgan sample`: the run, the number of samples, and the output."""
 
     run: str
-    n: Number
+    n: SampleCount
     seed: NonNegativeInt
     truncation: PositiveFloat | None
     expert: NonNegativeInt | None
@@ -399,7 +402,7 @@ class SampleCommand(Strict):
 
 
 class ExportCommand(Strict):
-    """`mixgan export`: which generator, where to, and whether as ONNX too."""
+    """`mixgan export`: the generator, the output folder, and whether to write ONNX."""
 
     run: str
     to: str | None
@@ -408,7 +411,7 @@ class ExportCommand(Strict):
 
 
 class ReportCommand(Strict):
-    """`mixgan report`: which folders, how much of each, where to."""
+    """`mixgan report`: the folders, the level of detail, and the output."""
 
     paths: Annotated[tuple[str, ...], Field(min_length=1)]
     to: str | None
@@ -421,7 +424,7 @@ class ReportCommand(Strict):
 class FetchCommand(Strict):
     """`mixgan fetch`: a data set, the Inception weights, or both."""
 
-    data: components.Data | None = None  # Hydra leaves a group out whose choice is null
+    data: components.Data | None = None  # Hydra omits a group whose choice is null
     weights: bool
 
     @model_validator(mode="after")
@@ -432,12 +435,13 @@ class FetchCommand(Strict):
 
 
 def parse(composed: DictConfig | dict[str, Any], schema: type[Strict]) -> Any:
-    """Return the configuration as `schema`, a frozen and typed object.
+    """Return the configuration as a frozen object of the class `schema`.
 
-    What Hydra composed is resolved. A plain dict, from a file, is taken as it is: `${oc.env:HOME}` is so many letters.
+    A configuration composed by Hydra is resolved. A plain dict, which comes from a file, is not: `${oc.env:HOME}` stays
+    text.
 
     Raises:
-        ConfigError: naming each key, its value, and what is allowed.
+        ConfigError: the configuration is not valid. The message has each wrong key, its value, and what is allowed.
     """
     config: Any = composed
     if isinstance(composed, DictConfig):
@@ -448,7 +452,7 @@ def parse(composed: DictConfig | dict[str, Any], schema: type[Strict]) -> Any:
                 raise ConfigError(f"{error.full_key}: missing. Give {error.full_key}=…") from error
             reason = str(error).splitlines()[0]
             raise ConfigError(f"{error.full_key}: {reason}" if error.full_key else reason) from error
-        redact.refuse_key(str(config))
+        redact.refuse_wandb_key(str(config))
     try:
         return schema.model_validate(config)
     except ValidationError as error:
@@ -456,7 +460,7 @@ def parse(composed: DictConfig | dict[str, Any], schema: type[Strict]) -> Any:
 
 
 def _readable(problem: Any, config: dict[str, Any], schema: type[Strict]) -> str:
-    """One line for one of pydantic's problems: key=value, what is wrong, what would be right."""
+    """Return one line for one of pydantic's errors: key=value, what is wrong, what is allowed."""
     location = [str(step) for step in problem["loc"] if str(step) in _keys(config) or isinstance(step, int)]
     key = ".".join(location)
     if new := renamed(key):

@@ -1,1 +1,1 @@
-"""Many runs of one command: which they are, what each leaves behind, and what it gets of the machine. No torch here."""
+"""Sweeps: plan the jobs of a command line, record their results, and share GPUs and threads. Imports no torch."""

@@ -1,4 +1,4 @@
-"""Which GPUs there are, and which of them a process takes. No torch here: it looks at CUDA_VISIBLE_DEVICES but once."""
+"""List the visible GPUs and claim some for a process. No torch: it reads CUDA_VISIBLE_DEVICES only once."""
 
 from __future__ import annotations
 
@@ -12,51 +12,51 @@ from pathlib import Path
 from typing import TextIO
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-_held: dict[str, TextIO] = {}
-"""The GPUs this process took, each with its locked file, until the process ends."""
+_locks: dict[str, TextIO] = {}
+"""The GPUs that this process claimed, each with its locked file, until the process ends."""
 
 
 def visible() -> tuple[str, ...]:
-    """Return the GPUs this process may use, as CUDA_VISIBLE_DEVICES names them; none where there is no driver."""
-    said = os.environ.get(VISIBLE)
-    if said is not None:
-        return tuple(takewhile(lambda word: word not in ("", "-1"), map(str.strip, said.split(","))))
+    """Return the GPUs this process may use, as CUDA_VISIBLE_DEVICES names them; empty if there is no driver."""
+    value = os.environ.get(VISIBLE)
+    if value is not None:
+        return tuple(takewhile(lambda word: word not in ("", "-1"), map(str.strip, value.split(","))))
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):
         return ()
-    found = re.findall(r"UUID: ((?:GPU|MIG)-[^)\s]+)", listed)  # CUDA and nvidia-smi may number GPUs differently
+    found = re.findall(r"UUID: ((?:GPU|MIG)-[^)\s]+)", listed)  # numbers of CUDA and nvidia-smi may differ
     return tuple(gpu for gpu in found if gpu.startswith("MIG")) or tuple(found)
 
 
-def take(gpus: Sequence[str], folder: Path, n: int = 1) -> tuple[str, ...]:
-    """Let this process see only the n GPUs that fewest others took, until it ends; a second call changes nothing.
+def claim(gpus: Sequence[str], folder: Path, n: int = 1) -> tuple[str, ...]:
+    """Claim the n GPUs with the fewest claims, and hide the others from this process. A second call changes nothing.
 
     Args:
-        gpus: what to choose from.
-        folder: one that all processes on this machine share. Who took a GPU holds a lock on a file GPU.PID there.
-        n: how many; all there are, where they are fewer.
+        gpus: GPUs to choose from.
+        folder: folder that all processes on this machine share. A claim is a locked file GPU.PID in it.
+        n: number of GPUs; all of `gpus` if there are fewer.
     """
-    if not _held:
+    if not _locks:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "choosing").open("w") as choosing:
             fcntl.flock(choosing, fcntl.LOCK_EX)
             load = {gpu: sum(map(_locked, folder.glob(f"{_file(gpu)}.*"))) for gpu in gpus}
             for gpu in sorted(gpus, key=load.__getitem__)[:n]:
-                _held[gpu] = (folder / f"{_file(gpu)}.{os.getpid()}").open("w")
-                fcntl.flock(_held[gpu], fcntl.LOCK_EX)
-        os.environ[VISIBLE] = ",".join(_held)
-    return tuple(_held)
+                _locks[gpu] = (folder / f"{_file(gpu)}.{os.getpid()}").open("w")
+                fcntl.flock(_locks[gpu], fcntl.LOCK_EX)
+        os.environ[VISIBLE] = ",".join(_locks)
+    return tuple(_locks)
 
 
 def _file(gpu: str) -> str:
-    return gpu.replace("/", "_")  # as in the name of a part of a GPU
+    return gpu.replace("/", "_")  # names of MIG devices contain it
 
 
 def _locked(path: Path) -> bool:
-    with path.open("w") as held:
+    with path.open("w") as file:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
     path.unlink()  # its process has ended

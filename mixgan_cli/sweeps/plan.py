@@ -1,4 +1,4 @@
-"""What a command line with -m asks for: which jobs, and the folder of the sweep."""
+"""Turn a command line with -m into a sweep: its jobs and its folder."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.main import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
-from mixgan_cli.config.schema import Sweeping, conf_dir, parse
+from mixgan_cli.config.schema import SweepCommand, conf_dir, parse
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.runs import tells
+from mixgan_cli.runs import affects_result
 from mixgan_cli.sweeps import gpus
-from mixgan_cli.sweeps.sweep import Overrides, Sweep, hash_of
+from mixgan_cli.sweeps.sweep import Overrides, Sweep, overrides_hash
 
 
 def plan(config_name: str, words: Sequence[str]) -> Sweep | None:
-    """Return the sweep that these words of the command line ask for, or None where they ask for something else.
+    """Return the sweep of a command line, or None if it asks for a single run.
 
     Raises:
-        ConfigError, HydraException: it cannot be composed.
+        ConfigError, HydraException: the configuration cannot be composed.
     """
     arguments = get_args_parser().parse_args(list(words))
     if not (arguments.multirun or "hydra.mode=MULTIRUN" in arguments.overrides):
         return None
     if arguments.cfg or arguments.info:
-        raise ConfigError("--cfg and --info print one run, and -m is for many: leave one of them out")
+        raise ConfigError("--cfg and --info print a single run, -m starts several; use only one of them")
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         overrides = parser.parse_overrides(arguments.overrides)
-        first = [first_of(override) for override in overrides]
+        first = [with_first_value(override) for override in overrides]
         if arguments.config_dir:
             first.append(f"hydra.searchpath=[{quoted(f'file://{Path(arguments.config_dir).absolute()}')}]")
         config = compose(arguments.config_name or config_name, first, return_hydra_config=True)
-        settings = parse(OmegaConf.masked_copy(config, "sweep"), Sweeping).sweep
+        settings = parse(OmegaConf.masked_copy(config, "sweep"), SweepCommand).sweep
         task = [override for override in overrides if not override.is_hydra_override()]
         if settings.name is None:
-            config.sweep.name = _name([override for override in task if tells(override.key_or_group)])
+            config.sweep.name = _name([override for override in task if affects_result(override.key_or_group)])
         launcher, sweeper = config.hydra.launcher, config.hydra.sweeper
         planned = None
         if _is(sweeper, BasicSweeper):
             given = parser.parse_overrides([f"{key}={value}" for key, value in (sweeper.params or {}).items()])
             planned = _combinations([*given, *task])
         elif settings.optimize is None:
-            raise ConfigError("sweep.optimize=null: which metric shall the search go by? Say sweep.optimize=fid")
+            raise ConfigError("sweep.optimize=null: a search needs a metric, for example sweep.optimize=fid")
         return Sweep(
             Path(config.hydra.sweep.dir),
             planned,
@@ -62,13 +62,13 @@ def plan(config_name: str, words: Sequence[str]) -> Sweep | None:
         )
 
 
-def as_word(sweep: Sweep) -> str:
-    """Return the override that tells Hydra the sweep's folder."""
+def sweep_dir_override(sweep: Sweep) -> str:
+    """Return the override that sets the sweep's folder in Hydra."""
     return f"hydra.sweep.dir={quoted(str(sweep.folder))}"
 
 
-def first_of(override: Override) -> str:
-    """Return a word of the command line with the first of the values it is swept over."""
+def with_first_value(override: Override) -> str:
+    """Return an override with the first of its values if it is swept."""
     if not override.is_sweep_override():
         return override.input_line or ""
     discrete = override.is_discrete_sweep()
@@ -80,8 +80,8 @@ def _combinations(overrides: list[Override]) -> tuple[Overrides, ...]:
     for override in overrides:
         if override.is_interval_sweep():
             raise ConfigError(
-                f"{override.input_line}: an interval is for a search to choose from. Give values, such as "
-                f"{override.key_or_group}=1,2,3, or take search=optuna"
+                f"{override.input_line}: only a search can choose from an interval. Give values, such as "
+                f"{override.key_or_group}=1,2,3, or use search=optuna"
             )
     (combinations,) = BasicSweeper.split_arguments(overrides, None)
     return tuple(map(tuple, combinations))
@@ -92,7 +92,7 @@ def _is(node: DictConfig, plugin: type) -> bool:
 
 
 def _name(overrides: Sequence[Override]) -> str:
-    """What is chosen and what is swept, and a hash: mggan-beta-k-seed-1a2b3c4d."""
+    """Return a name made of choices, swept keys and a hash: mggan-beta-k-seed-1a2b3c4d."""
     chosen, swept = [], []
     for override in overrides:
         if override.is_sweep_override():
@@ -100,9 +100,9 @@ def _name(overrides: Sequence[Override]) -> str:
         elif override.key_or_group in ("experiment", "data", "model", "objective"):
             chosen.append(str(override.value()))
     readable = re.sub(r"[^\w.-]+", "_", "-".join([*chosen, *swept]), flags=re.ASCII)[:60]
-    return f"{readable}-{hash_of(override.input_line or '' for override in overrides)}".lstrip("-.")
+    return f"{readable}-{overrides_hash(override.input_line or '' for override in overrides)}".lstrip("-.")
 
 
 def quoted(text: str) -> str:
-    """Return a text as a word of Hydra's grammar, whatever is in it."""
+    """Quote any text as a value of Hydra's grammar."""
     return QuotedString(text, Quote.single).with_quotes()

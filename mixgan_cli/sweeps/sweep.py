@@ -1,6 +1,6 @@
-"""A sweep and its jobs, which may run in other processes or on other machines: all they share is the sweep's folder.
+"""A sweep and its jobs. They may run in other processes or on other machines, and share only the sweep's folder.
 
-jobs/ID.json is what became of a job, ID a hash of its overrides; so the same sweep again writes the same files.
+jobs/ID.json records a job. ID is a hash of its overrides, so the same sweep writes the same files again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.runs import RunFolder, tells
+from mixgan_cli.runs import RunFolder, affects_result
 from mixgan_cli.runtime.io import write_errors, write_json
 from mixgan_cli.runtime.signals import end_with_parent, save_before_requeue
 from mixgan_cli.sweeps import gpus
@@ -29,7 +29,7 @@ Overrides = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended: its exit code with its result, or with what it said of its error."""
+    """How a command ended: its exit code with the result or the error message."""
 
     code: int
     result: dict[str, Any] | None = None
@@ -39,7 +39,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """What became of a job."""
+    """The record of a job."""
 
     overrides: Overrides
     number: int
@@ -48,94 +48,94 @@ class Job:
     error: str | None = None
     run_dir: str | None = None
     gpus: tuple[str, ...] = ()
-    """Those its sweep gave it, where it did."""
+    """The GPUs that its sweep claimed for it, if any."""
 
     @property
     def id(self) -> str:
-        """8 hexadecimal digits that stand for what changes its result."""
-        return hash_of(word for word in self.overrides if tells(_key(word)))
+        """A hash of the overrides that affect the result, 8 hexadecimal digits."""
+        return overrides_hash(word for word in self.overrides if affects_result(_key(word)))
 
     @property
     def values(self) -> dict[str, str]:
-        """Its overrides, by key."""
+        """Its overrides by key."""
         return {_key(word): word.partition("=")[2] for word in self.overrides}
 
     @property
     def state(self) -> Literal["done", "failed", "missing"]:
-        """What there is of it: missing is also one that was stopped half-way, or whose run is gone."""
+        """Whether there is a result. A job that was stopped, or whose run was deleted, is missing."""
         if self.status == "done" and self.run_dir and self.run.results.is_file():
             return "done"
         return "failed" if self.status == "failed" else "missing"
 
     @property
     def error_line(self) -> str | None:
-        """The error in one line: of a traceback, the last one."""
+        """The error in one line, which is the last one of a traceback."""
         lines = (self.error or "").strip().splitlines()
         return lines[-1 if lines[0].startswith("Traceback") else 0] if lines else None
 
     @property
     def run(self) -> RunFolder:
-        """Its run's folder, where it has one."""
+        """Its run's folder. Without a run, this is the current folder."""
         return RunFolder(Path(self.run_dir or ""))
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep, as its jobs know it, wherever they run."""
+    """A sweep, as it is sent to its jobs."""
 
     folder: Path
     planned: tuple[Overrides, ...] | None
-    """The overrides of each job; None where a search chooses them on the way."""
-    at_once: int
+    """The overrides of each job; None if a search chooses them during the sweep."""
+    concurrent_jobs: int
     fail_fast: bool
     optimize: str | None
     gpus: tuple[str, ...]
-    """Of the machine it was started on, to be shared among its jobs there."""
+    """The GPUs of the machine the sweep was started on, shared among its jobs there."""
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
 
-    def begin(self) -> None:
-        """Forget that an earlier try was stopped."""
+    def clear_stop(self) -> None:
+        """Allow jobs to run even if an earlier attempt was stopped by `fail_fast`."""
         self._stopped.unlink(missing_ok=True)
 
     def run(self, config: DictConfig, work: Callable[[], Outcome]) -> Outcome | None:
-        """Do a job's work and keep what became of it; or return None where the sweep has been stopped."""
+        """Run a job and record how it ended, or return None if `fail_fast` has stopped the sweep."""
         if self.fail_fast and self._stopped.exists():
             return None
         hydra = HydraConfig.get()
         with self._guard():
-            begun = Job(tuple(hydra.overrides.task), hydra.job.num, "begun", gpus=self._share(config))
-            self._keep(begun)  # if it is killed, this stays
+            begun = Job(tuple(hydra.overrides.task), hydra.job.num, "begun", gpus=self._claim_resources(config))
+            self._write(begun)  # remains if the process is killed
             outcome = work()
             run_dir = outcome.result["run_dir"] if outcome.result else outcome.run_dir
             ended = replace(begun, exit_code=outcome.code, error=outcome.error, run_dir=run_dir)
-            self._keep(replace(ended, status="failed" if outcome.code else "done"))
+            self._write(replace(ended, status="failed" if outcome.code else "done"))
         if outcome.code and self.fail_fast:
             self._stopped.touch()
         return outcome
 
-    def optimized(self, metrics: Mapping[str, Any]) -> float | None:
-        """Return the metric that a search goes by; None where all jobs are planned.
+    def objective_value(self, metrics: Mapping[str, Any]) -> float | None:
+        """Return the metric that a search optimises, or None if all jobs are planned.
 
         Raises:
-            ConfigError: this run has no such metric.
+            ConfigError: the run has no such metric.
         """
         if self.planned is not None or self.optimize is None:
             return None
         scalars = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
         if self.optimize not in scalars:
-            has = ", ".join(sorted(scalars))
-            raise ConfigError(f"sweep.optimize={self.optimize}: this run has no such metric. It has {has}")
+            known = ", ".join(sorted(scalars))
+            raise ConfigError(f"sweep.optimize={self.optimize}: this run has no such metric. It has {known}")
         return scalars[self.optimize]
 
     def jobs(self) -> list[Job]:
-        """Return what became of each job: of those planned, or of all that left something here."""
-        kept = [json.loads(path.read_text(encoding="utf-8")) for path in self._jobs.glob("[!.]*.json")]
-        left = [Job(**{**job, "overrides": tuple(job["overrides"]), "gpus": tuple(job["gpus"])}) for job in kept]
+        """Return the record of each planned job, or all records in the folder if a search chose the jobs."""
+        records = [json.loads(path.read_text(encoding="utf-8")) for path in self._jobs.glob("[!.]*.json")]
+        found = [Job(**{**job, "overrides": tuple(job["overrides"]), "gpus": tuple(job["gpus"])}) for job in records]
         if self.planned is None:
-            return sorted(left, key=lambda job: job.number)
+            return sorted(found, key=lambda job: job.number)
         jobs = {job.id: job for job in (Job(overrides, number) for number, overrides in enumerate(self.planned))}
-        jobs |= {job.id: job for job in left if job.id in jobs}
+        jobs |= {job.id: job for job in found if job.id in jobs}
         return list(jobs.values())
 
     @property
@@ -146,34 +146,34 @@ class Sweep:
     def _stopped(self) -> Path:
         return self.folder / "STOPPED"
 
-    def _keep(self, job: Job) -> None:
+    def _write(self, job: Job) -> None:
         with write_errors(f"hydra.sweep.dir: {self.folder}"):
             write_json(self._jobs / f"{job.id}.json", asdict(job))
 
     def _guard(self) -> AbstractContextManager[None]:
-        """What a signal, or the end of the sweep's own process, means to a job."""
-        if "SUBMITIT_EXECUTOR" in os.environ:  # its jobs are meant to outlive the sweep's process
+        """Return a context that handles the signals of a job, and the end of the sweep's own process."""
+        if "SUBMITIT_EXECUTOR" in os.environ:  # jobs outlive the sweep's process
             return save_before_requeue()
-        return end_with_parent(self.pid) if self._beside else nullcontext()
+        return end_with_parent(self.pid) if self._is_local_worker else nullcontext()
 
     @property
-    def _beside(self) -> bool:
-        """Whether this is a process that a launcher started on the sweep's own machine."""
+    def _is_local_worker(self) -> bool:
+        """True if a launcher started this process on the sweep's own machine."""
         return os.getpid() != self.pid and socket.gethostname() == self.host
 
-    def _share(self, config: DictConfig) -> tuple[str, ...]:
-        """Take this process's share of the machine: threads, and one GPU or as many as the run has devices."""
-        if not self._beside or os.environ.get("SUBMITIT_EXECUTOR") == "slurm":  # SLURM sees to it
+    def _claim_resources(self, config: DictConfig) -> tuple[str, ...]:
+        """Limit this process to its share of threads, and claim as many GPUs as the run has devices."""
+        if not self._is_local_worker or os.environ.get("SUBMITIT_EXECUTOR") == "slurm":  # SLURM assigns them
             return ()
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.at_once)))
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.concurrent_jobs)))
         if not self.gpus:
             return ()
         devices = OmegaConf.select(config, "hardware.devices")
-        return gpus.take(self.gpus, self.folder / ".gpus" / self.host, devices if isinstance(devices, int) else 1)
+        return gpus.claim(self.gpus, self.folder / ".gpus" / self.host, devices if isinstance(devices, int) else 1)
 
 
-def hash_of(words: Iterable[str]) -> str:
-    """Return 8 hexadecimal digits that stand for these words, in whatever order."""
+def overrides_hash(words: Iterable[str]) -> str:
+    """Return a hash of overrides in any order, 8 hexadecimal digits."""
     return hashlib.sha256("\n".join(sorted(words)).encode()).hexdigest()[:8]
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from mixgan_cli.config.compose import flatten_keys
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.tracking.tracker import Logger, RunInfo, flatten
+from mixgan_cli.tracking.tracker import Logger, RunInfo, flatten_lists
 
 
 class TensorBoardLogger(Logger):
@@ -37,7 +38,7 @@ class TensorBoardLogger(Logger):
 
     def start(self, run: RunInfo) -> None:
         """Open the event file. A resumed run hides the events after its checkpoint: they are logged again."""
-        self._hyperparameters = dict(_hyperparameters(run.config))
+        self._hyperparameters = _hyperparameters(run.config)
         self._writer = self._writer_class(
             str(run.folder / self.folder),
             purge_step=run.nimg + 1 if run.nimg else None,
@@ -46,7 +47,7 @@ class TensorBoardLogger(Logger):
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Log every number of the record against nimg; a list becomes one scalar an entry."""
-        for name, value in flatten(record).items():
+        for name, value in flatten_lists(record).items():
             if name != "nimg" and isinstance(value, (int, float)):
                 self._writer.add_scalar(name, value, record["nimg"])
 
@@ -63,15 +64,15 @@ class TensorBoardLogger(Logger):
     def finish(self, summary: Mapping[str, Any] | None) -> None:
         """Log the hyperparameters with the final metrics, unless the run failed, and close the event file."""
         if summary is not None:
-            metrics = {name: value for name, value in flatten(summary).items() if isinstance(value, (int, float))}
+            metrics = {name: value for name, value in flatten_lists(summary).items() if isinstance(value, (int, float))}
             self._writer.add_hparams(self._hyperparameters, metrics, run_name=".")  # in the same folder
         self._writer.close()
 
 
-def _hyperparameters(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, bool | str | float]]:
-    """Yield every key of the configuration as `a.b.c` with its value; lists are written as text, null is left out."""
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _hyperparameters(value, f"{prefix}{key}.")
-        elif value is not None:
-            yield f"{prefix}{key}", value if isinstance(value, (bool, str, int, float)) else str(value)
+def _hyperparameters(config: Mapping[str, Any]) -> dict[str, bool | str | float]:
+    """Return every key of the configuration as `a.b.c` with its value. Lists become text; null is left out."""
+    return {
+        key: value if isinstance(value, (bool, str, int, float)) else str(value)
+        for key, value in flatten_keys(config).items()
+        if value is not None
+    }

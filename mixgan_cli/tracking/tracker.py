@@ -90,7 +90,7 @@ class Tracker:
                 self._loggers.remove(logger)
 
 
-def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
+def flatten_lists(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record without lists: entry i of the list `name` is called `name/i`."""
 
     def walk(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mixgan_cli.tracking.tracker import Logger, RunInfo, flatten
+from mixgan_cli.tracking.tracker import Logger, RunInfo, flatten_lists
 
 log = logging.getLogger("mixgan")
 
@@ -54,7 +54,7 @@ class WandbLogger(Logger):
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Log scalars against nimg; a list, or a list of lists, becomes one scalar an entry."""
-        self._run.log(flatten(record))
+        self._run.log(flatten_lists(record))
 
     def image(self, name: str, path: Path, nimg: int) -> None:
         """Log a picture."""

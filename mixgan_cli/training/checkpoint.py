@@ -17,7 +17,7 @@ from mixgan_cli.errors import RunError
 from mixgan_cli.models.networks import Generator, Networks
 from mixgan_cli.optim.optimizers import load_optimizer
 from mixgan_cli.optim.schedules import Schedule
-from mixgan_cli.runs import RunFolder, differences
+from mixgan_cli.runs import RunFolder, config_differences
 from mixgan_cli.runtime.io import atomic_write
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.phases import Phase, optimizers_of
@@ -117,7 +117,7 @@ class State:
         except OSError:  # a file system without them
             with atomic_write(named) as temporary:
                 shutil.copyfile(last, temporary)
-        for old in folder.kept()[:-n]:
+        for old in folder.older_checkpoints()[:-n]:
             old.unlink()
 
     def load(self, path: Path) -> None:
@@ -128,7 +128,7 @@ class State:
         """
         content = read_state(path)
         for what in ("config", "data"):
-            different = differences(content[what], getattr(self, what))
+            different = config_differences(content[what], getattr(self, what))
             if different:
                 name = {"config": "another configuration", "data": "other data"}[what]
                 raise RunError(f"{path}: a checkpoint of {name}:\n  " + "\n  ".join(different))

@@ -49,11 +49,11 @@ def test_a_run_that_is_told_to_end_saves_itself_and_goes_on_exactly(mixgan, tmp_
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == code and out == "" and "Traceback" not in err
-    assert f"interrupted by {signal.Signals(number).name}; the same command goes on from here" in err
+    assert f"interrupted by {signal.Signals(number).name}; run the same command to continue" in err
     saved = read_state(here / "checkpoints" / "last.pt")["progress"]
     assert 0 < saved["nimg"] < 2000 and not (here / "FAILED").exists() and not (here / "DONE").exists()
     resumed = mixgan("train", *LONG, f"paths.run={here}")
-    assert resumed.code == 0 and f"going on from {saved['nimg']:,} images" in resumed.err
+    assert resumed.code == 0 and f"resumed at {saved['nimg']:,} images" in resumed.err
     assert same(weights("whole"), weights(here))
     assert without_times(lines("whole")) == without_times(lines(here))
 
@@ -74,7 +74,7 @@ def test_a_run_that_is_interrupted_while_it_measures_itself_measures_itself_agai
     outcome = mixgan("train", *settings, "paths.run=here")
     assert outcome.code == 143 and len(calls) == 2
     resumed = mixgan("train", *settings, "paths.run=here")
-    assert resumed.code == 0 and "going on from 80 images" in resumed.err
+    assert resumed.code == 0 and "resumed at 80 images" in resumed.err
     assert without_times(lines("whole")) == without_times(lines("here"))
     for which in ("last", "best"):
         one, other = (read_state(Path(run, "checkpoints", f"{which}.pt"))["progress"] for run in ("whole", "here"))
@@ -260,7 +260,7 @@ def test_results_that_cannot_be_written_end_the_run_cleanly(mixgan, monkeypatch)
     assert "trained, but the results cannot be written (No space left on device)" in outcome.err
     assert TrainingStopped.__name__ in Path("here/FAILED").read_text()
     again = mixgan("train", *TINY, "paths.run=here")
-    assert again.code == 0 and "going on from 120 images" in again.err and not Path("here/FAILED").exists()
+    assert again.code == 0 and "resumed at 120 images" in again.err and not Path("here/FAILED").exists()
 
 
 @pytest.mark.integ

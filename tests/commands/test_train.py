@@ -149,7 +149,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(mixgan, choice):
     assert mixgan("train", *settings, "training.nimg=16", "paths.run=parts").code == 0
     _as_if_interrupted(Path("parts"), 32)
     resumed = mixgan("train", *settings, "training.nimg=32", "paths.run=parts")
-    assert resumed.code == 0 and "going on from 16 images" in resumed.err
+    assert resumed.code == 0 and "resumed at 16 images" in resumed.err
     assert same(weights("whole"), weights("parts"))
     sampled = mixgan("sample", "run=parts", "n=4", "hardware=cpu")
     assert sampled.code == 0 and Path(sampled.json["to"]).is_file()
@@ -183,7 +183,7 @@ def test_a_killed_run_repeated_ends_with_the_same_weights(mixgan, tmp_path):
         process.wait()
         assert not (killed / "DONE").exists() and logged < 2000
     resumed = mixgan("train", *LONGER, f"paths.run={killed}")
-    assert resumed.code == 0 and "going on from" in resumed.err
+    assert resumed.code == 0 and "resumed at" in resumed.err
     assert same(weights("whole"), weights(killed))
     assert [r["nimg"] for r in lines(killed)] == [r["nimg"] for r in lines("whole")]
     assert [r["loss/generator"] for r in lines(killed)] == [r["loss/generator"] for r in lines("whole")]

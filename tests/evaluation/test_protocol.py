@@ -70,7 +70,7 @@ def test_they_can_be_listed(mixgan):
     assert outcome.code == 0
     told = {part.partition(":")[0]: part.splitlines() for part in outcome.out.split("\n\n")[1:]}
     assert told.keys() == set(groups()["evaluation"])
-    assert "as quick, but" in told["fid50k"][0]
+    assert "like quick, except" in told["fid50k"][0]
     inherited = ['  metrics: ["fid", "inception_score", "kid", "mixture"]', "  n_fake: 50000", '  split: "train"']
     assert set(inherited) <= set(told["fid50k"])  # the first comes from fid10k
     assert len([line for line in told["quick"] if line[2:].partition(":")[0] in Evaluation.model_fields]) == len(
@@ -95,7 +95,7 @@ def test_the_share_of_evaluations_is_that_of_the_clock(mixgan, monkeypatch):
     assert len(took) == 3
     share = sum(took[:2]) / (sum(took[:2]) + run["seconds"])
     assert run["evaluation_share"] == pytest.approx(share, abs=0.02) and 0.05 < share < 0.95
-    assert f"evaluations on the way took {100 * run['evaluation_share']:.1f} % of the time" in outcome.err
+    assert f"evaluations during training took {100 * run['evaluation_share']:.1f} % of the time" in outcome.err
 
 
 def test_the_best_state_is_chosen_by_one_protocol(mixgan):

@@ -206,7 +206,7 @@ def test_run_on_two_devices_is_the_same_run_on_one(mixgan, tmp_path):
     (line,) = done.stdout.strip().splitlines()
     folder = tmp_path / json.loads(line)["run_dir"]
     assert folder.name == Path(alone.json["run_dir"]).name and (folder / "DONE").is_file()
-    assert done.stderr.count("begins") == 1
+    assert done.stderr.count("started") == 1
     assert json.loads((folder / "environment.json").read_text())["processes"] == 2
     assert_close(weights(alone.json["run_dir"]), weights(folder))
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -13,8 +13,8 @@ TAKE = """
 import os, sys
 from pathlib import Path
 from mixgan_cli.sweeps import gpus
-taken = gpus.take(sys.argv[1].split(","), Path(sys.argv[2]), int(sys.argv[3]))
-assert taken == gpus.take(["other"], Path(sys.argv[2])), "for good"
+taken = gpus.claim(sys.argv[1].split(","), Path(sys.argv[2]), int(sys.argv[3]))
+assert taken == gpus.claim(["other"], Path(sys.argv[2])), "for good"
 print(os.environ["CUDA_VISIBLE_DEVICES"], "torch" in sys.modules, flush=True)
 sys.stdin.read()
 """

@@ -168,7 +168,7 @@ def test_a_pre_empted_job_is_requeued_and_goes_on(tmp_path, cluster, mixgan):
         assert json.loads(process.stdout.readlines()[-1])["jobs"] == {"done": 2, "failed": 0, "missing": 0}
     assert {path.name for path in did.glob("requeued *")} == {"requeued 77_0"}
     logs = "".join(path.read_text() for path in tmp_path.glob("outputs/sweeps/*/.submitit/*/*.err"))
-    assert logs.count("going on from") == 1 and logs.count(": begins") == 2
+    assert logs.count("resumed at") == 1 and logs.count(": started") == 2
     whole = mixgan("train", *TINY, *LONG, "seed=0", "paths.outputs=whole")
     assert Path(whole.json["run_dir"]).name == checkpoint.parents[1].name
     assert same(weights(whole.json["run_dir"]), weights(checkpoint.parents[1]))
@@ -196,4 +196,4 @@ def test_jobs_end_with_their_sweep(tmp_path, environment):
     repeated = sweep(tmp_path, environment, *words[len(TINY) :])
     assert repeated.returncode == 0, repeated.stderr
     assert told(repeated)[-1]["jobs"] == {"done": 2, "failed": 0, "missing": 0}
-    assert "going on from" in repeated.stderr
+    assert "resumed at" in repeated.stderr

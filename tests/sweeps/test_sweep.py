@@ -167,7 +167,7 @@ def test_killed_and_repeated_it_does_what_is_missing(mixgan, tmp_path):
     repeated = mixgan("train", "-m", *LONGER)
     assert repeated.code == 2 and repeated.json["jobs"] == {"done": 3, "failed": 1, "missing": 0}
     assert files(done) == before and repeated.err.count("this run is finished") == 1
-    assert repeated.err.count(f"{interrupted}: going on from") == 1 == repeated.err.count(": begins")
+    assert repeated.err.count(f"{interrupted}: resumed at") == 1 == repeated.err.count(": started")
     whole = mixgan("train", "-m", *LONGER, "paths.outputs=whole")
     assert whole.json["jobs"] == repeated.json["jobs"]
     runs = sorted(path.name for path in Path("whole").glob("*-*"))

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from mixgan_cli.tracking.tracker import Logger, RunInfo, Tracker, flatten
+from mixgan_cli.tracking.tracker import Logger, RunInfo, Tracker, flatten_lists
 
 
 def info(folder, nimg=0):
@@ -74,7 +74,7 @@ def test_only_loggers_with_image_show_images():
     assert Tracker([OnlyRecords(), Pictures()]).shows_images
 
 
-def test_flatten_numbers_the_entries_of_lists():
+def test_flatten_lists_numbers_the_entries_of_lists():
     record = {"nimg": 5, "expert_usage": [0.25, 0.75], "table": [[1, 2]]}
     flat = {"nimg": 5, "expert_usage/0": 0.25, "expert_usage/1": 0.75, "table/0/0": 1, "table/0/1": 2}
-    assert flatten(record) == flat
+    assert flatten_lists(record) == flat
