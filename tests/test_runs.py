@@ -1,5 +1,10 @@
+import csv
+from pathlib import Path
+
 import pytest
 
+import mixgan_cli
+from mixgan_cli.config.compose import groups
 from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.errors import RunError
 from mixgan_cli.runs import RunFolder, config_differences, identity, open_run, run_name
@@ -31,6 +36,25 @@ def test_name_depends_on_keys_that_affect_the_result(override):
 
 def test_name_has_data_model_and_seed():
     assert name("seed=7").startswith("digits-hmog-") and name("seed=7").endswith("-7")
+
+
+@pytest.mark.parametrize("data", groups()["data"])
+def test_data_set_has_one_name_in_choices_and_folders(data):
+    overrides = [f"data={data}", "data.root=somewhere"] if data in ("arrays", "folder") else [f"data={data}"]
+    run = composed(*overrides)
+    assert run.data["name"] == data and run_name(run).startswith(f"{data}-hmog-")
+
+
+def test_published_figures_use_the_names_of_data_sets():
+    files = list(Path(mixgan_cli.__file__).parent.glob("reporting/*/*.csv"))
+    names = {row["data"] for path in files for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())}
+    assert "fashion_mnist" in names and names <= set(groups()["data"])
+
+
+def test_data_name_is_part_of_the_identity():
+    """So that two sets of one class do not share a folder."""
+    assert name("data.name=mine").startswith("mine-hmog-")
+    assert identity(composed("data.name=mine").model_dump(mode="json"))["data.name"] == "mine"
 
 
 def test_identity_has_resolved_defaults():
