@@ -56,7 +56,7 @@ class ImageNetwork(FeatureExtractorBase):
 
     @staticmethod
     def get_dummy_input_for_compile() -> Tensor:
-        """Return an image [1, 3, 32, 32]."""
+        """Return an image [1, 3, H, W] to compile for."""
         return torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
 
 

@@ -92,7 +92,7 @@ def gate_entropy(weights_BK: Tensor) -> float:
 
 
 def samples_by_expert(comparison: Comparison) -> list[Tensor]:
-    """Return for each expert the indices of the samples in which it has the largest weight.
+    """Return for each expert the indices [N] of the samples in which it has the largest weight.
 
     Raises:
         Unavailable: an expert has fewer than two samples.
