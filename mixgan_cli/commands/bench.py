@@ -1,4 +1,4 @@
-"""`mixgan bench`: what an iteration of a run costs here, against what the machine can do. Keys are those of train."""
+"""`mixgan bench`: time a training iteration and compare it with the machine's peak rates. Keys are those of train."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ COLUMNS = {
     "ceiling_share": "of the ceiling",
     "peak_mb": "peak MB",
 }
-"""What the table shows, and how it calls it."""
+"""The keys of a row that the table shows, with their titles."""
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -62,13 +62,13 @@ def run(config: DictConfig) -> dict[str, Any]:
         networks = build_networks(settings.model, source.shape)
     check_networks(networks, settings.objective, settings.training.batch, settings.training.fakes)
     state = begin(settings, networks, noise(source), compute)
-    iterate(state, settings.seed)  # the optimisers get their state, the networks are compiled
+    iterate(state, settings.seed)  # creates the optimisers' state, compiles the networks
     with torch.compiler.set_stance("force_eager"), OpCounter(best.floor) as counted:
         iterate(state, settings.seed)
     step = maybe_capture(make_step(state), compute)
     for _ in range(WARM_UP + 2):
         iterate(state, settings.seed, step)
-    reset_peak_memory(device.type)  # what was tried and counted does not count
+    reset_peak_memory(device.type)  # without the warm-up and counting
     timing = time_calls(lambda: iterate(state, settings.seed, step), device)
     shown = sum(phase.steps * phase.n_real for phase in state.phases)
     flops = sum(counted.flops.values())
@@ -99,24 +99,24 @@ def run(config: DictConfig) -> dict[str, Any]:
         "peak_mb": peak_memory(device.type) - before,
     }
     _head()
-    log.info("| %s |", " | ".join(_told(row[name]) for name in COLUMNS))
+    log.info("| %s |", " | ".join(_format(row[name]) for name in COLUMNS))
     return row
 
 
 def noise(source: Source) -> Dataset:
-    """Noise in place of images, so that nothing need be fetched; points as they are."""
+    """Return a data set of noise with the shape of the images, so that nothing is downloaded; points are unchanged."""
     if len(source.shape) == 1:
         return source.load()
     images = torch.randint(0, 256, (4096, *source.shape), dtype=torch.uint8)
     return ImageDataset(Packed(images, None, "noise"), Packed(images, None, "noise"))
 
 
-@cache  # once a process
+@cache  # once per process
 def _head() -> None:
     log.info("| %s |\n|%s", " | ".join(COLUMNS.values()), "---|" * len(COLUMNS))
 
 
-def _told(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value) if not isinstance(value, float) else f"{value:.3g}" if value < 100 else f"{value:,.0f}"

@@ -1,6 +1,6 @@
 """`mixgan evaluate`: metrics of a run, or of a folder, zip or array of images, against a data set or other images.
 
-Beside those of another result, if wanted; numbers of different protocols are not set beside each other unless forced.
+`compare=` adds the metrics of another result. Results of different protocols are compared only with `force=true`.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from mixgan_cli.training.checkpoint import read_state
 
 
 def run(config: DictConfig) -> dict[str, Any]:
-    """Measure, and return protocol, metrics and what is unavailable."""
-    keys = [str(key) for key in config if key != "training"]  # some data sets set the length of runs on them
+    """Compute metrics, and return them with their protocol and the unavailable metrics."""
+    keys = [str(key) for key in config if key != "training"]  # some data sets set the length of training runs
     settings: EvaluateCommand = parse(OmegaConf.masked_copy(config, keys), EvaluateCommand)
     check_settings(settings.evaluation)
     compute = resolve_hardware(settings.hardware)
     other = read_result(settings.compare) if settings.compare else None
     result = _of_images(settings, compute) if settings.images else _of_run(settings, compute)
-    told = {
+    output = {
         **({"run_dir": settings.run} if settings.run else {"images": settings.images} if settings.images else {}),
         "metrics": result.metrics,
         "unavailable": dict(result.unavailable),
@@ -48,22 +48,22 @@ def run(config: DictConfig) -> dict[str, Any]:
     }
     if settings.to:
         with write_errors(f"to={settings.to}"):
-            write_json(Path(settings.to), told)  # before anything is refused: it may have taken hours
+            write_json(Path(settings.to), output)  # before the comparison, which may be refused
     if other is not None:
         require_comparable(result.protocol, other["protocol"], settings.force)
-        told["compared"] = {
+        output["compared"] = {
             "with": settings.compare,
             "metrics": other["metrics"],
             "differences": differences(result.protocol, other["protocol"]),
         }
-    return told
+    return output
 
 
 def read_result(path: str) -> Mapping[str, Any]:
     """Return metrics and protocol from a run's folder, its results.json, or a file that `to=` wrote.
 
     Raises:
-        RunError: there are none.
+        RunError: the file has no metrics or no protocol.
     """
     file = RunFolder(Path(path)).results if Path(path).is_dir() else Path(path)
     try:
@@ -86,20 +86,20 @@ def _of_run(settings: EvaluateCommand, compute: Compute) -> Result:
     trust(stored, settings.trusted)
     trained: Run = parse(stored, Run)
     with belonging(path):
-        its_own: Source = build(trained.data)
-        shape, nimg = its_own.shape, state["progress"]["nimg"]
+        own_source: Source = build(trained.data)
+        shape, nimg = own_source.shape, state["progress"]["nimg"]
         weights = {"generator": state["ema" if settings.evaluation.ema else "generator"]}
         weights["discriminator"] = state["discriminator"]
     networks = restored(path, trained.model, shape, weights, careful=not settings.trusted)
     for network in networks:
         compute.place(network.requires_grad_(False))
-    source: Source = its_own if settings.data is None else build(settings.data)
+    source: Source = own_source if settings.data is None else build(settings.data)
     reference = _reference(settings, channels=source.shape[0])
     reference = reference or reference_set(source, source.load(), settings.evaluation)
     evaluator = Evaluator(settings.evaluation, reference, compute.device)
     result = evaluator.evaluate(Sampler(networks.generator), networks.discriminator, settings.seed)
-    about = {"checkpoint": settings.checkpoint, "nimg": nimg}
-    return Result({**result.protocol, **about}, result.metrics, result.unavailable)
+    checkpoint = {"checkpoint": settings.checkpoint, "nimg": nimg}
+    return Result({**result.protocol, **checkpoint}, result.metrics, result.unavailable)
 
 
 def _of_images(settings: EvaluateCommand, compute: Compute) -> Result:
@@ -124,10 +124,10 @@ def _reference(settings: EvaluateCommand, channels: int) -> ReferenceSet | None:
 
 
 def read_path(path: str, key: str, channels: int) -> Packed:
-    """Return the images of a folder, zip, .npy or .npz, at the size they have; `key` is what the user calls it.
+    """Return the images of a folder, zip, .npy or .npz in their own size. Errors name the path by its `key`.
 
     Raises:
-        DataError: they cannot be read, or have different sizes.
+        DataError: the images cannot be read, or have different sizes.
     """
     if Path(path).suffix in (".npy", ".npz"):
         images = convert_channels(as_images(read_array(Path(path), "images"), path), channels)

@@ -1,6 +1,6 @@
-"""`mixgan fetch`: brings a data set or the Inception weights here and prepares them, once and checked.
+"""`mixgan fetch`: download and prepare a data set or the Inception weights, and verify their checksums.
 
-It may be interrupted and repeated: what is there already is not fetched again, and nothing half-done is used.
+It can be interrupted and repeated. Existing files are not downloaded again, and incomplete files are never used.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ log = logging.getLogger("mixgan")
 
 
 def run(config: DictConfig) -> dict[str, Any]:
-    """Fetch and prepare, and say what there is now."""
+    """Download and prepare, and return a description of the results."""
     settings: FetchCommand = parse(
         OmegaConf.masked_copy(config, [key for key in ("data", "weights") if key in config]), FetchCommand
     )
-    told: dict[str, Any] = {}
+    output: dict[str, Any] = {}
     if settings.weights:
-        told["weights"] = _weights()
+        output["weights"] = _weights()
     if settings.data is not None:
         source: Source = build(settings.data)
-        fetch = getattr(source, "fetch", None)  # what is embedded or named by data.root has nothing to fetch
+        fetch = getattr(source, "fetch", None)  # embedded sets and folders of images have nothing to download
         if fetch is not None:
             fetch()
-        told["data"] = source.load().describe()
-    return told
+        output["data"] = source.load().describe()
+    return output
 
 
 def _weights() -> dict[str, str]:
@@ -41,7 +41,9 @@ def _weights() -> dict[str, str]:
         path = find_weights(None, True)
     except Unavailable as error:
         raise DataError(str(error)) from error
-    if path.name == FILE and not file_checksum(path).startswith(HASH_PREFIX):  # its name says how its checksum begins
+    if path.name == FILE and not file_checksum(path).startswith(
+        HASH_PREFIX
+    ):  # the file name contains the start of the checksum
         raise DataError(f"{path}: damaged (its checksum is {file_checksum(path)}…). Delete it and fetch it again")
     log.info("Inception weights: %s", path)
     return {"path": str(path), "checksum": file_checksum(path)}

@@ -1,4 +1,4 @@
-"""`mixgan sample`: samples of a finished run, or of a generator.safetensors, as pictures or as arrays."""
+"""`mixgan sample`: draw samples from a finished run or a generator.safetensors, as images or arrays."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mixgan_cli.runtime.io import atomic_write, inside, write_errors
 
 
 def run(config: DictConfig) -> dict[str, Any]:
-    """Draw samples, write them, and return where they are."""
+    """Draw samples, write them, and return their path."""
     settings: SampleCommand = parse(config, SampleCommand)
     compute = resolve_hardware(settings.hardware)
     sampler = load(settings.run, settings.trusted)
@@ -30,8 +30,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     fakes = sampler.draw(settings.n, settings.seed, settings.expert, settings.truncation)
     with write_errors(f"to={settings.to}"):
         to = _write(settings, sampler, fakes)
-    told = settings.model_dump(include={"n", "seed", "expert", "truncation"})
-    return {"to": str(to), **told}
+    return {"to": str(to), **settings.model_dump(include={"n", "seed", "expert", "truncation"})}
 
 
 def _write(settings: SampleCommand, sampler: Sampler, fakes: GeneratorOutput) -> Path:
@@ -50,7 +49,7 @@ def _write(settings: SampleCommand, sampler: Sampler, fakes: GeneratorOutput) ->
     elif settings.format == "png":
         _need_images(samples, "png")
         if to.is_dir() and any(to.iterdir()):
-            raise RunError(f"to={to}: there are files in it already; other samples among these would mislead")
+            raise RunError(f"to={to}: the folder is not empty, and samples would be mixed up. Give another folder")
         to.mkdir(parents=True, exist_ok=True)
         for number, image in enumerate(_channels_last(samples)):
             Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(to / f"{number:06d}.png")
@@ -62,7 +61,7 @@ def _write(settings: SampleCommand, sampler: Sampler, fakes: GeneratorOutput) ->
 
 
 def _arrays(settings: SampleCommand, sampler: Sampler, fakes: GeneratorOutput) -> dict[str, Any]:
-    """The samples, and what they were made of."""
+    """Return the samples with their latents, mixture weights and experts."""
     hard = {"experts": fakes.weights_BK.argmax(dim=1).numpy()} if sampler.hard else {}
     return {
         "images": _channels_last(fakes.samples),
@@ -78,4 +77,4 @@ def _channels_last(samples: Tensor) -> np.ndarray:
 
 def _need_images(samples: Tensor, form: str) -> None:
     if samples.dim() != 4:
-        raise ConfigError(f"format={form}: this run makes points; take format=grid or npz")
+        raise ConfigError(f"format={form}: this run generates points; use format=grid or npz")

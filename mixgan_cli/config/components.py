@@ -1,7 +1,7 @@
 """Components: nodes of the configuration that name a class (`_target_`) and its arguments.
 
-The class's signature is the component's schema. Whoever writes a class and a YAML file has added a component, and a
-wrong key or type in it is still caught before anything is built.
+The class's signature is the component's schema, so a class and a YAML file add a component, and a wrong key or type is
+still found before anything is built.
 
 A class is named by the package that exports it: `mixgan_cli.models.TreeGate`, not by the file that defines it. So files
 can move without changing a run's identity.
@@ -136,24 +136,24 @@ def public_name(target: type) -> str | None:
 def trust(config: Any, packages: Iterable[str] = ()) -> None:
     """Check a configuration read from a file: it may only name components of mixgan, or classes of `packages`.
 
-    Whoever wrote the file could otherwise have any function called. Of mixgan only the exported names count, of another
-    package only classes that it defines itself, not what its modules import. Nothing else is imported to find that out.
+    Otherwise the file could name any function to be called. Only names that mixgan exports are allowed, and classes
+    that one of `packages` defines itself, not names that its modules import. This check imports no other package.
 
     Raises:
-        ConfigError: with the target and how to allow it; or the configuration is nested too deeply.
+        ConfigError: the configuration names another class, or is nested too deeply.
     """
     packages = tuple(packages)
-    left = [(config, 0)]
-    while left:  # not by recursion, whose depth the file would decide
-        node, depth = left.pop()
+    stack = [(config, 0)]
+    while stack:  # no recursion, as the file decides the depth
+        node, depth = stack.pop()
         if depth > MAX_DEPTH:
-            raise ConfigError(f"nested more than {MAX_DEPTH} levels deep: no configuration of mixgan is")
+            raise ConfigError(f"nested more than {MAX_DEPTH} levels deep: configurations of mixgan are not")
         if isinstance(node, Mapping):
             if TARGET in node and not _trusted(str(node[TARGET]), packages):
                 raise ConfigError(_refusal(str(node[TARGET])[:200]))
             node = list(node.values())
         if isinstance(node, list):
-            left += [(value, depth + 1) for value in node]
+            stack += [(value, depth + 1) for value in node]
 
 
 def _trusted(target: str, packages: tuple[str, ...]) -> bool:

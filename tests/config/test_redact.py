@@ -30,7 +30,7 @@ def nowhere(outcome, secret=KEY):
     return True
 
 
-def test_a_run_logged_to_wandb(mixgan):
+def test_wandb_run_stores_no_key(mixgan):
     """For real, offline: nothing in the run's folder, W&B's own files included."""
     outcome = mixgan("train", *TINY, "logger=wandb", "training.nimg=32")
     assert outcome.code == 0 and nowhere(outcome)
@@ -50,7 +50,7 @@ GIVEN = [
 
 @pytest.mark.parametrize("override", GIVEN)
 @pytest.mark.parametrize("sweep", [(), ("-m",)], ids=["run", "sweep"])
-def test_a_key_that_is_given_as_an_override(mixgan, override, sweep):
+def test_override_with_a_secret_is_refused(mixgan, override, sweep):
     secret = "another-key-0123456789"
     outcome = mixgan("train", *TINY, "logger=wandb", *sweep, override.format(secret))
     assert outcome.code == 2 and "secrets cannot be part of a configuration" in outcome.err
@@ -64,12 +64,12 @@ def test_a_key_that_is_given_as_an_override(mixgan, override, sweep):
      KEY, f"paths.run={KEY}",
      "logger.wandb.entity=${oc.env:WANDB_API_KEY}", "model.name=x${oc.env:WANDB_API_KEY}"],
 )  # fmt: skip
-def test_the_environments_key_is_no_value(mixgan, override):
+def test_value_of_the_environment_key_is_refused(mixgan, override):
     outcome = mixgan("train", *TINY, "logger=wandb", override)
     assert outcome.code == 2 and "$WANDB_API_KEY" in outcome.err and nowhere(outcome)
 
 
-def test_ordinary_words_are_no_secrets():
+def test_ordinary_overrides_are_accepted():
     redact.refuse_secrets(
         ["model.k=3", "data.n_tokens=3", "paths.outputs=secrets/x", "+data.tokens=[1]", "data.root=token"]
     )
@@ -77,7 +77,7 @@ def test_ordinary_words_are_no_secrets():
         redact.refuse_secrets(["model.k=3", "model.token=x"])
 
 
-def test_what_a_library_says_is_masked(mixgan, monkeypatch):
+def test_messages_of_libraries_are_masked(mixgan, monkeypatch):
     import wandb
 
     def refuse(**settings):
@@ -88,7 +88,7 @@ def test_what_a_library_says_is_masked(mixgan, monkeypatch):
     assert outcome.code == 0 and "the key ($WANDB_API_KEY) is not known" in outcome.err and nowhere(outcome)
 
 
-def test_so_are_a_traceback_and_what_is_kept_of_it(mixgan, monkeypatch):
+def test_tracebacks_and_failed_are_masked(mixgan, monkeypatch):
     def fail(*arguments):
         raise RuntimeError(f"no such key: {KEY}")
 
@@ -99,7 +99,7 @@ def test_so_are_a_traceback_and_what_is_kept_of_it(mixgan, monkeypatch):
     assert nowhere(outcome)
 
 
-def test_every_secret_of_the_environment_is_masked(monkeypatch):
+def test_all_secrets_of_the_environment_are_masked(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
     monkeypatch.setenv("SHORT_TOKEN", "a")  # would mask every a
     monkeypatch.setenv("KEYBOARD", "an ordinary value")
