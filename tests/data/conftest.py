@@ -5,7 +5,7 @@ from PIL import Image
 
 @pytest.fixture
 def pictures(tmp_path):
-    """One image a mode, of several sizes and formats, in folders within folders, and a text file."""
+    """A folder tree with one image of each mode, in several sizes and formats, and a text file."""
     root = tmp_path / "pictures"
     (root / "a" / "deep").mkdir(parents=True)
     (root / "b").mkdir()

@@ -27,7 +27,7 @@ def as_pickles(folder):
     for number, name in enumerate(FILES):
         data, labels = batch_of(number)
         batch = {b"batch_label": b"a batch", b"labels": labels.tolist(), b"data": data, b"filenames": [b"a.png"] * EACH}
-        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))  # Python 2's, as the official ones
+        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))  # like the official files
 
 
 def in_a_folder(write, to):
@@ -55,14 +55,14 @@ def everything(dataset):
 
 
 def write_idx(path, array):
-    """An idx file as the MNIST page describes it."""
+    """Write an idx file as the MNIST page describes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     header = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
     path.write_bytes(header + array.tobytes())
 
 
 def gzipped(folder):
-    """As the official archive comes: each file gzipped."""
+    """Gzip each file of a folder, as the official archive does."""
     for path in list(folder.iterdir()):
         path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()

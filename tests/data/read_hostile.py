@@ -1,7 +1,7 @@
-"""Reads files as data sets, one after another: python -m tests.data.read_hostile KIND=PATH…
+"""Read files as data sets, one after another: python -m tests.data.read_hostile KIND=PATH…
 
-Prints a line of JSON for each: what it ended in, and how many MiB of memory the process took at most, then or before.
-The machine is said to have half a GiB; what goes beyond that by far ends in an error of its own.
+Print a line of JSON for each: the error, and the peak memory of the process so far in MiB. The program believes that the
+machine has half a GiB, and an address-space limit of 4 GiB stops it if it takes far more.
 """
 
 import json
@@ -29,10 +29,10 @@ READ = {
 }
 
 
-def most() -> int:
-    """Return the most memory taken so far, in MiB. What getrusage tells begins with the parent's."""
-    told = Path("/proc/self/status").read_text()
-    return int(told.partition("VmHWM:")[2].split()[0]) // 1024
+def peak_memory() -> int:
+    """Return the peak memory so far in MiB. That of getrusage would include the parent's."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
 
 if __name__ == "__main__":
@@ -40,13 +40,13 @@ if __name__ == "__main__":
         import_module(f"mixgan_cli.{module}").total_memory = lambda: 2**29
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + 2**32, taken + 2**32))
-    print(json.dumps(["", most()]))
+    print(json.dumps(["", peak_memory()]))
     with tempfile.TemporaryDirectory() as cache:
         for argument in sys.argv[1:]:
             kind, _, path = argument.partition("=")
             try:
                 READ[kind](path)
-                told = "it was read"
+                result = "it was read"
             except Exception as error:
-                told = f"{type(error).__name__}: {error}"
-            print(json.dumps([told, most()]), flush=True)
+                result = f"{type(error).__name__}: {error}"
+            print(json.dumps([result, peak_memory()]), flush=True)

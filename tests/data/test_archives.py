@@ -1,4 +1,4 @@
-"""Folders, zips and tars look the same from outside, and say when they are damaged."""
+"""Folders, zips and tars have one interface, and damaged ones are reported."""
 
 import tarfile
 import zipfile
@@ -35,7 +35,7 @@ KINDS = ["folder", "zip", "tar", "tar.gz", "tgz"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_in_it(kind, tmp_path):
+def test_names_contents_and_order(kind, tmp_path):
     archive = Archive(packed_as(kind, tmp_path), "data.root")
     assert archive.names == SHOWN
     assert dict(archive.read_each(SHOWN)) == {name: CONTENTS[name] for name in SHOWN}
@@ -48,7 +48,7 @@ def test_what_is_in_it(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
-def test_a_change_shows(kind, tmp_path):
+def test_fingerprint_changes_with_the_source(kind, tmp_path):
     path = packed_as(kind, tmp_path)
     before = Archive(path, "data.root").fingerprint()
     assert before == Archive(path, "data.root").fingerprint()
@@ -58,7 +58,7 @@ def test_a_change_shows(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
-def test_truncated_archives_are_told(kind, tmp_path):
+def test_truncated_archive_is_reported(kind, tmp_path):
     path = packed_as(kind, tmp_path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])
     with pytest.raises(DataError, match="truncated"):
@@ -67,19 +67,19 @@ def test_truncated_archives_are_told(kind, tmp_path):
 
 
 @pytest.mark.parametrize("more", [0, 100, 512])
-def test_a_tar_cut_between_two_files_is_told(more, tmp_path):
-    """Python's tarfile takes it for a whole one with fewer files."""
+def test_tar_cut_between_two_files_is_reported(more, tmp_path):
+    """Python's tarfile would read it as a complete one with fewer files."""
     path = packed_as("tar", tmp_path)
     with tarfile.open(path) as archive:
         last = archive.getmembers()[-1]
     path.write_bytes(path.read_bytes()[: last.offset + more])
-    if more == 512:  # its header, and nothing of what it announces
+    if more == 512:  # only the header of the last file is left
         assert last.size > 0
     with pytest.raises(DataError, match="truncated"):
         _ = Archive(path, "data.root").names
 
 
-def test_nothing_and_something_else(tmp_path):
+def test_missing_path_and_other_kinds_of_file(tmp_path):
     with pytest.raises(DataError, match="no such folder or zip"):
         Archive(tmp_path / "nowhere", "data.root")
     (tmp_path / "text.txt").write_text("text")
@@ -87,8 +87,8 @@ def test_nothing_and_something_else(tmp_path):
         Archive(tmp_path / "text.txt", "data.root")
 
 
-def test_names_that_point_elsewhere_are_only_names(tmp_path):
-    """Nothing is extracted, so a hostile archive writes nothing and reads nothing else."""
+def test_hostile_names_write_and_read_nothing_else(tmp_path):
+    """Nothing is extracted, so names that point elsewhere do no harm."""
     path = tmp_path / "hostile.tar"
     with tarfile.open(path, "w") as archive:
         (tmp_path / "payload").write_bytes(b"payload")

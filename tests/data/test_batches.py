@@ -22,7 +22,7 @@ STORED = Packed(torch.randint(0, 256, (100, 1, 4, 4), dtype=torch.uint8), None, 
 NOISE = STORED.subset(torch.arange(0, 100, 2))
 
 LEFT = torch.tensor([[1.0, 0.0, -1.0], [1.0, 0.5, -1.0]])
-"""An image whose mirror image is another."""
+"""An image that differs from its mirror image."""
 
 
 def shown(batches, nimg, batch):
@@ -43,7 +43,7 @@ def test_order_differs_by_epoch_and_seed():
 
 
 def test_order_depends_only_on_the_image_number():
-    """What a resumed run, or one with another batch size, is shown is what the uninterrupted one would have been."""
+    """A resumed run, or one with another batch size, sees the images that the uninterrupted one would have."""
     batches = PackedBatches(PACKED, 0, CPU)
     whole = [image for nimg in range(0, 60, 3) for image in shown(batches, nimg, 3)]
     late = PackedBatches(PACKED, 0, CPU)
@@ -65,7 +65,7 @@ def test_without_seed_the_set_keeps_its_order():
 def test_streamed_batches_equal_those_on_the_device(seed):
     there, ahead = PackedBatches(NOISE, seed, CPU), StreamedBatches(NOISE, seed, CPU)
     nimg = 0
-    for batch in (16, 16, 16, 7, 16, 60, 1):  # over the border of epochs, and not what was expected
+    for batch in (16, 16, 16, 7, 16, 60, 1):  # across epochs, and sizes that were not prefetched
         assert torch.equal(there.get_batch(nimg, batch), ahead.get_batch(nimg, batch))
         nimg += batch
     assert torch.equal(there.get_batch(3, 5), ahead.get_batch(3, 5))
@@ -88,16 +88,16 @@ def test_place_can_be_chosen(place, kind):
     assert isinstance(found, kind)
     assert torch.equal(found.get_batch(0, 8), PackedBatches(NOISE, 0, CPU).get_batch(0, 8))
     if place == "disk":
-        assert found.packed is NOISE  # nothing is read before its time
+        assert found.packed is NOISE  # nothing has been read
 
 
 @pytest.mark.parametrize(("nbytes", "place"), [(50, "device"), (51, "host"), (400, "host"), (401, "disk")])
 def test_auto_takes_the_first_place_with_room(nbytes, place, monkeypatch):
-    """Half of 100 bytes free on a GPU, half of the machine's 800."""
+    """The limits are half of 100 free bytes on the GPU, and half of the machine's 800 bytes."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))
     monkeypatch.setattr(batches, "total_memory", lambda: 800)
     assert batches._first_fit(nbytes, torch.device("cuda")) == place
-    on_cpu = "device" if nbytes <= 400 else "disk"  # there the device's memory is the machine's
+    on_cpu = "device" if nbytes <= 400 else "disk"  # the CPU has the memory of the machine
     assert batches._first_fit(nbytes, CPU) == on_cpu
 
 
@@ -111,23 +111,23 @@ def test_auto_logs_where_the_set_is(share, kind, monkeypatch, caplog):
 
 
 class Same:
-    """The same image each time, once in each of two channels."""
+    """Batches of one image, LEFT, in two channels."""
 
     def get_batch(self, nimg, batch):
         return LEFT.expand(batch, 2, 2, 3)
 
 
 def flipped(batches, nimg, batch):
-    """Which are flipped; each must be the image or its mirror image, in every channel and row."""
+    """Return which images are flipped. Each must be LEFT or its mirror image, in every channel and row."""
     images = batches.get_batch(nimg, batch)
     assert images.shape == (batch, 2, 2, 3)
     right = torch.stack([LEFT[:, 2], LEFT[:, 1], LEFT[:, 0]], dim=1)
-    told = []
+    flips = []
     for image in images:
         same, other = [all(torch.equal(channel, kind) for channel in image) for kind in (LEFT, right)]
         assert same != other
-        told.append(other)
-    return told
+        flips.append(other)
+    return flips
 
 
 def test_half_of_the_images_are_flipped():
@@ -136,8 +136,8 @@ def test_half_of_the_images_are_flipped():
 
 
 def test_neighbours_are_flipped_independently():
-    told = flipped(Flipped(Same(), 0, CPU), 0, 4000)
-    alike = sum(first == second for first, second in pairwise(told)) / 3999
+    flips = flipped(Flipped(Same(), 0, CPU), 0, 4000)
+    alike = sum(first == second for first, second in pairwise(flips)) / 3999
     assert 0.46 < alike < 0.54
 
 
@@ -147,7 +147,7 @@ def test_flips_depend_on_the_seed():
 
 
 def test_flips_differ_between_epochs():
-    """An image is not flipped for good: the number of the image shown decides, not which one it is."""
+    """The number of images shown decides, so an image is flipped in some epochs only."""
     packed = Packed(torch.arange(600, dtype=torch.int64).remainder(256).to(torch.uint8).view(50, 3, 2, 2), None, "x")
     plain, batches = PackedBatches(packed, None, CPU), Flipped(PackedBatches(packed, None, CPU), 0, CPU)
     changed = [(batches.get_batch(50 * e, 50) != plain.get_batch(50 * e, 50)).flatten(1).any(1) for e in range(2)]
@@ -156,13 +156,13 @@ def test_flips_differ_between_epochs():
 
 @pytest.mark.parametrize("block", [FLIP_BLOCK, 16])
 def test_flips_depend_only_on_the_image_number(block, monkeypatch):
-    """What a resumed run, or one with another batch size, is shown; with small blocks, across their borders."""
+    """Flips do not depend on the batch size or on where a run resumes, also at the borders of blocks."""
     monkeypatch.setattr(batches, "FLIP_BLOCK", block)
     steady = Flipped(Same(), 0, CPU)
     whole = [flip for nimg in range(0, 120, 3) for flip in flipped(steady, nimg, 3)]
     assert flipped(Flipped(Same(), 0, CPU), 0, 120) == whole
     assert flipped(Flipped(Same(), 0, CPU), 37, 83) == whole[37:]
-    assert flipped(steady, 0, 5) == whole[:5]  # and back
+    assert flipped(steady, 0, 5) == whole[:5]  # going back works too
 
 
 def test_flips_differ_between_blocks(monkeypatch):

@@ -38,7 +38,7 @@ def prepare(version=1, **settings):
 
 
 def left():
-    """What is in the cache but locks."""
+    """Return the names in the cache, without locks."""
     return sorted(path.name for path in (cache_dir() / "prepared").iterdir() if path.suffix != ".lock")
 
 
@@ -92,7 +92,7 @@ def slowly(wait):
 
 
 def test_killed_process_leaves_nothing_usable():
-    """At several moments; what is left is never used, and the next one clears it away."""
+    """Kill it at several moments: what is left is never used, and the next process removes it."""
     context = multiprocessing.get_context("fork")
     for moment in (0.0, 0.15, 0.3):
         process = context.Process(target=slowly, args=(0.1,))
@@ -104,7 +104,7 @@ def test_killed_process_leaves_nothing_usable():
         time.sleep(moment)
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-        assert [name.rpartition(".")[2] for name in left()] == [str(process.pid)]  # half a set, and not by its name
+        assert [name.rpartition(".")[2] for name in left()] == [str(process.pid)]  # incomplete, under a temporary name
     assert torch.equal(prepare().images_NCHW, IMAGES)
     assert [name for name in left() if name.startswith(".")] == []
 

@@ -1,6 +1,6 @@
-"""Small files that claim, or yield, more than any memory holds: one message, and little memory.
+"""Small files that claim or unpack to more than any memory holds give one error and take little memory.
 
-All are read by one process, tests/data/read_hostile.py, which tells the most memory it took.
+One process reads them all, tests/data/read_hostile.py, and reports its peak memory.
 """
 
 import gzip
@@ -26,14 +26,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def zipped(path, name, content, files=1):
-    """Write a zip in which some files have the same content."""
+    """Write a zip of several files with the same content."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for number in range(files):
             archive.writestr(f"{number or ''}{name}", content)
 
 
 def listed(path, name, content, times):
-    """Write a zip of one file, which is listed so many times."""
+    """Write a zip of one file that is listed `times` times."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr(name, content)
         first = archive.filelist[0]
@@ -45,7 +45,7 @@ def listed(path, name, content, times):
 
 
 def changed(path, name, content, before, after):
-    """Write a zip of one file, and change bytes of what it says of it."""
+    """Write a zip of one file, and replace bytes of its headers."""
     zipped(path, name, content)
     raw = path.read_bytes()
     assert before in raw
@@ -57,7 +57,7 @@ def size(n):
 
 
 def tarred(path, content=b"", name="a.png", kind=tarfile.REGTYPE, pax=None, claimed=None):
-    """Write a tar of one file of this kind, of a size that it claims."""
+    """Write a tar with one entry of this kind that claims a size."""
     header = tarfile.TarInfo(name)
     header.type, header.pax_headers = kind, pax or {}
     header.size = len(content) if claimed is None else claimed
@@ -68,7 +68,7 @@ def tarred(path, content=b"", name="a.png", kind=tarfile.REGTYPE, pax=None, clai
 
 
 def png(path, side, text=b""):
-    """Write a PNG of black pixels, a bit each, and a text in it."""
+    """Write a PNG of black pixels, one bit each, with a compressed text."""
 
     def chunk(kind, content):
         return struct.pack(">L", len(content)) + kind + content + struct.pack(">L", zlib.crc32(kind + content))
@@ -84,21 +84,21 @@ def png(path, side, text=b""):
 
 
 def written(path, content, length=None):
-    """Write a file, and let the system say that it is longer: what is beyond are zeros without a place."""
+    """Write a sparse file: its content, then zeros up to `length` that take no space."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     os.truncate(path, length or len(content))
 
 
 def idx(folder, content, ending="", length=None):
-    """Write MNIST's four files, all of them the same."""
+    """Write MNIST's four files with the same content."""
     for part in ("train", "t10k"):
         for kind in ("images-idx3", "labels-idx1"):
             written(folder / f"{part}-{kind}-ubyte{ending}", content, length)
 
 
 def batches(folder, content, ending="", length=None):
-    """Write CIFAR-10's files, all of them the same."""
+    """Write CIFAR-10's files with the same content."""
     for name in (*cifar10.CIFAR10.batches["train"], *cifar10.CIFAR10.batches["held_out"]):
         written(folder / f"{name}{ending}", content, length)
 
@@ -110,7 +110,7 @@ def npy(shape):
 
 
 def within(depth):
-    """Return a list of two lists of two lists …: depth objects that stand for 2 to its power."""
+    """Return nested lists that share their parts: `depth` objects that stand for 2**depth."""
     node = [0, 0]
     for _ in range(depth):
         node = [node, node]
@@ -118,7 +118,7 @@ def within(depth):
 
 
 class Calls:
-    """Pickled, a call."""
+    """An object whose pickle calls a function."""
 
     def __init__(self, *call):
         self.call = call
@@ -129,43 +129,43 @@ class Calls:
 
 LONG = 2**40
 ENTRY = b"PK\x01\x02\x14\x03\x14\0\0\0"
-"""How an entry of a zip's list begins; the last two bytes tell that it is encrypted, or not."""
+"""The start of an entry in a zip's directory; the last two bytes are its flags, such as encryption."""
 ROWS = np.zeros((2, 3072), np.uint8)
 HOSTILE = {
-    # what it is: (the file or folder, how it is read, what is told, how it is written)
+    # what it is: (file or folder, how it is read, error message, how it is written)
     "a long file in a zip": ("one.zip", "folder", "more than 268,435,456 bytes",
         lambda p: zipped(p, "a.png", bytes(300 * MIB))),
-    "one that is longer than it claims": ("lies.zip", "folder", "truncated or damaged",
+    "a file longer than it claims": ("lies.zip", "folder", "truncated or damaged",
         lambda p: changed(p, "a.png", bytes(100 * MIB + 5), size(100 * MIB + 5), size(5))),
-    "one that claims more than a zip can hold": ("claims.zip", "folder", "claim to be more than can be in a zip",
+    "a claim of more than a zip can hold": ("claims.zip", "folder", "claim to be more than can be in a zip",
         lambda p: changed(p, "a.png", b"12345", size(5), size(2**32 - 2))),
-    "files that lie over one another": ("layers.zip", "folder", "claim to be more than can be in a zip",
+    "overlapping files": ("layers.zip", "folder", "claim to be more than can be in a zip",
         lambda p: listed(p, "a.png", bytes(200 * MIB), 3000)),
-    "several just short enough": ("many.zip", "folder", "cannot decode",
+    "several files just short enough": ("many.zip", "folder", "cannot decode",
         lambda p: zipped(p, "a.png", bytes(200 * MIB), 4)),
     "an encrypted zip": ("secret.zip", "folder", "encrypted",
         lambda p: changed(p, "a.png", b"12345", ENTRY, ENTRY[:-2] + b"\1\0")),
     "a long file in a tar": ("one.tar.gz", "folder", "half of the memory",
         lambda p: tarred(p, bytes(300 * MIB))),
-    "one that claims more than there is": ("claims.tar", "folder", "truncated or damaged",
+    "a claim of more than the tar has": ("claims.tar", "folder", "truncated or damaged",
         lambda p: tarred(p, claimed=2**43)),
     "a long header": ("header.tar.gz", "folder", "a header of",
         lambda p: tarred(p, bytes(300 * MIB), kind=tarfile.XHDTYPE)),
     "a long name": ("name.tar.gz", "folder", "a header of",
         lambda p: tarred(p, bytes(300 * MIB), kind=tarfile.GNUTYPE_LONGNAME)),
-    "a header of less than nothing": ("less.tar", "folder", "a header of -512",
+    "a header of negative size": ("less.tar", "folder", "a header of -512",
         lambda p: tarred(p, bytes(10**5), kind=tarfile.XHDTYPE, claimed=-512)),
-    "a file of less than nothing": ("back.tar", "folder", "size below zero",
+    "a file of negative size": ("back.tar", "folder", "size below zero",
         lambda p: tarred(p, claimed=-1024)),
-    "the same by another way": ("pax.tar", "folder", "size below zero",
+    "a file of negative size by pax header": ("pax.tar", "folder", "size below zero",
         lambda p: tarred(p, pax={"size": "-1024"})),
     "a sparse file": ("sparse.tar", "folder", "a sparse file",
         lambda p: tarred(p, kind=tarfile.GNUTYPE_SPARSE)),
-    "the newer kind of it": ("holes.tar", "folder", "a sparse file",
+    "a sparse file of the newer kind": ("holes.tar", "folder", "a sparse file",
         lambda p: tarred(p, b"9" * 512, pax={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"})),
     "too many pixels": ("pixels", "folder", "11000×11000, more than",
         lambda p: png(p / "a.png", 11_000)),
-    "far too many": ("very", "folder", "could be decompression bomb",
+    "far too many pixels": ("very", "folder", "could be decompression bomb",
         lambda p: png(p / "a.png", 40_000)),
     "many images of many pixels": ("large", "images", "too much memory",
         lambda p: [png(p / f"{n}.png", 6_000) for n in range(16)]),
@@ -190,7 +190,7 @@ HOSTILE = {
         lambda p: batches(p, pickle.dumps({"data": within(60), "labels": [0, 0]}, 2))),
     "an array that is made by call": ("call", "cifar", "truncated or damaged",
         lambda p: batches(p, pickle.dumps({"data": Calls(np.ndarray, (LONG,)), "labels": []}, 2))),
-    "a text that is none": ("encode", "cifar", "something that is not text",
+    "an encoded object that is not text": ("encode", "cifar", "something that is not text",
         lambda p: batches(p, b"c_codecs\nencode\n" + pickle.dumps((within(60), "latin1"), 0)[:-1] + b"R.")),
     "idx files of any length": ("idx", "mnist", "more than 134,217,728 bytes",
         lambda p: idx(p, b"\0\0\x08\3", length=LONG)),
@@ -204,7 +204,7 @@ HOSTILE = {
         lambda p: written(p, npy((LONG, 8, 8)))),
     "a long array in an npz": ("long.npz", "arrays", "an array of 0.3 GiB",
         lambda p: zipped(p, "images.npy", bytes(300 * MIB))),
-    "one in an npz that claims": ("short.npz", "arrays", "not a .npy or .npz of numbers, or damaged",
+    "an array in an npz that claims": ("short.npz", "arrays", "not a .npy or .npz of numbers, or damaged",
         lambda p: zipped(p, "images.npy", npy((LONG, 8, 8)))),
     "an array of objects": ("code.npy", "arrays", "allow_pickle=False",
         lambda p: np.save(p, np.array([Calls(os.system, ("touch /tmp/harm",))], object))),
@@ -215,7 +215,7 @@ HOSTILE = {
 
 @pytest.fixture(scope="module")
 def read(tmp_path_factory):
-    """What each ends in, and the most memory taken until then and before it, in MiB."""
+    """The folder, {case: (error, peak memory in MiB after it, before it)}, and the peak memory of the imports."""
     folder = tmp_path_factory.mktemp("hostile")
     for file, _, _, write in HOSTILE.values():
         write(folder / file)
@@ -225,25 +225,25 @@ def read(tmp_path_factory):
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) == len(HOSTILE) + 1, done.stderr[-2000:]
-    told = {name: (*line, before) for name, line, (_, before) in zip(HOSTILE, lines[1:], lines, strict=False)}
-    return folder, told, lines[0][1]
+    results = {name: (*line, before) for name, line, (_, before) in zip(HOSTILE, lines[1:], lines, strict=False)}
+    return folder, results, lines[0][1]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_one_message_and_little_memory(read, name):
-    folder, told, _ = read
-    message, most, before = told[name]
+def test_hostile_file_gives_one_error_and_takes_little_memory(read, name):
+    folder, results, _ = read
+    message, peak, before = results[name]
     assert message.startswith("DataError: ") and HOSTILE[name][2] in message, message
     assert str(folder / HOSTILE[name][0]) in message and len(message) < 1000
-    assert most - before < 1200, f"{most - before} MiB"
+    assert peak - before < 1200, f"{peak - before} MiB"
 
 
-def test_all_together_took_little_memory(read):
-    _, told, at_first = read
-    most = max(most for _, most, _ in told.values())
-    print(f"at most {most - at_first} MiB beyond the {at_first} of the imports")
-    assert most - at_first < 2048
+def test_all_files_together_take_little_memory(read):
+    _, results, at_first = read
+    peak = max(peak for _, peak, _ in results.values())
+    print(f"at most {peak - at_first} MiB beyond the {at_first} of the imports")
+    assert peak - at_first < 2048
 
 
-def test_nothing_ran(read):
+def test_no_code_ran(read):
     assert not Path("/tmp/harm").exists()

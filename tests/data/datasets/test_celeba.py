@@ -20,7 +20,7 @@ MALE = [number % 3 == 0 for number in range(1, N + 1)]
 
 @pytest.fixture
 def celeba(tmp_path):
-    """Torchvision's layout, unpacked; each face has a border that both crops leave out."""
+    """A copy in torchvision's layout, unpacked. Both crops remove the border of each face."""
     folder = tmp_path / "celeba"
     for number in range(1, N + 1):
         path = folder / "img_align_celeba" / f"{number:06d}.jpg"
@@ -50,7 +50,7 @@ def test_layout_of_torchvision(celeba, crop):
 
 
 def test_zips_official_and_kaggle(celeba, tmp_path):
-    """The official one, and Kaggle's with a folder in the folder and a table."""
+    """Kaggle's has nested folders, and the attributes as a table."""
     official, kaggle = tmp_path / "a" / "img_align_celeba.zip", tmp_path / "archive.zip"
     official.parent.mkdir()
     rows = "\n".join(f"{number:06d}.jpg,-1,{1 if male else -1},1" for number, male in enumerate(MALE, 1))
@@ -66,7 +66,7 @@ def test_zips_official_and_kaggle(celeba, tmp_path):
 
 @pytest.mark.parametrize(("crop", "size"), [(148, 64), (160, 64), (148, 32)])
 def test_crop_and_resize_equal_torchvision(crop, size, tmp_path):
-    """A gradient in every direction, against torchvision's transforms of the decoded picture: to the pixel."""
+    """Gradients in every direction are equal to torchvision's transforms of the decoded image, in each pixel."""
     across, down = np.meshgrid(np.arange(178), np.arange(218))
     pixels = np.stack([across, down, (across + down) % 256], axis=2).astype(np.uint8)
     for number in range(1, 5):
@@ -81,7 +81,7 @@ def test_crop_and_resize_equal_torchvision(crop, size, tmp_path):
 
 
 def test_other_archive_is_not_taken_for_celeba(tmp_path, monkeypatch):
-    """Whatever is downloaded from Kaggle is called archive.zip."""
+    """Every download from Kaggle is called archive.zip."""
     picture(tmp_path / "flower.jpg", 178, 218, 9)
     with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
         archive.write(tmp_path / "flower.jpg", "flowers/flower.jpg")
@@ -91,7 +91,7 @@ def test_other_archive_is_not_taken_for_celeba(tmp_path, monkeypatch):
 
 
 def test_attributes_as_labels(celeba):
-    """One after the other: what was prepared with one attribute is not taken for another."""
+    """Each attribute is prepared on its own, so the labels of one are not taken for another's."""
     assert everything(faces(celeba, attribute="Male").load()) == EXPECTED
     assert set(everything(faces(celeba, attribute="Young").load()).values()) == {1}
     assert set(everything(faces(celeba, attribute="Bald").load()).values()) == {0}

@@ -62,7 +62,7 @@ def test_every_layout_gives_the_same_images(write, place, tmp_path):
 
 @pytest.mark.parametrize("place", [in_a_folder, in_a_zip])
 def test_image_files_are_labelled_by_folder(place, tmp_path):
-    """In the order of their names; the labels are the classes'."""
+    """Images come in the order of their names, and labels are the numbers of their classes."""
     dataset = CIFAR10(str(place(as_pictures, tmp_path)), 32, labels=True).load()
     order = sorted(range(5 * EACH), key=lambda number: (LABELS[number], number))
     np.testing.assert_array_equal(dataset.train.images_NCHW, PIXELS[order])
@@ -119,7 +119,7 @@ IMAGENET = [*(f"train_data_batch_{number}" for number in range(1, 11)), "val_dat
 
 
 def in_two_zips(folder, to, ending):
-    """As image-net.org gives them."""
+    """Write the two zips that image-net.org offers."""
     to.mkdir()
     for part, names in (("train", IMAGENET[:10]), ("val", IMAGENET[10:])):
         with zipfile.ZipFile(to / f"Imagenet32_{part}{'_npz' if ending else ''}.zip", "w") as archive:
@@ -131,7 +131,7 @@ def in_two_zips(folder, to, ending):
 @pytest.mark.parametrize("place", ["unpacked", "zips"])
 @pytest.mark.parametrize("ending", ["", ".npz"])
 def test_imagenet32_official_files(ending, place, tmp_path, monkeypatch):
-    """Labels there are 1 to 1000."""
+    """Labels in the files are 1 to 1000, and become 0 to 999."""
     generator = np.random.default_rng(1)
     images = [generator.integers(0, 256, (3, 3072), dtype=np.uint8) for _ in IMAGENET]
     root = tmp_path / "unpacked"
@@ -171,7 +171,7 @@ def test_imagenet32_from_image_files(tmp_path):
 
 
 def test_class_has_the_same_label_in_both_splits(tmp_path):
-    """Also where the held-out part lacks a class."""
+    """It has, even if the held-out split lacks a class."""
     for name in ("train/n0/a.png", "train/n1/b.png", "train/n2/c.png", "val/n2/d.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / name)
@@ -180,11 +180,11 @@ def test_class_has_the_same_label_in_both_splits(tmp_path):
 
 
 def test_real_cifar10():
-    """The complete set; the labels are balanced, and the images those of its description (Krizhevsky 2009)."""
+    """Sizes, balanced labels and mean colours are those of the complete set (Krizhevsky 2009)."""
     folder = real_folder("MIXGAN_DATA", "cifar10")
     dataset = CIFAR10(str(folder), 32, labels=True).load()
     assert (len(dataset.train), len(dataset.held_out)) == (50_000, 10_000)
     assert torch.bincount(dataset.train.labels_N).tolist() == [5_000] * 10
     assert torch.bincount(dataset.held_out.labels_N).tolist() == [1_000] * 10
     means = dataset.train.images_NCHW.double().mean(dim=(0, 2, 3)) / 255
-    assert means.tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=2e-4)  # the figures everybody normalises by
+    assert means.tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=2e-4)  # the usual constants of normalisation

@@ -32,7 +32,7 @@ def test_corrupt_image_is_named(pictures):
 
 
 def test_corrupt_images_among_thousands_keep_labels_in_order(tmp_path):
-    """More than are decoded at a time: both are named, and without them each image keeps its own label."""
+    """With more images than one block, both corrupt ones are named, and skipping them keeps the other labels."""
     for number in range(3000):
         kind = tmp_path / str(number % 3)
         kind.mkdir(exist_ok=True)

@@ -46,7 +46,7 @@ def test_truncated_file_is_named(stl10):
 
 
 def test_too_long_file_is_not_read_to_its_end(stl10, monkeypatch):
-    """Seven images, where at most five are expected; two are read at a time."""
+    """The file has seven images and at most five are allowed; two are read at a time."""
     monkeypatch.setattr("mixgan_cli.data.datasets.stl10.MAX_IMAGES", 5)
     monkeypatch.setattr("mixgan_cli.data.datasets.stl10.READ_IMAGES", 2)
     with pytest.raises(DataError, match=r"unlabeled_X\.bin: truncated or damaged"):

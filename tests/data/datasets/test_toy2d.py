@@ -33,7 +33,7 @@ def name(source):
 
 
 class Cross(Toy2D):
-    """What somebody adds: one class."""
+    """A distribution that a user adds."""
 
     extent = 1.0
 
@@ -152,9 +152,9 @@ def test_invalid_arguments(make, message):
 
 
 def test_repr_identifies_the_distribution():
-    told = [repr(source) for source in (*ALL, Ring(8, 2.0, 0.03), Spiral(780, 0.4), Pair(5.0, (0.25, 1.0)))]
-    told += [repr(RandomGMM(5, 12.0, (0.5, 2.5), mixture_seed=1)), repr(Grid(5, 10.0, 0.06))]
-    assert len(set(told)) == len(told) and told[0] == "Ring(modes=8, radius=2.0, std=0.141421)"
+    texts = [repr(source) for source in (*ALL, Ring(8, 2.0, 0.03), Spiral(780, 0.4), Pair(5.0, (0.25, 1.0)))]
+    texts += [repr(RandomGMM(5, 12.0, (0.5, 2.5), mixture_seed=1)), repr(Grid(5, 10.0, 0.06))]
+    assert len(set(texts)) == len(texts) and texts[0] == "Ring(modes=8, radius=2.0, std=0.141421)"
 
 
 def test_fresh_points_follow_the_random_state():
