@@ -1,7 +1,7 @@
 """Read files as data sets, one after another: python -m tests.data.read_hostile KIND=PATH…
 
-Print a line of JSON for each: the error, and the peak memory of the process so far in MiB. The program believes that the
-machine has half a GiB, and an address-space limit of 4 GiB stops it if it takes far more.
+Print a line of JSON for each: the error, and the peak memory of the process so far in MiB. The program believes that
+the machine has half a GiB, and an address-space limit of 4 GiB stops it if it takes far more.
 """
 
 import json
