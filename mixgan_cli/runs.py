@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import platform
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from mixgan_cli.config.compose import flatten_keys, prefixes
 from mixgan_cli.config.redact import masked
 from mixgan_cli.config.schema import Run
 from mixgan_cli.errors import RunError
-from mixgan_cli.runtime.io import inside, read_yaml, write_errors, write_json, write_text
+from mixgan_cli.runtime.io import inside, read_errors, read_text, read_yaml, write_errors, write_json, write_text
 
 NOT_IDENTITY = frozenset(
     {
@@ -76,6 +78,24 @@ def run_hash(run: Run) -> str:
 def run_name(run: Run) -> str:
     """Return the run's name, made of data, model, hash of the identity, and seed: digits-hmog-1a2b3c4d-0."""
     return f"{run.data['name']}-{run.model.name}-{run_hash(run)}-{run.seed}"
+
+
+METRIC_NAME = re.compile(r"\w[\w.+-]{0,99}")
+"""Names of metrics that are accepted from a file: tables, plots and files are named after metrics."""
+
+EVALUATE_AGAIN = "Remove DONE, and the same command evaluates the run again"
+
+
+@dataclass(frozen=True)
+class Results:
+    """The content of results.json."""
+
+    run: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """Finite numbers, or lists and tables of them."""
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+    """Why a metric could not be computed."""
 
 
 @dataclass(frozen=True)
@@ -137,24 +157,29 @@ class RunFolder:
             raise RunError(f"{self.path}: not a run's folder (no config.yaml)")
         return read_yaml(self.config)
 
-    def read_results(self) -> dict[str, Any]:
-        """Return results.json.
+    def read_results(self) -> Results:
+        """Return the content of results.json, without metrics that are not finite numbers or tables of them.
 
         Raises:
-            RunError: it is missing or damaged.
+            RunError: the file is missing, damaged, or a link out of the folder.
         """
-        try:
-            results = json.loads(self.results.read_text(encoding="utf-8"))
-            if not isinstance(results, dict) or {"metrics", "unavailable"} - results.keys():
-                raise ValueError("keys are missing")
-        except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{self.results}: missing or damaged; without DONE next to it the run continues") from error
-        return results
+        if not self.results.is_file():
+            raise RunError(f"{self.results}: missing. {EVALUATE_AGAIN}")
+        with read_errors(self.results, EVALUATE_AGAIN):
+            content = json.loads(read_text(self.results, self.path))
+            metrics = {
+                name: value
+                for name, value in dict(content["metrics"]).items()
+                if METRIC_NAME.fullmatch(name) and _is_finite(value)
+            }
+            unavailable = {str(name)[:100]: str(why)[:2000] for name, why in dict(content["unavailable"]).items()}
+            run, protocol = (dict(content.get(key) or {}) for key in ("run", "protocol"))
+        return Results(run, protocol, metrics, unavailable)
 
     def summary(self) -> dict[str, Any]:
         """Return what a finished run prints on stdout: its folder, its metrics, and which metrics were unavailable."""
         results = self.read_results()
-        return {"run_dir": str(self.path), "metrics": results["metrics"], "unavailable": results["unavailable"]}
+        return {"run_dir": str(self.path), "metrics": results.metrics, "unavailable": results.unavailable}
 
     def mark_done(self) -> None:
         """Write DONE, the last file of a run."""
@@ -252,6 +277,14 @@ def _candidates(base: Path) -> Iterator[Path]:
     while True:
         yield base.with_name(f"{base.name}-{number}")
         number += 1
+
+
+def _is_finite(value: Any, depth: int = 0) -> bool:
+    """Return whether a value is a finite number, or a list or a table of finite numbers."""
+    if isinstance(value, list):
+        return depth < 2 and len(value) <= 2**12 and all(_is_finite(part, depth + 1) for part in value)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) < 1e300 and math.isfinite(value)
 
 
 def _git() -> dict[str, Any]:

@@ -211,7 +211,8 @@ def test_results_that_are_none(mixgan, run, results):
     (run / "results.json").unlink()
     if results is not None:
         (run / "results.json").write_text(results)
-    refused(mixgan("train", *TINY, f"paths.run={run}"), "results.json: missing or damaged")
+    problem = "missing" if results is None else "not what mixgan writes, or damaged"
+    refused(mixgan("train", *TINY, f"paths.run={run}"), f"results.json: {problem}", "Remove DONE")
 
 
 # What a checkpoint may hold

@@ -1,4 +1,4 @@
-"""`mixgan export`: a generator for others, in one folder: its weights, the same as ONNX, and a model card."""
+"""`mixgan export`: write a generator for others to use: weights, an ONNX model and a model card in one folder."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ from mixgan_cli.config.schema import ExportCommand, Run, parse
 from mixgan_cli.errors import RunError
 from mixgan_cli.models.export.onnx import interface, to_onnx
 from mixgan_cli.models.export.safetensors import Trained, read_generator
-from mixgan_cli.reporting.card import Exported, model_card, read_results
+from mixgan_cli.reporting.model_card import ExportedModel, model_card
 from mixgan_cli.runs import RunFolder
-from mixgan_cli.runtime.io import atomic_write, inside, write_errors, write_text
+from mixgan_cli.runtime.io import inside, read_errors, write_errors, atomic_write, write_text
 
 
 def run(config: DictConfig) -> dict[str, Any]:
-    """Write the folder, and return where it is and what is in it. Nothing is written before all is checked.
+    """Write the folder, and return its path and the names of its files. Everything is checked before it is written.
 
     Raises:
-        RunError: the folder holds another generator's ONNX model, which would stay.
+        RunError: the folder contains the ONNX model of another generator, which would remain.
     """
     settings: ExportCommand = parse(config, ExportCommand)
     trained = read_generator(settings.run, settings.trusted)
-    card = model_card(_exported(settings, trained))
-    graph = to_onnx(trained.sampler, _about(trained)) if settings.onnx else None
+    exported = _exported(settings, trained)
+    with read_errors(RunFolder(Path(settings.run)).results):
+        card = model_card(exported)
+    graph = to_onnx(trained.sampler, _metadata(trained)) if settings.onnx else None
     with write_errors(f"to={settings.to}"):
         to = _folder(settings)
         if graph is None and (to / "generator.onnx").exists():
             raise RunError(
-                f"to={to}: there is a generator.onnx in it already, which with onnx=false would stay beside another "
-                "generator. Take another folder, or onnx=true"
+                f"to={to}: contains a generator.onnx, which onnx=false would leave next to another generator. "
+                "Use another folder, or onnx=true"
             )
         with atomic_write(to / "generator.safetensors") as temporary:
             shutil.copyfile(trained.path, temporary)
@@ -54,8 +56,8 @@ def _folder(settings: ExportCommand) -> Path:
     return inside(source / "export", source) if source.is_dir() else source.with_name("export")
 
 
-def _about(trained: Trained) -> dict[str, str]:
-    """The configuration, as the safetensors have it, for the ONNX model."""
+def _metadata(trained: Trained) -> dict[str, str]:
+    """Return the metadata of the ONNX model: the configuration, as in the safetensors file."""
     return {
         "mixgan": __version__,
         "model": json.dumps(trained.model.model_dump(mode="json")),
@@ -63,20 +65,20 @@ def _about(trained: Trained) -> dict[str, str]:
     }
 
 
-def _exported(settings: ExportCommand, trained: Trained) -> Exported:
-    """What there is to say: of a run's generator all, of a file what is in it."""
+def _exported(settings: ExportCommand, trained: Trained) -> ExportedModel:
+    """Return what the card needs: with the run and its results, if a run is exported and not a file."""
     sampler, folder = trained.sampler, RunFolder(Path(settings.run))
-    told: dict[str, Any] = {}
+    of_run: dict[str, Any] = {}
     if folder.path.is_dir():
         stored = folder.read_config()
         trust(stored, settings.trusted)
-        told = {"run": parse(stored, Run), "results": read_results(folder.read_results(), folder.results)}
-    return Exported(
+        of_run = {"run": parse(stored, Run), "results": folder.read_results()}
+    return ExportedModel(
         trained.model,
         trained.shape,
         sampler.hard,
         sum(parameter.numel() for parameter in sampler.parameters()),
         interface(sampler) if settings.onnx else {},
         settings.trusted,
-        **told,
+        **of_run,
     )

@@ -114,7 +114,7 @@ def _open_on_all_ranks(settings: Run) -> Iterator[RunFolder]:
 
 def _finished(folder: RunFolder) -> dict[str, Any] | None:
     log.info("%s: this run is finished (force=true starts it again in a new folder)", folder.path)
-    if folder.read_results()["unavailable"]:
+    if folder.read_results().unavailable:
         log.info("to compute the unavailable metrics: mixgan evaluate run=%s", folder.path)
     return folder.summary() if distributed.is_main() else None
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from mixgan_cli.errors import RunError
+from mixgan_cli.errors import RunError, UserError
 
 log = logging.getLogger("mixgan")
 
@@ -135,3 +135,61 @@ def inside(path: Path, folder: Path) -> Path:
     if not leads_to.is_relative_to(folder.resolve()):
         raise RunError(f"{path}: a link that leads out of the folder, to {leads_to}. Put a file or folder in its place")
     return path
+
+
+MAX_BYTES = 8 << 20
+"""Largest file of a run that is read whole [bytes]."""
+MALFORMED = (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""Exceptions that a file with unexpected content may cause."""
+
+
+@contextmanager
+def read_errors(path: Path, hint: str = "") -> Iterator[None]:
+    """Turn the exceptions that unexpected content of a run's files causes into one message, with a hint if any.
+
+    Raises:
+        RunError: the content is not what mixgan writes.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except MALFORMED as error:
+        cause = f"{type(error).__name__}: {error_summary(error)[:200]}"
+        raise RunError(
+            f"{path}: not what mixgan writes, or damaged ({cause})" + (f". {hint}" if hint else "")
+        ) from error
+
+
+def read_bytes(path: Path, folder: Path) -> bytes:
+    """Return the content of a file in a folder that may come from anyone.
+
+    Raises:
+        RunError: a link leads out of the folder, or the file is larger than MAX_BYTES.
+    """
+    inside(path, folder)
+    with read_errors(path), path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES:,} bytes")
+    return content
+
+
+def read_text(path: Path, folder: Path) -> str:
+    """Return the text of a file in a folder, as `read_bytes` does; bytes that are not UTF-8 are replaced."""
+    return read_bytes(path, folder).decode("utf-8", errors="replace")
+
+
+def read_json(path: Path, folder: Path) -> dict[str, Any]:
+    """Return the JSON object in a file of a folder, empty if there is no such file.
+
+    Raises:
+        RunError: the file does not hold a JSON object, or see `read_bytes`.
+    """
+    if not path.is_file():
+        return {}
+    with read_errors(path):
+        content = json.loads(read_text(path, folder))
+        if not isinstance(content, dict):
+            raise ValueError("not a JSON object")
+        return content

@@ -64,7 +64,7 @@ def test_from_a_file_alone(mixgan, run):
     assert outcome.json == {"to": "export", "files": ["generator.safetensors", "MODEL.md"]}
     assert Path("export/generator.safetensors").read_bytes() == Path("mine.safetensors").read_bytes()
     card = Path("export/MODEL.md").read_text()
-    assert "Not known: this was exported from a generator's file" in card and "onnx" not in card
+    assert "Not known: this card was exported from a generator's file" in card and "onnx" not in card
 
 
 def test_again(mixgan, run):
@@ -81,7 +81,7 @@ def test_again(mixgan, run):
     np.testing.assert_array_equal(*answers)
     assert all((to / name).read_bytes() == content for name, content in before.items())
     outcome = mixgan("export", f"run={run}", "onnx=false")
-    assert outcome.code == 2 and "there is a generator.onnx in it already" in outcome.err
+    assert outcome.code == 2 and "contains a generator.onnx" in outcome.err
 
 
 def refused(outcome, *told):
@@ -94,7 +94,7 @@ def test_what_cannot_be_exported(mixgan, run, monkeypatch):
     refused(mixgan("export", "run=nowhere"), "there is no generator")
     refused(mixgan("export", f"run={run}", "to=/proc/nowhere"), "to=/proc/nowhere: cannot be written")
     (run / "results.json").write_text('{"metrics": [], "unavailable": {}}')
-    refused(mixgan("export", f"run={run}"), "results.json: not results that mixgan wrote")
+    refused(mixgan("export", f"run={run}"), "results.json: not what mixgan writes")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     shutil.copy(run / "checkpoints" / "generator.safetensors", "mine.safetensors")
     refused(mixgan("export", "run=mine.safetensors"), "onnx=true", "pip install 'mixgan[export]'")
