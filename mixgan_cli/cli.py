@@ -204,8 +204,7 @@ def run_job(name: str, config: DictConfig, sweep: Sweep | None) -> Outcome:
 
 def finish_sweep(sweep: Sweep, printed: set[str | None]) -> int:
     """Print the results of a sweep's jobs, write its tables, and return the highest exit code of its jobs."""
-    from mixgan_cli.evaluation.protocol import differences
-    from mixgan_cli.reporting.sweep import Table
+    from mixgan_cli.reporting.sweep_table import SweepTable
 
     jobs = sweep.jobs()
     if all(job.status == "planned" for job in jobs):
@@ -213,7 +212,7 @@ def finish_sweep(sweep: Sweep, printed: set[str | None]) -> int:
     for job in jobs:
         if job.state == "done" and job.run_dir not in printed:  # it ran in another process
             print(json.dumps(job.run.summary()))
-    table = Table(jobs, differences)
+    table = SweepTable(jobs)
     with write_errors(f"hydra.sweep.dir: {sweep.folder}"):
         path = table.write(sweep.folder)
     log.info("\n%s\n\n%s", table.text(), path)

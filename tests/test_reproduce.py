@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from mixgan_cli.config.components import build
 from mixgan_cli.models.networks import build_networks, parameter_counts
-from mixgan_cli.reporting.published import figures, matches
+from mixgan_cli.reporting.published import matches, published_values
 from mixgan_cli.sweeps.plan import plan
 from mixgan_cli.training.phases import check_networks
 from tests.conftest import ENVIRONMENT, composed, composition, real_folder
@@ -77,10 +77,10 @@ def test_a_smoke_sweep_composes_before_its_values_are_chosen(target):
 
 
 @pytest.mark.parametrize("target", [name for name in TARGETS if not name.endswith(("ring", "compare"))])
-def test_every_run_has_a_published_figure(target):
+def test_every_run_has_a_published_value(target):
     data = target.rpartition("-")[2]
     for run in runs(target):
-        assert any(matches(figure, run.model.model_dump()) for figure in figures(data))
+        assert any(matches(value, run.model.model_dump()) for value in published_values(data))
 
 
 LENGTHS = {  # images of 50 and of 250 epochs

@@ -36,7 +36,7 @@ def wheel(tmp_path_factory):
     return built
 
 
-def test_it_holds_every_yaml_and_the_published_figures(wheel):
+def test_it_holds_every_yaml_and_the_published_values(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for group, choices in groups().items():
         for choice in choices:

@@ -17,7 +17,7 @@ from mixgan_cli.models.export.onnx import interface, to_onnx
 from mixgan_cli.models.export.safetensors import Trained, read_generator
 from mixgan_cli.reporting.model_card import ExportedModel, model_card
 from mixgan_cli.runs import RunFolder
-from mixgan_cli.runtime.io import inside, read_errors, write_errors, atomic_write, write_text
+from mixgan_cli.runtime.io import atomic_write, inside, read_errors, write_errors, write_text
 
 
 def run(config: DictConfig) -> dict[str, Any]:

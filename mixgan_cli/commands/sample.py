@@ -16,7 +16,8 @@ from mixgan_cli.config.schema import SampleCommand, parse
 from mixgan_cli.errors import ConfigError, RunError
 from mixgan_cli.models.networks import GeneratorOutput
 from mixgan_cli.models.sampler import Sampler
-from mixgan_cli.reporting.pictures import write_grid, write_scatter
+from mixgan_cli.reporting.plots.run import write_grid
+from mixgan_cli.reporting.plots.toy2d import write_scatter
 from mixgan_cli.runtime.device import resolve_hardware
 from mixgan_cli.runtime.io import atomic_write, inside, write_errors
 

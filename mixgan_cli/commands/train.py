@@ -23,9 +23,9 @@ from mixgan_cli.evaluation.reference import reference_set
 from mixgan_cli.models.export.safetensors import belonging, save_generator
 from mixgan_cli.models.networks import Generator, Networks, build_networks, check_memory, parameter_counts
 from mixgan_cli.models.sampler import Sampler
-from mixgan_cli.reporting import figures
-from mixgan_cli.reporting.pictures import write_grid, write_scatter
-from mixgan_cli.reporting.plane import write_snapshots
+from mixgan_cli.reporting.plots.mixture import mixture_plots
+from mixgan_cli.reporting.plots.run import save_figure, write_grid
+from mixgan_cli.reporting.plots.toy2d import write_scatter, write_snapshots
 from mixgan_cli.runs import RunFolder, open_run, run_hash, write_environment
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute, resolve_hardware
@@ -221,8 +221,8 @@ def draw_figures(
     try:
         if reals is not None and (pictures := sorted(folder.samples.glob("[0-9]*.png"))[1:]):  # skip the untrained one
             drawn["figures/snapshots"] = write_snapshots(folder.figures / "snapshots.png", pictures)
-        for name, figure in figures.figures(sampler, reals, seed):
-            drawn[f"figures/{name}"] = figures.save(figure, folder.figures, name, pdf)
+        for name, figure in mixture_plots(sampler, reals, seed):
+            drawn[f"figures/{name}"] = save_figure(figure, folder.figures, name, pdf)
     except Exception as error:  # figures never end a run: the disk may be full, or a user's own component may fail
         log.warning("warning: figures could not be drawn (%s: %s)", type(error).__name__, error_summary(error))
     return drawn

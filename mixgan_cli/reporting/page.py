@@ -1,4 +1,4 @@
-"""The page: one HTML file with all its pictures inside, made of what runs left in their folders."""
+"""The report page: one HTML file that contains all of its pictures."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mixgan_cli import __version__
-from mixgan_cli.reporting.tables import Row, cell, columns_of
+from mixgan_cli.reporting.tables import Row, columns_of, format_value
 from mixgan_cli.runtime.io import write_text
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG with its title and what it shows."""
+    """A PNG with a title and a caption."""
 
     title: str
     caption: str
@@ -27,29 +27,29 @@ class Picture:
 
     @property
     def source(self) -> str:
-        """The picture itself as a URL, so that the page needs no other file."""
+        """The picture as a data URL, so that the page needs no other file."""
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
 @dataclass(frozen=True)
-class TableOf:
-    """A table with its title; cells are shown as people read them."""
+class PageTable:
+    """A table with a title."""
 
     title: str
     rows: Sequence[Row]
     remarks: Sequence[str] = ()
     folded: bool = False
-    """Whether it is shown only to who asks."""
+    """If true, the table is collapsed until the reader opens it."""
 
     @property
     def columns(self) -> list[str]:
-        """The headings."""
+        """The column headings."""
         return columns_of(self.rows)
 
 
 @dataclass(frozen=True)
-class Shares:
-    """A table of shares [rows, columns], each row summing to 1, its cells shaded by them."""
+class ShareTable:
+    """A table of shares [rows, columns] with shaded cells; each row sums to 1."""
 
     title: str
     caption: str
@@ -59,44 +59,44 @@ class Shares:
 
 
 @dataclass(frozen=True)
-class RunPage:
-    """What is told of one run."""
+class RunSection:
+    """The part of the page about one run."""
 
     anchor: str
     name: str
     status: str
     error: str | None
     facts: Mapping[str, Any]
-    metrics: TableOf | None
+    metrics: PageTable | None
     unavailable: Mapping[str, str]
     protocol: Mapping[str, Any]
     pictures: Sequence[Picture]
-    shares: Sequence[Shares]
-    tables: Sequence[TableOf]
+    shares: Sequence[ShareTable]
+    tables: Sequence[PageTable]
 
 
 @dataclass(frozen=True)
 class Page:
-    """A report: tables over all runs, figures of the sweep, what was published, and some runs in detail."""
+    """A report: tables of all runs, plots of the sweep, published values, and sections about single runs."""
 
     title: str
-    tables: Sequence[TableOf]
+    tables: Sequence[PageTable]
     pictures: Sequence[Picture]
-    published: Sequence[TableOf]
-    runs: Sequence[RunPage]
+    published: Sequence[PageTable]
+    runs: Sequence[RunSection]
     remarks: Sequence[str] = ()
     glossary: Mapping[str, str] = field(default_factory=dict)
-    """What the figures on it are."""
+    """What each metric means, by name."""
 
     def write(self, path: Path) -> Path:
-        """Write it as one HTML file, and return where."""
+        """Write the page as one HTML file and return its path."""
         made = time.strftime("%Y-%m-%d %H:%M")
         write_text(path, _template().render(page=self, version=__version__, made=made))
         return path
 
 
 def _template() -> Any:
-    """What a run's folder says may come from anyone: everything is escaped."""
+    """Return the template; it escapes every value, because a run's folder may come from anyone."""
     environment = Environment(
         loader=PackageLoader("mixgan_cli.reporting"),
         autoescape=True,
@@ -104,5 +104,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(cell=cell, json=lambda value: json.dumps(value, indent=2, ensure_ascii=False))
+    environment.filters.update(
+        format_value=format_value, json=lambda value: json.dumps(value, indent=2, ensure_ascii=False)
+    )
     return environment.get_template("page.html")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mixgan_cli.reporting.figures import CAPTIONS
+from mixgan_cli.reporting.plots.mixture import CAPTIONS
 from tests.browser import opened
 from tests.conftest import TINY
 
@@ -99,7 +99,7 @@ def test_a_sweep_has_tables_heat_maps_and_its_best_runs(mixgan, sweep):
     assert text.count("<article>") == 1 and "All runs" in text
     metrics = [json.loads((run / "results.json").read_text())["metrics"] for run in Path("outputs").glob("digits*")]
     best = min(metrics, key=lambda of: abs(of["ms_ssim"] - of["ms_ssim_real"]))  # as diverse as real images
-    title = r"The best runs by ms_ssim \(best: as of real samples\)</h3>"
+    title = r"Best runs by ms_ssim \(best: as of real samples\)</h3>"
     shown = re.search(rf"{title}.*?<tbody>\s*<tr><td>[^<]*</td><td>([^<]*)</td>", text, re.DOTALL)
     assert float(shown[1]) == pytest.approx(best["ms_ssim"], abs=1e-3)
     assert "Mean similarity of pairs" in text  # what the figures are

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from mixgan_cli.reporting.page import Page, Picture, RunPage, Shares, TableOf
+from mixgan_cli.reporting.page import Page, PageTable, Picture, RunSection, ShareTable
 from tests.browser import opened
 
 HOSTILE = "<script>document.title = 'taken'</script>"
@@ -21,16 +21,18 @@ def png(width, height):
 @pytest.fixture
 def page(tmp_path):
     wide = {f"metric_{number}": 1.0 for number in range(30)}
-    run = RunPage(
+    run = RunSection(
         anchor="run-one", name=f"one {HOSTILE}", status="failed", error=HOSTILE,
         facts={"folder": HOSTILE * 5, "seed": 0},
-        metrics=TableOf("Metrics", [{"metric": "fid", "value": 1.23456}]), unavailable={"kid": HOSTILE},
+        metrics=PageTable("Metrics", [{"metric": "fid", "value": 1.23456}]), unavailable={"kid": HOSTILE},
         protocol={"n_fake": 5, "reals": {"name": HOSTILE}}, pictures=[Picture("Samples", HOSTILE, png(2000, 50))],
-        shares=[Shares("Classes", "told", ["expert 0", "expert 1"], ["a", "b"], [[0.25, 0.75], [1.0, 0.0]])],
-        tables=[TableOf("By level", [{"level": 1, "nmi": 0.5}])],
+        shares=[ShareTable("Classes", "told", ["expert 0", "expert 1"], ["a", "b"], [[0.25, 0.75], [1.0, 0.0]])],
+        tables=[PageTable("By level", [{"level": 1, "nmi": 0.5}])],
     )  # fmt: skip
-    published = TableOf("mnist", [{"of": "paper", "fid": "1.0 ± 0.1"}, {"of": "ours", "fid": "2.0"}], ["a source"])
-    tables = [TableOf("Configurations", [{"model.k": 4, **wide}])]
+    published = PageTable(
+        "mnist", [{"source": "paper", "fid": "1.0 ± 0.1"}, {"source": "ours", "fid": "2.0"}], ["a source"]
+    )
+    tables = [PageTable("Configurations", [{"model.k": 4, **wide}])]
     return Page(
         "A report",
         tables,
@@ -69,7 +71,7 @@ def test_what_it_says(page):
         assert of("document.querySelector('dd').innerText").startswith(HOSTILE)  # as letters
         assert of("[...document.images].every(image => image.alt)")
         ids = of("[...document.querySelectorAll('[id]')].map(element => element.id)")
-        assert len(ids) == len(set(ids)) and {"tables", "swept", "published", "run-one", "run-two"} <= set(ids)
+        assert len(ids) == len(set(ids)) and {"tables", "sweep", "published", "run-one", "run-two"} <= set(ids)
         assert of("document.querySelectorAll('script').length") == 0
         assert "1.235" in of("document.body.innerText")
 

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from mixgan_cli.reporting.tables import cell, mean_and_sd, to_csv, to_latex, to_markdown
+from mixgan_cli.reporting.tables import format_value, mean_and_sd, to_csv, to_latex, to_markdown
 
 ROWS = [{"model": "a|b", "fid": 1.23456, "n": 3}, {"model": "c_d", "fid": None}]
 
@@ -44,7 +44,7 @@ def test_a_mean_has_its_deviation_s_digits(mean, sd, told):
 
 @pytest.mark.parametrize(("value", "told"), [(None, "–"), ("", "–"), (0, "0"), (0.123456, "0.1235"), ("x", "x")])
 def test_cells(value, told):
-    assert cell(value) == told
+    assert format_value(value) == told
 
 
 def test_texts_of_others_are_texts():

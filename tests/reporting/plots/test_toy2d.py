@@ -2,7 +2,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mixgan_cli.reporting.plane import SIDE, draw_levels, write_snapshots
+from mixgan_cli.reporting.plots.toy2d import PANEL_SIDE, draw_levels, write_snapshots
 
 
 @pytest.mark.parametrize(("pictures", "shown"), [(20, [1, 5, 10, 15, 20]), (3, [1, 2, 3]), (1, [1])])
@@ -13,8 +13,8 @@ def test_snapshots_are_an_early_one_and_equal_steps_to_the_last(tmp_path, pictur
         Image.new("RGB", (40, 40), (10 * number, 0, 0)).save(paths[-1])
     write_snapshots(tmp_path / "figures" / "snapshots.png", paths)
     with Image.open(tmp_path / "figures" / "snapshots.png") as row:
-        assert row.size == (SIDE * len(shown), SIDE)
-        found = [row.getpixel((SIDE * column + 5, 5))[0] // 10 for column in range(len(shown))]
+        assert row.size == (PANEL_SIDE * len(shown), PANEL_SIDE)
+        found = [row.getpixel((PANEL_SIDE * column + 5, 5))[0] // 10 for column in range(len(shown))]
     assert found == shown
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mixgan_cli.reporting import swept
+from mixgan_cli.reporting.plots.sweep import sweep_plots
 
 
 class Of:
@@ -24,7 +24,7 @@ def row(fid, sd=None, **keys):
 def test_beta_by_k_is_a_heat_map_with_numbers_in_order():
     cells = {("1", "8"): 4.0, ("0.1", "8"): 3.0, ("0.1", "16"): 2.0, ("1", "16"): 1.0}
     rows = [row(fid, 0.5, model__beta=beta, model__k=k) for (beta, k), fid in cells.items()]
-    ((metric, figure),) = swept.figures(Of(["model.beta", "model.k", "seed"], rows))
+    ((metric, figure),) = sweep_plots(Of(["model.beta", "model.k", "seed"], rows))
     axes = figure.axes[0]
     assert metric == "fid" and figure.get_suptitle() == "fid ↓"
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["0.1", "1"]
@@ -36,7 +36,7 @@ def test_beta_by_k_is_a_heat_map_with_numbers_in_order():
 def test_a_cell_without_a_run_is_empty_and_models_have_panels():
     rows = [row(1.0, model="a", model__beta="0", model__k="2"), row(2.0, model="a", model__beta="1", model__k="4"),
             row(3.0, model="b", model__beta="1", model__k="2")]  # fmt: skip
-    ((_, figure),) = swept.figures(Of(["model", "model.beta", "model.k"], rows))
+    ((_, figure),) = sweep_plots(Of(["model", "model.beta", "model.k"], rows))
     a, b = figure.axes[0], figure.axes[2]  # each with its colours beside it
     assert (a.get_title(), b.get_title()) == ("a", "b")
     np.testing.assert_array_equal(np.ma.filled(a.images[0].get_array(), np.nan), [[1.0, np.nan], [np.nan, 2.0]])
@@ -45,7 +45,7 @@ def test_a_cell_without_a_run_is_empty_and_models_have_panels():
 def test_one_number_gives_lines_with_deviations():
     rows = [row(k * scale, 0.1 * k, model=model, model__k=str(k)) for model, scale in (("mog", 1.0), ("hmog", 2.0))
             for k in (16, 4, 8)]  # fmt: skip
-    ((_, figure),) = swept.figures(Of(["model", "model.k"], rows))
+    ((_, figure),) = sweep_plots(Of(["model", "model.k"], rows))
     (axes,) = figure.axes
     lines = {container.get_label(): container.lines[0].get_xydata().tolist() for container in axes.containers}
     assert lines == {"mog": [[4, 4], [8, 8], [16, 16]], "hmog": [[4, 8], [8, 16], [16, 32]]}
@@ -54,27 +54,27 @@ def test_one_number_gives_lines_with_deviations():
 def test_every_group_is_drawn():
     rows = [row(float(n + k), model=f"m{n}", model__beta="1", model__k=str(k)) for n in range(8) for k in (2, 4)]
     rows += [row(9.0, model="m0", model__beta="2", model__k="2")]
-    ((_, figure),) = swept.figures(Of(["model", "model.beta", "model.k"], rows))
+    ((_, figure),) = sweep_plots(Of(["model", "model.beta", "model.k"], rows))
     assert [axes.get_title() for axes in figure.axes[::2]] == [f"m{n}" for n in range(8)]
 
 
 def test_what_does_not_vary_is_not_drawn():
     rows = [row(1.0, model__k=k) for k in ("2", "4")]
-    assert list(swept.figures(Of(["model.k"], rows))) == []
+    assert list(sweep_plots(Of(["model.k"], rows))) == []
 
 
 def test_names_are_no_formulas():
     rows = [row(float(k), model="$\\x$", model__k=str(k)) for k in (2, 4)] + [row(9.0, model="b", model__k="2")]
-    ((_, figure),) = swept.figures(Of(["model", "model.k"], rows))
+    ((_, figure),) = sweep_plots(Of(["model", "model.k"], rows))
     figure.canvas.draw()
 
 
 @pytest.mark.parametrize("keys", [["seed"], ["model"]])
 def test_nothing_where_no_number_is_swept(keys):
-    assert list(swept.figures(Of(keys, [row(1.0, model="a"), row(2.0, model="b")]))) == []
+    assert list(sweep_plots(Of(keys, [row(1.0, model="a"), row(2.0, model="b")]))) == []
 
 
 def test_numbers_of_two_protocols_are_apart():
     rows = [{**row(k, model__k=str(k)), "protocol": protocol} for k in (2, 4) for protocol in (1, 2)]
-    ((_, figure),) = swept.figures(Of(["model.k"], rows, protocols=2))
+    ((_, figure),) = sweep_plots(Of(["model.k"], rows, protocols=2))
     assert len(figure.axes[0].containers) == 2

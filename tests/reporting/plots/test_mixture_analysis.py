@@ -6,7 +6,7 @@ import torch
 
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.models.sampler import Sampler
-from mixgan_cli.reporting import learned
+from mixgan_cli.reporting.plots import mixture_analysis as analysis
 from tests.conftest import composed
 
 
@@ -22,24 +22,24 @@ def made():
 
 def test_averages_are_weighted_means(made):
     images, weights = made
-    found = learned.averages(images, weights)
+    found = analysis.expert_averages(images, weights)
     for expert in range(4):
         a, x = weights[:, expert].double().numpy(), images.double().numpy()
         expected = sum(a[n] * x[n] for n in range(20)) / a.sum()
         np.testing.assert_allclose(found[expert], expected, rtol=1e-12)
-    assert learned.averages(images, torch.zeros(20, 1)).abs().max() == 0  # nobody made anything
+    assert analysis.expert_averages(images, torch.zeros(20, 1)).abs().max() == 0  # nobody made anything
 
 
 def test_a_node_s_density_is_its_leaves_and_a_parent_s_average_is_its_children_s_blend(made):
     """HMoG thesis: p_m is the soft path probability; x̄_m p̄_m = x̄_left p̄_left + x̄_right p̄_right."""
     images, weights = made
-    levels = learned.levels(weights)
+    levels = analysis.node_densities(weights)
     assert [level.shape[1] for level in levels] == [1, 2, 4]
     torch.testing.assert_close(
         levels[1], torch.stack((weights[:, 0] + weights[:, 1], weights[:, 2] + weights[:, 3]), 1)
     )
     torch.testing.assert_close(levels[0], torch.ones(20, 1))
-    parents, children = learned.averages(images, levels[1]), learned.averages(images, levels[2])
+    parents, children = analysis.expert_averages(images, levels[1]), analysis.expert_averages(images, levels[2])
     mass = weights.double().sum(dim=0)
     blend = (mass[0] * children[0] + mass[1] * children[1]) / (mass[0] + mass[1])
     torch.testing.assert_close(parents[0], blend, rtol=1e-6, atol=1e-5)
@@ -48,21 +48,21 @@ def test_a_node_s_density_is_its_leaves_and_a_parent_s_average_is_its_children_s
 def test_levels_are_the_tree_gate_s_own():
     gate = sampler("model=hmog", "model.k=8").generator.gate
     latent = torch.randn(5, 100)
-    for found, own in zip(learned.levels(gate(latent)), gate.levels(latent), strict=True):
+    for found, own in zip(analysis.node_densities(gate(latent)), gate.levels(latent), strict=True):
         torch.testing.assert_close(found, own)
 
 
 def test_covariance_is_numpy_s(made):
     _, weights = made
-    np.testing.assert_allclose(learned.covariance(weights), np.cov(weights.double().numpy().T), rtol=1e-10)
-    assert learned.covariance(torch.ones(5, 1)).shape == (1, 1)
+    np.testing.assert_allclose(analysis.weight_covariance(weights), np.cov(weights.double().numpy().T), rtol=1e-10)
+    assert analysis.weight_covariance(torch.ones(5, 1)).shape == (1, 1)
 
 
 def test_top_samples_are_those_of_the_largest_weights():
     mog = sampler("model=mog", "model.k=3")
-    found = learned.top_samples(mog, n=300, each=2, seed=5)
+    found = analysis.top_samples(mog, n=300, each=2, seed=5)
     assert found.shape == (3, 2, 1, 8, 8) and found.dtype == torch.uint8
-    latents, weights = learned.weighed(mog, 300, 5)
+    latents, weights = analysis.draw_weights(mog, 300, 5)
     generator = mog.generator.eval()
     for expert in range(3):
         order = sorted(range(300), key=lambda n, expert=expert: -weights[n, expert].item())[:2]
@@ -75,30 +75,30 @@ def test_the_sampler_goes_on_in_its_mode_and_nothing_is_drawn_from_the_common_st
     mog = sampler("model=mog", "model.k=3")
     mog.generator.train()
     before = torch.get_rng_state()
-    for look in (learned.top_samples, learned.weighed):
-        look(mog, **({"n": 9, "each": 1, "seed": 0} if look is learned.top_samples else {"n": 9, "seed": 0}))
-    learned.within_experts(mog, 3, 0), learned.across_experts(mog, 3, 0)
+    for look in (analysis.top_samples, analysis.draw_weights):
+        look(mog, **({"n": 9, "each": 1, "seed": 0} if look is analysis.top_samples else {"n": 9, "seed": 0}))
+    analysis.interpolate_within(mog, 3, 0), analysis.interpolate_across(mog, 3, 0)
     assert mog.generator.training and torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_path_is_a_great_circle_or_straight():
     first, last = torch.randn(50), torch.randn(50)
     last = last / last.norm() * first.norm()
-    circle = learned.path(first, last, 5, spherical=True)
+    circle = analysis.latent_path(first, last, 5, spherical=True)
     torch.testing.assert_close(circle[0], first)
     torch.testing.assert_close(circle[-1], last)
     torch.testing.assert_close(circle.norm(dim=1), first.norm().expand(5))  # latents of N(0, I) keep their length
     angles = torch.cosine_similarity(circle[:-1], circle[1:], dim=1).acos()
     torch.testing.assert_close(angles, angles[:1].expand(4), rtol=1e-3, atol=1e-4)
-    straight = learned.path(first, last, 3, spherical=False)
+    straight = analysis.latent_path(first, last, 3, spherical=False)
     torch.testing.assert_close(straight[1], (first + last) / 2)
-    torch.testing.assert_close(learned.path(first, 2 * first, 3, spherical=True)[1], 1.5 * first)
+    torch.testing.assert_close(analysis.latent_path(first, 2 * first, 3, spherical=True)[1], 1.5 * first)
 
 
 @pytest.mark.parametrize("model", ["mog", "mggan", "megan"])
 def test_the_ends_of_the_interpolations_are_the_experts_own_samples(model):
     mixture = sampler(f"model={model}", "model.k=4")
-    within, across = learned.within_experts(mixture, 5, seed=3), learned.across_experts(mixture, 5, seed=3)
+    within, across = analysis.interpolate_within(mixture, 5, seed=3), analysis.interpolate_across(mixture, 5, seed=3)
     assert within.shape == (4 + (not mixture.hard), 5, 1, 8, 8) and across.shape == (3, 5, 1, 8, 8)
     from mixgan_cli.runtime.random import fork_seed
 

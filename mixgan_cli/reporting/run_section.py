@@ -1,4 +1,4 @@
-"""One run as the page tells it, read from its folder."""
+"""The section of the page about one run, read from the run's folder."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Any
 from mixgan_cli.config.components import TARGET, attribute, trust
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.evaluation.metrics.registry import deviation, is_deviation, is_value
-from mixgan_cli.reporting import curves
-from mixgan_cli.reporting.figures import CAPTIONS, save
-from mixgan_cli.reporting.page import Picture, RunPage, Shares, TableOf
-from mixgan_cli.reporting.tables import NONE, cell
-from mixgan_cli.reporting.written import Results, as_written, read_bytes, read_json, read_results, read_text
-from mixgan_cli.runs import RunFolder
-from mixgan_cli.runtime.io import write_errors
+from mixgan_cli.reporting.page import PageTable, Picture, RunSection, ShareTable
+from mixgan_cli.reporting.plots.mixture import CAPTIONS
+from mixgan_cli.reporting.plots.run import draw_curves, save_figure
+from mixgan_cli.reporting.read_run import read_curves, read_png, read_results
+from mixgan_cli.reporting.tables import MISSING, format_value
+from mixgan_cli.runs import Results, RunFolder
+from mixgan_cli.runtime.io import read_errors, read_json, read_text, write_errors
 
 
-def portrait(folder: RunFolder, name: str, number: int, to: Path, drawn: Mapping[str, Path]) -> RunPage:
-    """Return what is told of a run, finished or not.
+def run_section(folder: RunFolder, name: str, number: int, to: Path, drawn: Mapping[str, Path]) -> RunSection:
+    """Return the section of a run, finished or not.
 
     Args:
-        folder: the run's, from which all is read.
-        name: what tells it from others.
-        number: its place on the page.
-        to: the folder for its learning curves.
-        drawn: figures of it that were drawn for the page, by name; else the run's own are taken.
+        folder: the run's folder.
+        name: the run's name on the page.
+        number: the run's position on the page, from 1.
+        to: folder for the run's learning curves.
+        drawn: plots that were drawn for the page, by name; for other names the run's own plots are taken.
 
     Raises:
-        RunError: its files are not what mixgan writes.
+        RunError: the run's files are not what mixgan writes.
     """
     config, results = folder.read_config(), read_results(folder)
     failed = folder.path / "FAILED"
     status = "done" if folder.done else "failed" if failed.is_file() else "not finished"
-    with as_written(folder.path):
-        return RunPage(
+    with read_errors(folder.path):
+        return RunSection(
             anchor=f"run-{number}",
             name=name,
             status=status,
@@ -44,8 +44,8 @@ def portrait(folder: RunFolder, name: str, number: int, to: Path, drawn: Mapping
             metrics=_metrics(results.metrics),
             unavailable=results.unavailable,
             protocol=results.protocol,
-            pictures=[*_samples(folder, _hard(config)), *_curves(folder, to), *_figures(folder, drawn)],
-            shares=_shares(results.metrics),
+            pictures=[*_samples(folder, _is_hard(config)), *_curves(folder, to), *_mixture_plots(folder, drawn)],
+            shares=_experts_by_class(results.metrics),
             tables=_levels(results.metrics),
         )
 
@@ -54,7 +54,7 @@ def _facts(folder: RunFolder, config: Mapping[str, Any], results: Results) -> di
     environment, run, model = read_json(folder.path / "environment.json", folder.path), results.run, config["model"]
     parameters = ", ".join(f"{part} {count:,}" for part, count in run.get("parameters", {}).items())
     dirty = " (with uncommitted changes)" if environment.get("git_dirty") else ""
-    parts = "".join(f", {part} {_class(model[part])}" for part in ("gate", "experts", "head"))
+    parts = "".join(f", {part} {_class_name(model[part])}" for part in ("gate", "experts", "head"))
     beta = f", β = {model['beta']:g}" if model.get("beta") else ""
     device = environment.get("device")
     versions = [f"{key} {environment[key]}" for key in ("mixgan", "torch", "python") if key in environment]
@@ -62,11 +62,11 @@ def _facts(folder: RunFolder, config: Mapping[str, Any], results: Results) -> di
         "folder": folder.path,
         "data": str(config["data"]["name"]),
         "model": f"{model['name']}, K = {model['k']}{beta}{parts}",
-        "objective": f"{_class(config['objective']['adversarial'])}, "
-        f"discriminator steps for each of the generator: {config['objective']['d_steps']}",
+        "objective": f"{_class_name(config['objective']['adversarial'])}, "
+        f"discriminator steps per generator step: {config['objective']['d_steps']}",
         "seed": config["seed"],
         "images shown": _length(folder, config, run),
-        "time": f"{run['seconds']:,.0f} s of training, {run['img_per_second']:,.0f} images a second"
+        "time": f"{run['seconds']:,.0f} s of training, {run['img_per_second']:,.0f} images per second"
         if "seconds" in run
         else None,
         "parameters": parameters,
@@ -78,17 +78,17 @@ def _facts(folder: RunFolder, config: Mapping[str, Any], results: Results) -> di
 
 
 def _length(folder: RunFolder, config: Mapping[str, Any], run: Mapping[str, Any]) -> str:
-    """How far the run is: by its results, or by its log."""
+    """Return how many images were shown, according to the results or, in an unfinished run, to the log."""
     wanted = config["training"]["nimg"]
     if folder.done:
         more = " (whole batches)" if run["nimg"] > wanted else ""
         ended = f", ended by an alarm: {', '.join(run['ended_by'])}" if run.get("ended_by") else ""
         return f"{run['nimg']:,} of {wanted:,}{more}{ended}"
-    logged = max((points[-1][0] for points in curves.read(folder.metrics).values()), default=0)
-    return f"{int(logged):,} of {wanted:,}; the same command goes on"
+    logged = max((points[-1][0] for points in read_curves(folder.metrics).values()), default=0)
+    return f"{int(logged):,} of {wanted:,}; the same command resumes the run"
 
 
-def _metrics(metrics: Mapping[str, Any]) -> TableOf | None:
+def _metrics(metrics: Mapping[str, Any]) -> PageTable | None:
     rows = []
     for name, value in metrics.items():
         if isinstance(value, (int, float)) and not is_deviation(name):
@@ -96,57 +96,55 @@ def _metrics(metrics: Mapping[str, Any]) -> TableOf | None:
             rows.append({"metric": name, "value": value, **({} if spread is None else {"±": spread})})
         elif is_value(name) and isinstance(value, list) and all(isinstance(entry, (int, float)) for entry in value):
             rows.append({"metric": name, "value": ", ".join(f"{entry:.3g}" for entry in value)})
-    return TableOf("Metrics", rows) if rows else None
+    return PageTable("Metrics", rows) if rows else None
 
 
 def _samples(folder: RunFolder, hard: bool) -> list[Picture]:
     pictures = sorted(path for path in folder.samples.glob("[0-9]*.png") if path.stem.isdecimal())
     if not pictures:
         return []
-    rows = " Each row is one expert's." if hard else ""
-    caption = f"Drawn from fixed latents after {int(pictures[-1].stem):,} images.{rows}"
-    return _read([("Samples", caption, pictures[-1])], folder.path)
+    rows = " Each row is one expert." if hard else ""
+    caption = f"Samples of fixed latents after {int(pictures[-1].stem):,} images.{rows}"
+    return _picture("Samples", caption, pictures[-1], folder.path)
 
 
 def _curves(folder: RunFolder, to: Path) -> list[Picture]:
-    figure = curves.draw(curves.read(folder.metrics))
+    figure = draw_curves(read_curves(folder.metrics))
     if figure is None:
         return []
     with write_errors(f"to={to}"):
-        path = save(figure, to, "curves")
-    return _read([("Learning curves", "Losses and what was measured on the way, against images shown.", path)], to)
+        path = save_figure(figure, to, "curves")
+    return _picture("Learning curves", "Losses, and metrics during training, against images shown.", path, to)
 
 
-def _figures(folder: RunFolder, drawn: Mapping[str, Path]) -> list[Picture]:
-    """What the run learned, in the order of CAPTIONS."""
+def _mixture_plots(folder: RunFolder, drawn: Mapping[str, Path]) -> list[Picture]:
+    """Return the plots of what the mixture learned, in the order of CAPTIONS."""
     pictures = []
-    for name, told in CAPTIONS.items():
+    for name, (title, caption) in CAPTIONS.items():
         path = drawn.get(name, folder.figures / f"{name}.png")
-        pictures += _read([(*told, path)], path.parent if name in drawn else folder.path)
+        pictures += _picture(title, caption, path, path.parent if name in drawn else folder.path)
     return pictures
 
 
-def _read(pictures: list[tuple[str, str, Path]], folder: Path) -> list[Picture]:
-    """Those pictures that are there, in the folder itself; what is no PNG is not one of ours."""
-    found = []
-    for title, caption, path in pictures:
-        if path.is_file() and (png := read_bytes(path, folder)).startswith(b"\x89PNG"):
-            found.append(Picture(title, caption, png))
-    return found
+def _picture(title: str, caption: str, path: Path, folder: Path) -> list[Picture]:
+    """Return a list with the picture, empty if there is no such PNG in the folder."""
+    png = read_png(path, folder)
+    return [] if png is None else [Picture(title, caption, png)]
 
 
-def _shares(metrics: Mapping[str, Any]) -> list[Shares]:
-    """Experts × classes, each row divided by its sum."""
+def _experts_by_class(metrics: Mapping[str, Any]) -> list[ShareTable]:
+    """Return the table of experts by classes, each row divided by its sum."""
     joint = metrics.get("expert_class")
     if not joint:
         return []
     rows = [[value / (sum(row) or 1) for value in row] for row in joint]
     return [
-        Shares(
+        ShareTable(
             "Experts and classes",
-            "Of what each expert makes, per cent in each class (as a classifier of the data set sees it); in a sample, "
-            "an expert counts by its weight. "
-            f"Normalised mutual information {cell(metrics.get('nmi'))}, purity {cell(metrics.get('purity'))}.",
+            "Percentage of each expert's samples in each class, as predicted by a classifier trained on the data set. "
+            "A sample counts for an expert by the expert's weight. "
+            f"Normalised mutual information {format_value(metrics.get('nmi'))}, "
+            f"purity {format_value(metrics.get('purity'))}.",
             [f"expert {number}" for number in range(len(rows))],
             [f"{number}" for number in range(len(rows[0]))],
             rows,
@@ -154,9 +152,9 @@ def _shares(metrics: Mapping[str, Any]) -> list[Shares]:
     ]
 
 
-def _levels(metrics: Mapping[str, Any]) -> list[TableOf]:
-    """What the levels of a tree say of classes."""
-    names = [name for name in ("nmi_by_level", "purity_by_level") if name in metrics]
+def _levels(metrics: Mapping[str, Any]) -> list[PageTable]:
+    """Return the table of how well each level of a tree separates the classes."""
+    names = [name for name in ("nmi_by_level", "purity_by_level") if metrics.get(name)]
     if not names:
         return []
     rows = [
@@ -167,12 +165,12 @@ def _levels(metrics: Mapping[str, Any]) -> list[TableOf]:
         }
         for level in range(1, len(metrics[names[0]]) + 1)
     ]
-    remark = "nmi: normalised mutual information of nodes and classes; purity: the share of a node's commonest class."
-    return [TableOf("The hierarchy and the classes, by level", rows, [remark])]
+    remark = "nmi: normalised mutual information of nodes and classes; purity: share of a node's most common class."
+    return [PageTable("Hierarchy and classes, by level", rows, [remark])]
 
 
-def _hard(config: Mapping[str, Any]) -> bool:
-    """Whether each sample is one expert's alone, and there are several; of a gate of a user's own that is not asked."""
+def _is_hard(config: Mapping[str, Any]) -> bool:
+    """Return whether each sample comes from one of several experts; False for a gate that is not trusted."""
     gate = config["model"]["gate"]
     try:
         trust(gate)
@@ -181,5 +179,5 @@ def _hard(config: Mapping[str, Any]) -> bool:
     return config["model"]["k"] > 1 and bool(attribute(gate[TARGET], "hard"))
 
 
-def _class(part: Mapping[str, Any]) -> str:
-    return str(part.get("_target_", NONE)).rpartition(".")[2]
+def _class_name(component: Mapping[str, Any]) -> str:
+    return str(component.get(TARGET, MISSING)).rpartition(".")[2]

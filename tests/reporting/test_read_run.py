@@ -1,4 +1,4 @@
-"""Which runs a report is about, from folders written by hand."""
+"""Finding runs and reading their logs, from folders written by hand."""
 
 import json
 import shutil
@@ -7,9 +7,8 @@ import pytest
 import yaml
 
 from mixgan_cli.errors import RunError
-from mixgan_cli.evaluation.protocol import differences
-from mixgan_cli.reporting.gathering import gather
-from mixgan_cli.reporting.sweep import Table
+from mixgan_cli.reporting.read_run import find_runs, read_curves
+from mixgan_cli.reporting.sweep_table import SweepTable
 from tests.conftest import composed
 
 
@@ -36,18 +35,18 @@ def run(tmp_path):
 
 
 def values(paths):
-    jobs, remarks = gather(paths)
+    jobs, remarks = find_runs(paths)
     assert not remarks
     return [job.values for job in jobs]
 
 
-def test_what_differs_is_told_and_nothing_else(run):
+def test_runs_are_described_by_the_keys_that_differ(run):
     one = run("a", "model=mog", "model.k=4", "seed=1")
     two = run("b", "model=mog", "model.k=8", "seed=1", "evaluation.n_fake=9")
     assert values([one, two]) == [{"data": "digits", "model": "mog", "model.k": k} for k in ("4", "8")]
 
 
-def test_runs_that_differ_in_several_keys_tell_them_all(run):
+def test_all_differing_keys_are_in_the_description(run):
     one = run("a", "objective.optimizer.generator.lr=0.1", "training.batch=8")
     two = run("b", "data.size=8")
     assert [set(of) for of in values([one, two])] == [
@@ -55,7 +54,7 @@ def test_runs_that_differ_in_several_keys_tell_them_all(run):
     ] * 2
 
 
-def test_other_places_of_the_data_and_splits_by_the_seed_are_no_difference(run):
+def test_data_root_and_seeded_split_are_no_difference(run):
     runs = [
         run(f"{seed}", "data=folder", f"data.root=place{seed}", f"seed={seed}", f"data.split_seed={seed}")
         for seed in (1, 2)
@@ -63,8 +62,8 @@ def test_other_places_of_the_data_and_splits_by_the_seed_are_no_difference(run):
     assert values(runs) == [{"data": "folder", "model": "hmog", "seed": f"{seed}"} for seed in (1, 2)]
 
 
-def test_seeds_with_splits_of_their_own_are_averaged(run):
-    """As the HMoG author's on CelebA: other images are held out, so other checksums, and still one protocol."""
+def test_seeds_with_their_own_split_are_averaged(run):
+    """As in HMoG's released code on CelebA: each seed holds out other images, but the protocol is the same."""
     for seed, fid in ((1, 10.0), (2, 14.0)):
         reals = {
             "split": "held_out",
@@ -73,59 +72,105 @@ def test_seeds_with_splits_of_their_own_are_averaged(run):
         }
         run(f"runs/{seed}", "data=folder", "data.root=x", f"seed={seed}", f"data.split_seed={seed}",
             metrics={"fid": fid}, protocol={"n_fake": 8, "reals": reals})  # fmt: skip
-    jobs, _ = gather([run("other", "model=mog")])
-    jobs, _ = gather([jobs[0].run.path.parent / "runs"])
-    table = Table(jobs, differences)
+    jobs, _ = find_runs([run("other", "model=mog")])
+    jobs, _ = find_runs([jobs[0].run.path.parent / "runs"])
+    table = SweepTable(jobs)
     (row,) = table.by_configuration()
     assert (row["fid"], row["fid_n"]) == (12.0, 2) and row["fid_sd"] == pytest.approx(8**0.5)
-    assert "Which images are held out follows the seed." in table.remarks()
+    assert "The seed determines which images are held out." in table.remarks()
 
 
 def test_each_run_counts_once(run, tmp_path):
     one = run("runs/one", "seed=1", metrics={"fid": 1.0})
     run("runs/two", "seed=2", metrics={"fid": 3.0})
-    jobs, _ = gather([one, tmp_path / "runs", one])
+    jobs, _ = find_runs([one, tmp_path / "runs", one])
     assert sorted(job.run.path.name for job in jobs) == ["one", "two"]
 
 
-def test_a_run_begun_anew_is_no_other_seed(run, tmp_path):
+def test_a_repeated_run_replaces_the_older_one(run, tmp_path):
     for name, seed, fid in (("old", 1, 9.0), ("new", 1, 1.0), ("other", 2, 3.0)):
         run(f"runs/{name}", f"seed={seed}", metrics={"fid": fid})
-    table = Table(gather([tmp_path / "runs"])[0], differences)
+    table = SweepTable(find_runs([tmp_path / "runs"])[0])
     (row,) = table.by_configuration()
     assert (row["fid"], row["fid_n"]) == (2.0, 2)
-    assert "1 runs are left out of the means: a newer one has their configuration and seed." in table.remarks()
+    assert "Runs left out of the means, because a newer run has the same configuration and seed: 1." in table.remarks()
 
 
-def test_a_run_s_own_deviation_is_not_that_of_seeds(run, tmp_path):
+def test_deviation_is_over_seeds_not_over_draws(run, tmp_path):
     for seed, fid in ((1, 10.0), (2, 20.0), (3, 30.0)):
         run(f"runs/{seed}", f"seed={seed}", metrics={"fid": fid, "fid_sd": 0.1})
-    (row,) = Table(gather([tmp_path / "runs"])[0], differences).by_configuration()
+    (row,) = SweepTable(find_runs([tmp_path / "runs"])[0]).by_configuration()
     assert (row["fid"], row["fid_sd"]) == (20.0, 10.0)
 
 
-def test_a_sweep_that_was_moved_finds_its_runs(run, tmp_path):
+def test_a_moved_sweep_finds_its_runs(run, tmp_path):
     folder = run("here/digits-hmog-1-0")
     jobs = tmp_path / "here" / "sweeps" / "mine" / "jobs"
     jobs.mkdir(parents=True)
     job = {"overrides": ["model.k=8"], "number": 0, "status": "done", "exit_code": 0, "error": None, "gpus": [],
            "run_dir": "/elsewhere/digits-hmog-1-0"}  # fmt: skip
     (jobs / "a.json").write_text(json.dumps(job))
-    (found,), _ = gather([jobs.parent])
+    (found,), _ = find_runs([jobs.parent])
     assert found.run.path == folder and found.state == "done"
     shutil.rmtree(folder)
-    (found,), _ = gather([jobs.parent])
+    (found,), _ = find_runs([jobs.parent])
     assert found.state == "missing"
     (jobs / "a.json").write_text("{")
     with pytest.raises(RunError, match="jobs: not what mixgan writes"):
-        gather([jobs.parent])
+        find_runs([jobs.parent])
 
 
-def test_of_several_those_that_cannot_be_read_are_left_out(run, tmp_path):
+def test_unreadable_runs_are_left_out_with_a_remark(run, tmp_path):
     run("runs/good")
     (tmp_path / "runs" / "bad").mkdir()
     (tmp_path / "runs" / "bad" / "config.yaml").write_text("a: b")
-    jobs, remarks = gather([tmp_path / "runs"])
+    jobs, remarks = find_runs([tmp_path / "runs"])
     assert [job.run.path.name for job in jobs] == ["good"] and len(remarks) == 1 and "bad" in remarks[0]
     with pytest.raises(RunError, match="not what mixgan writes"):
-        gather([tmp_path / "runs" / "bad"])
+        find_runs([tmp_path / "runs" / "bad"])
+
+
+@pytest.fixture
+def log(tmp_path):
+    """Write a metrics.jsonl of these records, or of lines as they are, and return its path."""
+
+    def write(*records):
+        lines = [record if isinstance(record, str) else json.dumps(record) for record in records]
+        path = tmp_path / "metrics.jsonl"
+        path.write_text("".join(f"{line}\n" for line in lines))
+        return path
+
+    return write
+
+
+def test_numbers_of_a_log_become_curves_and_lists_several(log, tmp_path):
+    training = {"step": 1, "nimg": 10, "seconds": 1.0, "img_per_second": 9.0}
+    path = log(
+        {**training, "loss/generator": 2.0, "gate_usage": [0.25, 0.75]},
+        {"step": 2, "nimg": 20, "seconds": 2.0, "loss/generator": 1.0, "fid": 3, "expert_class": [[0.5, 0.5]]},
+        {"nimg": 20, "alarm": "usage", "message": "an expert is hardly used"},
+        '{"nimg": 30, "loss/generator"',
+        "[]",
+    )
+    assert read_curves(path) == {
+        "loss/generator": [(10, 2.0), (20, 1.0)],
+        "gate_usage/0": [(10, 0.25)],
+        "gate_usage/1": [(10, 0.75)],
+        "fid": [(20, 3.0)],
+    }
+    assert read_curves(tmp_path / "nowhere") == {}
+
+
+def test_values_of_different_protocols_are_different_curves(log):
+    path = log(
+        {"nimg": 1, "jsd_experts": 0.5},
+        {"nimg": 1, "protocol": "full_interim", "fid": 80, "jsd_experts": 0.1},
+        {"nimg": 2, "protocol": "full_interim", "fid": 70},
+        {"nimg": 2, "protocol": "full", "fid": 20, "kid": float("nan")},
+    )
+    assert read_curves(path) == {
+        "jsd_experts": [(1, 0.5)],
+        "jsd_experts (full_interim)": [(1, 0.1)],
+        "fid": [(1, 80), (2, 70)],
+        "fid (full)": [(2, 20)],
+    }

@@ -5,13 +5,13 @@ import torch
 
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.models.sampler import Sampler
-from mixgan_cli.reporting import figures
+from mixgan_cli.reporting.plots.mixture import draw_sheet, mixture_plots
 from tests.conftest import composed
 
 
 def drawn(*overrides, shape=(1, 8, 8)):
     run = composed("data.size=8", "model.backbone.channels=4", *overrides)
-    return dict(figures.figures(Sampler(build_networks(run.model, shape).generator), None, 0))
+    return dict(mixture_plots(Sampler(build_networks(run.model, shape).generator), None, 0))
 
 
 def texts(figure):
@@ -45,7 +45,7 @@ def test_images_of_any_channels(channels):
 
 def test_a_sheet_has_each_image_in_its_place():
     images = torch.arange(6, dtype=torch.uint8).view(2, 3, 1, 1, 1).expand(2, 3, 1, 4, 4) * 40
-    sheet = figures.draw_sheet(images, ["a", "b"]).axes[0].images[0].get_array()
+    sheet = draw_sheet(images, ["a", "b"]).axes[0].images[0].get_array()
     assert [[sheet[5 * row, 5 * column, 0] for column in range(3)] for row in range(2)] == [
         [0, 40, 80],
         [120, 160, 200],

@@ -6,8 +6,7 @@ import statistics
 
 import pytest
 
-from mixgan_cli.evaluation.protocol import differences
-from mixgan_cli.reporting.sweep import Table
+from mixgan_cli.reporting.sweep_table import SweepTable
 from mixgan_cli.sweeps.sweep import Job
 
 PROTOCOL = {"n_fake": 16, "n_real": 16, "reals": {"checksum": "a"}}
@@ -39,7 +38,7 @@ def read(path):
 def test_mean_and_deviation_over_seeds(job, tmp_path):
     values = [10.0, 12.5, 18.0]
     jobs = [job(seed, 2, seed, {"fid": value, "usage": [0.5, 0.5]}) for seed, value in enumerate(values)]
-    table = Table([*jobs, job(3, 4, 0, {"fid": 7.0})], differences)
+    table = SweepTable([*jobs, job(3, 4, 0, {"fid": 7.0})])
     two, four = table.by_configuration()
     assert two["fid"] == pytest.approx(statistics.fmean(values)) and two["fid_n"] == 3
     assert two["fid_sd"] == pytest.approx((sum((v - 13.5) ** 2 for v in values) / 2) ** 0.5)  # n - 1
@@ -67,7 +66,7 @@ def test_what_failed_or_is_missing_is_counted_and_said(job):
         job(3, 4, 0, status="begun"),
         job(4, 4, 1, status="done", run_dir="/deleted"),
     ]
-    table = Table(jobs, differences)
+    table = SweepTable(jobs)
     assert table.counts == {"done": 1, "failed": 1, "missing": 3}
     two, four = table.by_configuration()
     assert (two["done"], two["failed"], two["missing"], two["fid"]) == (1, 1, 1, 1.0)
@@ -87,7 +86,7 @@ def test_different_protocols_are_not_averaged(job):
         job(3, 2, 3),
         job(4, 4, 0, {"fid": 9.0}, other),
     ]
-    table = Table(jobs, differences)
+    table = SweepTable(jobs)
     rows = [[row[key] for key in ("model.k", "protocol", "done", "missing", "fid")] for row in table.by_configuration()]
     assert rows == [["2", 1, 2, 1, 1.5], ["2", 2, 1, 0, 3.0], ["4", 2, 1, 0, 9.0]]
     lines = table.text().splitlines()
@@ -96,21 +95,21 @@ def test_different_protocols_are_not_averaged(job):
 
 
 def test_a_metric_that_some_seeds_lack_says_of_how_many_it_is(job):
-    table = Table([job(0, 2, 0, {"fid": 1.0, "kid": 5.0}), job(1, 2, 1, {"kid": 5.0})], differences)
+    table = SweepTable([job(0, 2, 0, {"fid": 1.0, "kid": 5.0}), job(1, 2, 1, {"kid": 5.0})])
     (row,) = table.by_configuration()
     assert (row["fid"], row["fid_n"], row["fid_sd"], row["kid_sd"]) == (1.0, 1, None, 0.0)
     assert table.text().splitlines()[1].split("  ")[-2:] == ["1 (n=1)", "5 ± 0"]
 
 
 def test_what_accompanies_a_metric_is_in_the_file_alone(job, tmp_path):
-    table = Table([job(0, 2, 0, {"kid": 1.0, "kid_std": 0.5})], differences)
+    table = SweepTable([job(0, 2, 0, {"kid": 1.0, "kid_std": 0.5})])
     assert "kid_std" not in table.text() and "kid_std" in read(table.write(tmp_path))[0]
 
 
 def test_columns_that_do_not_fit_are_counted(job, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     metrics = {f"metric_{number}": float(number) for number in range(4)}
-    lines = Table([job(0, 2, 0, metrics), job(1, 4, 0, metrics)], differences).text().splitlines()
+    lines = SweepTable([job(0, 2, 0, metrics), job(1, 4, 0, metrics)]).text().splitlines()
     assert max(map(len, lines)) <= 40 and lines[-1] == "(4 more columns in table.csv)"
 
 
@@ -120,5 +119,5 @@ def test_columns_that_do_not_fit_are_counted(job, monkeypatch):
      ((3.0, 3.0), "3 ± 0")],
 )  # fmt: skip
 def test_digits(job, values, told):
-    table = Table([job(seed, 2, seed, {"fid": value}) for seed, value in enumerate(values)], differences)
+    table = SweepTable([job(seed, 2, seed, {"fid": value}) for seed, value in enumerate(values)])
     assert table.text().splitlines()[1].endswith(f"  {told}")

@@ -1,0 +1,95 @@
+"""Plots of a run: learning curves and grids of samples."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from mixgan_cli.evaluation.metrics.registry import panel_of
+from mixgan_cli.runtime.io import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Points = Sequence[tuple[float, float]]
+"""(images shown, value) pairs, in order."""
+PANELS: Mapping[str, tuple[str, ...]] = {
+    "losses": ("loss/", "penalty"),
+    "scores": ("score/",),
+    "usage of the experts": ("gate_usage/",),
+}
+"""Panels of what training records: the title and how the names begin. Metrics name their own panel."""
+MAX_PANELS = 30
+MIN_SIDE = 48
+"""Smallest side of an image in a grid [pixels]; smaller images are enlarged."""
+
+
+def draw_curves(curves: Mapping[str, Points], columns: int = 3) -> Figure | None:
+    """Draw learning curves against images shown, a panel per kind; None if no curve has two points.
+
+    Args:
+        curves: points by name, as `read_run.read_curves` returns them.
+        columns: panels in a row.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    panels = _panels(curves)
+    if not panels:
+        return None
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.4 * min(columns, len(panels)), 2.4 * rows), layout="constrained")
+    for number, (title, names) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(rows, min(columns, len(panels)), number)
+        for name in names:
+            label = (name.partition("/")[2] or name) if len(names) > 1 else None
+            marker = "." if len(curves[name]) < 30 else None
+            axes.plot(*zip(*curves[name], strict=True), linewidth=1, marker=marker, label=label)
+        axes.set_title(title, fontsize=9)
+        axes.tick_params(labelsize=7)
+        axes.set_xlabel("images shown", fontsize=7)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if 1 < len(names) <= 10:
+            axes.legend(fontsize=6, frameon=False, ncols=2 if len(names) > 5 else 1)
+    return figure
+
+
+def save_figure(figure: Figure, folder: Path, name: str, pdf: bool = True) -> Path:
+    """Save a figure as NAME.png and, if `pdf` is true, as NAME.pdf. Return the path of the PNG."""
+    for suffix in ("pdf", "png") if pdf else ("png",):
+        metadata = {"CreationDate": None} if suffix == "pdf" else None
+        with atomic_write(folder / f"{name}.{suffix}") as temporary:
+            figure.savefig(temporary, format=suffix, dpi=120, metadata=metadata)
+    return folder / f"{name}.png"
+
+
+def write_grid(path: Path, images_NCHW: Tensor, columns: int) -> None:
+    """Write uint8 images [N, C, H, W] as one PNG; small images are enlarged by whole pixels to be visible."""
+    grid = make_grid(images_NCHW, nrow=columns, padding=1, pad_value=255)
+    zoom = max(1, -(-MIN_SIDE // images_NCHW.shape[-1]))
+    picture = Image.fromarray(grid.permute(1, 2, 0).numpy())
+    picture = picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
+    with atomic_write(path) as temporary:
+        picture.save(temporary, format="PNG", optimize=True)
+
+
+def _panels(curves: Mapping[str, Points]) -> dict[str, list[str]]:
+    """Return the names of the curves in each panel, by the panel's title."""
+    panels: dict[str, list[str]] = defaultdict(list)
+    for name, points in curves.items():
+        if len(points) > 1:
+            panels[_panel_title(name)].append(name)
+    return dict(list(panels.items())[:MAX_PANELS])
+
+
+def _panel_title(name: str) -> str:
+    """Return the title of the panel that a curve is drawn in: a shared one, or the curve's own."""
+    recorded = next((title for title, starts in PANELS.items() if name.startswith(starts)), None)
+    return recorded or panel_of(name) or name.partition("/")[0]

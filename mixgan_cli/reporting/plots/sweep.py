@@ -1,0 +1,151 @@
+"""Plots of a sweep: each metric over K and beta, as a heat map or as lines with error bars over seeds."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixgan_cli.evaluation.metrics.registry import rank_value, result_key
+from mixgan_cli.reporting.sweep_table import Row, SweepTable
+from mixgan_cli.reporting.tables import mean_and_sd
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HEAT_MAP_KEYS = ("model.beta", "model.k")
+"""Keys that span a heat map: rows, columns."""
+PANELS_PER_ROW = 3
+
+
+def sweep_plots(table: SweepTable) -> Iterator[tuple[str, Figure]]:
+    """Draw each metric over the swept keys, as (metric, figure); nothing if no numeric key is swept.
+
+    A sweep over model.beta and model.k gives a heat map, a sweep over one number gives lines. Every other combination
+    of the varying keys, and every protocol, is a panel or a line of its own.
+    """
+    rows = [row for row in table.by_configuration() if row["done"]]
+    swept = [key for key in table.keys if key != "seed" and len(_values(rows, key)) > 1]
+    numbers = [key for key in swept if all(_number(row[key]) is not None for row in rows)]
+    axes_keys = [key for key in HEAT_MAP_KEYS if key in numbers] or numbers[:1]
+    if not axes_keys:
+        return
+    others = [*(key for key in swept if key not in axes_keys), *(["protocol"] if len(table.protocols) > 1 else [])]
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(", ".join(_describe(key, row[key]) for key in others), []).append(row)
+    for metric in table.main_metrics:
+        shown = {name: [row for row in of if row[metric] is not None] for name, of in groups.items()}
+        shown = {name: of for name, of in shown.items() if of}
+        if len({row[metric] for of in shown.values() for row in of}) > 1:  # a constant has nothing to show
+            draw = draw_heat_maps if len(axes_keys) == 2 else draw_lines
+            yield metric, draw(metric, shown, axes_keys)
+
+
+def draw_heat_maps(metric: str, groups: dict[str, list[Row]], axes_keys: Sequence[str]) -> Figure:
+    """Draw a heat map for each group, with mean ± standard deviation over seeds in each cell.
+
+    Brighter is better. If the best value of a metric is neither the highest nor the lowest, the colour shows the
+    distance from it. Heat maps of one protocol share a colour scale; those of different protocols are not comparable.
+
+    Args:
+        metric: name of the metric.
+        groups: rows by the name of their group.
+        axes_keys: keys of the vertical and of the horizontal axis.
+    """
+    from matplotlib.figure import Figure
+
+    all_rows = [row for rows in groups.values() for row in rows]
+    down, across = (sorted(_values(all_rows, key)) for key in axes_keys)
+    columns = min(len(groups), PANELS_PER_ROW)
+    lines = -(-len(groups) // columns)
+    size = (columns * max(3.4, 0.9 * len(across)), lines * (1.4 + 0.5 * len(down)))
+    figure = Figure(figsize=size, layout="constrained")
+    better = result_key(metric).better
+    by_distance = better not in ("lower", "higher", None)
+    lower_is_brighter = by_distance or better == "lower"
+    for number, (name, rows) in enumerate(groups.items(), start=1):
+        axes = figure.add_subplot(lines, columns, number)
+        comparable = [row for row in all_rows if row["protocol"] == rows[0]["protocol"]]
+        colours = [_colour_value(metric, row, by_distance) for row in comparable]
+        lowest, highest = min(colours), max(colours)
+        values_YX = np.full((len(down), len(across)), np.nan)
+        for row in rows:
+            y, x = (values.index(_number(row[key])) for key, values in zip(axes_keys, (down, across), strict=True))
+            values_YX[y, x] = value = _colour_value(metric, row, by_distance)
+            dark = (value < (lowest + highest) / 2) != lower_is_brighter
+            label = mean_and_sd(row[metric], row[f"{metric}_sd"]).replace(" ± ", "\n± ")
+            axes.text(x, y, label, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+        colour_map = "viridis_r" if lower_is_brighter else "viridis"
+        shown = axes.imshow(values_YX, cmap=colour_map, vmin=lowest, vmax=highest, aspect="auto")
+        figure.colorbar(shown, ax=axes, label="distance from the best value" if by_distance else "")
+        axes.set_xticks(range(len(across)), [f"{value:g}" for value in across])
+        axes.set_yticks(range(len(down)), [f"{value:g}" for value in down])
+        axes.set(xlabel=_axis_label(axes_keys[1]), ylabel=_axis_label(axes_keys[0]))
+        axes.set_title(textwrap.fill(_escape_dollar(name), 30), fontsize=7)
+    figure.suptitle(_title(metric), fontsize=9)
+    return figure
+
+
+def draw_lines(metric: str, groups: dict[str, list[Row]], axes_keys: Sequence[str]) -> Figure:
+    """Draw a line for each group over one key, with the standard deviation over seeds as error bars."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axes = figure.add_subplot()
+    (key,) = axes_keys
+    for name, rows in groups.items():
+        by_x = sorted((float(row[key]), number, row) for number, row in enumerate(rows))
+        rows = [row for *_, row in by_x]
+        axes.errorbar(
+            [x for x, *_ in by_x], [row[metric] for row in rows], [row[f"{metric}_sd"] or 0 for row in rows],
+            marker="o", markersize=3, capsize=2, linewidth=1, label=_escape_dollar(name) or None,
+        )  # fmt: skip
+    values = sorted(_values([row for rows in groups.values() for row in rows], key))
+    if values[0] > 0 and values[-1] >= 8 * values[0]:
+        axes.set_xscale("log", base=2)
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.minorticks_off()
+    axes.set(xlabel=_axis_label(key))
+    axes.set_title(_title(metric), fontsize=9)
+    if any(groups):
+        axes.legend(fontsize=7, frameon=False)
+    return figure
+
+
+def _title(metric: str) -> str:
+    return f"{metric} {result_key(metric).arrow}".strip()
+
+
+def _colour_value(metric: str, row: Row, by_distance: bool) -> float:
+    """Return the number that a cell's colour shows: the mean, or its distance from the best value."""
+    return rank_value(metric, row) if by_distance else row[metric]
+
+
+def _axis_label(key: str) -> str:
+    return {"model.beta": "β", "model.k": "number of experts K"}.get(key, key)
+
+
+def _describe(key: str, value: Any) -> str:
+    return f"{value}" if key in ("model", "data", "experiment") else f"{key.rpartition('.')[2]}={value}"
+
+
+def _values(rows: Sequence[Row], key: str) -> set[Any]:
+    return {row[key] if _number(row[key]) is None else _number(row[key]) for row in rows}
+
+
+def _number(value: Any) -> float | None:
+    """Return the value as a finite number, or None if it is not one."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _escape_dollar(text: str) -> str:
+    """Escape the sign that starts a formula in matplotlib."""
+    return text.replace("$", r"\$")

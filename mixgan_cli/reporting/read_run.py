@@ -1,0 +1,184 @@
+"""Find runs and read what they left in their folders, with care: a folder may come from anyone, or be incomplete."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mixgan_cli.errors import RunError, UserError
+from mixgan_cli.runs import METRIC_NAME, Results, RunFolder, identity
+from mixgan_cli.runtime.io import inside, read_bytes, read_errors, read_text
+from mixgan_cli.sweeps.sweep import Job, Sweep
+
+FIRST_KEYS = ("data", "model", "model.k", "model.beta", "seed")
+"""Keys that come first in the description of a run."""
+NOT_CURVES = ("step", "nimg", "seconds", "img_per_second", "skipped")
+"""Keys of metrics.jsonl that are not drawn."""
+MAX_LINE = 2**16
+"""Longest line of metrics.jsonl that is read [characters]."""
+
+Curves = dict[str, list[tuple[float, float]]]
+"""(images shown, value) pairs by name, in order."""
+
+
+def find_runs(paths: Sequence[Path]) -> tuple[list[Job], list[str]]:
+    """Return the jobs of sweeps and a job for every other run, in the order of the paths, and remarks.
+
+    A path is the folder of a run, of a sweep, or one that holds runs; each run counts once. If there are several runs,
+    those that cannot be read are left out and named in the remarks.
+
+    Raises:
+        RunError: there are no runs, or the only run cannot be read.
+    """
+    sweep_jobs: list[Job] = []
+    runs: list[Path] = []
+    for path in paths:
+        if (path / "jobs").is_dir():
+            with read_errors(path / "jobs"):
+                sweep_jobs += [_relocated(job, path) for job in Sweep(path, None, 1, False, None, ()).jobs()]
+        elif (path / "config.yaml").is_file():
+            runs.append(path)
+        else:
+            within = sorted(config.parent for config in path.glob("*/config.yaml"))
+            if not within:
+                raise RunError(_no_runs(path))
+            runs += within
+    once = {Path(job.run_dir).resolve() if job.run_dir else job.overrides: job for job in sweep_jobs}
+    others = [run for run in {path.resolve(): path for path in runs}.values() if run.resolve() not in once]
+    jobs, remarks = _as_jobs(others)
+    return [*once.values(), *jobs], remarks
+
+
+def read_results(folder: RunFolder) -> Results:
+    """Return what a run measured, empty if it has no results yet.
+
+    Raises:
+        RunError: results.json is damaged.
+    """
+    return folder.read_results() if folder.results.is_file() else Results()
+
+
+def read_curves(log: Path) -> Curves:
+    """Return every number of a run's metrics.jsonl; a list becomes NAME/0, NAME/1, ….
+
+    If an evaluation, or one with another protocol, reports a name that is taken, its curve is called NAME (PROTOCOL).
+    Lines that are damaged or have another form are skipped: the log of a killed run may end in half a line.
+    """
+    curves: Curves = defaultdict(list)
+    first_protocol: dict[str, str | None] = {}
+    """The protocol that first reported a name; None for training itself."""
+    for record in _records(log):
+        nimg, protocol = float(record["nimg"]), record.get("protocol")
+        for name, value in record.items():
+            if name in NOT_CURVES or not METRIC_NAME.fullmatch(name.replace("/", "_")):
+                continue
+            if first_protocol.setdefault(name, protocol) != protocol:
+                name = f"{name} ({protocol})"
+            for key, number in _scalars(name, value):
+                curves[key].append((nimg, number))
+    return curves
+
+
+def read_png(path: Path, folder: Path) -> bytes | None:
+    """Return a picture in a folder, or None if there is no such file or it is not a PNG.
+
+    Raises:
+        RunError: see `read_bytes`.
+    """
+    content = read_bytes(path, folder) if path.is_file() else b""
+    return content if content.startswith(b"\x89PNG") else None
+
+
+def _as_jobs(runs: Sequence[Path]) -> tuple[list[Job], list[str]]:
+    """Return a job for each run, and remarks.
+
+    The values of a job are the keys in which runs differ that share data set, model, K and beta; seeds come with them.
+    """
+    described, remarks = {}, []
+    for run in runs:
+        try:
+            with read_errors(run):
+                described[run] = _describe(RunFolder(run).read_config())
+        except UserError as error:
+            if len(runs) == 1:
+                raise
+            remarks.append(f"left out: {error}")
+    keys = [
+        key for key in FIRST_KEYS if key in ("data", "model") or len({run.get(key) for run in described.values()}) > 1
+    ]
+    similar: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for values in described.values():
+        similar.setdefault(tuple(values.get(key) for key in FIRST_KEYS if key != "seed"), []).append(values)
+    others = dict.fromkeys(key for values in described.values() for key in values if key not in FIRST_KEYS)
+    keys += [key for key in others if any(len({run.get(key) for run in group}) > 1 for group in similar.values())]
+    return [_job(number, run, values, keys) for number, (run, values) in enumerate(described.items())], remarks
+
+
+def _job(number: int, run: Path, values: Mapping[str, Any], keys: Sequence[str]) -> Job:
+    folder, failed = RunFolder(run), run / "FAILED"
+    job = Job(tuple(f"{key}={values.get(key)}" for key in keys), number, "begun", run_dir=str(run))
+    if folder.done:
+        return replace(job, status="done", exit_code=0)
+    if failed.is_file():
+        return replace(job, status="failed", error=read_text(failed, run))
+    return job
+
+
+def _describe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's identity, with data set and model by the names of their choices.
+
+    Left out are the place of the data, a split that follows the seed, and the evaluation, which has its protocol.
+    """
+    left_out = {"data.root"} | ({"data.split_seed"} if config["data"].get("split_seed") == config["seed"] else set())
+    values = {
+        key: json.dumps(value) if isinstance(value, (list, dict)) else value
+        for key, value in identity(config).items()
+        if not key.startswith("evaluation.") and key not in left_out
+    }
+    return values | {"data": str(config["data"]["name"]), "model": str(config["model"]["name"])}
+
+
+def _no_runs(path: Path) -> str:
+    if not path.exists():
+        return f"{path}: there is no such folder"
+    above = next((folder for folder in path.resolve().parents if (folder / "config.yaml").is_file()), None)
+    hint = f". The run is {above}" if above else ""
+    return f"{path}: neither the folder of a run, nor of a sweep, nor one that holds runs{hint}"
+
+
+def _relocated(job: Job, sweep: Path) -> Job:
+    """Return a job with the present path of its run, if the sweep and its runs were moved together."""
+    if not job.run_dir or Path(job.run_dir).is_dir():
+        return job
+    name = Path(job.run_dir).name
+    found = next((above / name for above in sweep.resolve().parents if (above / name / "config.yaml").is_file()), None)
+    return replace(job, run_dir=str(found)) if found else job
+
+
+def _records(log: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a log that have a number as `nimg`."""
+    if not log.is_file():
+        return
+    with inside(log, log.parent).open(encoding="utf-8", errors="replace") as lines:
+        for line in iter(lambda: lines.readline(MAX_LINE + 1), ""):
+            try:
+                record = json.loads(line)
+                float(record["nimg"]), record.get("protocol")
+            except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
+                continue
+            yield record
+
+
+def _scalars(name: str, value: Any) -> list[tuple[str, float]]:
+    """Return a number as one curve and a list as several; a table, such as experts by classes, has no curve."""
+    named = (
+        [(f"{name}/{number}", part) for number, part in enumerate(value)]
+        if isinstance(value, list)
+        else [(name, value)]
+    )
+    numbers = [(key, part) for key, part in named if isinstance(part, (int, float)) and not isinstance(part, bool)]
+    return [(key, float(part)) for key, part in numbers if abs(part) < 1e300]
