@@ -1,8 +1,11 @@
-"""Gates: how the experts combine. A gate maps latents [B, Z] to weights [B, K] whose rows sum to 1.
+"""Gates: how the mixture weights its experts. A gate maps latents [B, Z] to weights [B, K] whose rows sum to 1.
 
-A new gate is a class like these, and a YAML in conf/model/gate/. Most say `forward` alone; a gate that looks at the
-experts, or hands each its own part of the batch, overrides `weights` or `mix`. Sources: MGGAN (uniform): Hoang et al.
-2017, section 3. MoG and HMoG: Ahmetoglu & Alpaydin 2019 (thesis, eqs. me-gan1, hm_mix). MEGAN's gate is in gumbel.py.
+A new gate is a subclass of `Gate` and a YAML file in conf/model/gate/. Most gates define `forward` only. A gate that
+reads the experts' outputs overrides `weights`; a gate that sends different latents to different experts overrides
+`mix`. MEGAN's gate is in gumbel.py.
+
+Sources: MGGAN (uniform): Hoang et al. 2017, section 3. MoG and HMoG: Ahmetoglu & Alpaydin 2019 (thesis, eqs. me-gan1
+and hm_mix).
 """
 
 from __future__ import annotations
@@ -19,47 +22,53 @@ from mixgan_cli.runtime.random import uniform
 
 
 class GateWeights(NamedTuple):
-    """A gate's answer: weights [B, K], and what they were before they were made one-hot (the same for soft gates)."""
+    """The weights [B, K] and, for hard gates, the relaxed weights [B, K] that they were drawn from (else the same)."""
 
     weights_BK: Tensor
     relaxed_BK: Tensor
 
 
 class Gate(nn.Module):
-    """What every gate offers: its call, latents [B, Z] to weights [B, K], and what the rest may ask of it."""
+    """The base class of gates. `forward(latent_BZ)` returns the weights [B, K]; each row sums to 1."""
 
     k: int
     """The number of experts."""
     hard: bool
-    """Whether the rows are one-hot, so that each sample is one expert's alone."""
+    """If true, the rows of the weights are one-hot: each sample comes from a single expert."""
     trainable = True
-    """Whether there is anything to learn; if not, there is nothing to balance either."""
+    """If true, the gate has parameters that an optimiser and a load balance can train."""
     experts_per_latent = 1
-    """How many experts each latent is given to while training: 1, or K."""
+    """How many experts receive each latent in training: 1, or K."""
     hierarchical = False
-    """Whether the experts are the leaves of a binary tree, from left to right."""
+    """If true, the experts are the leaves of a binary tree, from left to right."""
     min_batch = 1
-    """How many samples a training batch needs, for the gate's own batch norm."""
+    """Smallest training batch [samples] that the gate's own batch norm accepts."""
     splits_batch = False
-    """Whether each expert makes its own equal share of a training batch, share after share."""
+    """If true, expert k generates the k-th of K equal, consecutive parts of a training batch."""
 
     def weights(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> GateWeights:
-        """Return the weights; `inputs` [B, …] is what the experts see, the latents unless they share a stem."""
+        """Return the weights [B, K].
+
+        Args:
+            latent_BZ: the latents.
+            inputs: what the experts receive [B, …]: the latents, or the output of the stem that the experts share.
+            experts: the experts, for a gate that reads their outputs.
+        """
         weights_BK = self(latent_BZ)
         return GateWeights(weights_BK, weights_BK)
 
     def mix(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> tuple[Tensor, GateWeights]:
-        r"""Return \sum_k a_k G_k, [B, …], and the weights a."""
+        r"""Return the mixture \sum_k a_k G_k, [B, …], and the weights a. The arguments are those of `weights`."""
         with no_autocast(latent_BZ):
             weights = self.weights(latent_BZ, inputs, experts)
         return experts.mix(inputs, weights.weights_BK), weights
 
     def probabilities(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Tensor:
-        """Return the mean [B, K] of the weights over what the gate draws; where it draws nothing, the weights."""
+        """Return the expected weights [B, K], given the latents. Override this if `weights` draws random numbers."""
         return self.weights(latent_BZ, inputs, experts).weights_BK
 
     def own_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that the gate's own optimiser and a load balance move."""
+        """Return the parameters that the gate's own optimiser and a load balance train."""
         return list(self.parameters())
 
     def anneal(self, factor: float) -> None:
@@ -70,12 +79,15 @@ class Gate(nn.Module):
 
 
 def no_autocast(like: Tensor) -> torch.autocast:
-    """No autocast inside, on the device of a tensor of any shape: in bfloat16 the weights would not sum to 1."""
+    """Return a context without autocast, for the device of a tensor of any shape.
+
+    In bfloat16 the weights would not sum to 1.
+    """
     return torch.autocast(like.device.type, enabled=False)
 
 
 class NoGate(Gate):
-    """One expert with weight 1. Raises ConfigError for K > 1."""
+    """A single expert with weight 1. Raises ConfigError for K > 1."""
 
     hard = True
     trainable = False
@@ -92,11 +104,11 @@ class NoGate(Gate):
 
 
 class UniformGate(Gate):
-    """Every expert makes as many samples as any other, whatever z: the gate of MGGAN and MADGAN.
+    """Every expert generates the same number of samples, independently of z: the gate of MGGAN and MADGAN.
 
-    While training, expert k makes the k-th of K equal consecutive parts of the batch; with `same_latents` all make
-    theirs from the same latents (MGGAN's released code). In eval mode the choice is random, stratified over the batch.
-    Nothing is computed by an expert that does not count.
+    In training, expert k generates the k-th of K equal, consecutive parts of the batch. With `same_latents` all parts
+    have the same latents (released code of MGGAN). In eval mode the assignment is random and stratified: the experts'
+    counts differ by as little as possible. Each expert runs only on its own samples.
     """
 
     hard = True
@@ -110,51 +122,51 @@ class UniformGate(Gate):
 
     def forward(self, latent_BZ: Tensor) -> Tensor:
         """Return one-hot weights [B, K]."""
-        return one_hot_like(self._slots(latent_BZ) // self._share(latent_BZ), self.k, latent_BZ)
+        return one_hot_like(self._slots(latent_BZ) // self._capacity(latent_BZ), self.k, latent_BZ)
 
     def mix(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> tuple[Tensor, GateWeights]:
-        """Return each sample as its expert made it, [B, …], and the one-hot weights.
+        """Return the output of each sample's expert, [B, …], and the one-hot weights.
 
         Raises:
-            ValueError: a training batch that K does not divide.
+            ValueError: the size of a training batch is not a multiple of K.
         """
-        slot_B, share = self._slots(latent_BZ), self._share(latent_BZ)
+        slot_B, capacity = self._slots(latent_BZ), self._capacity(latent_BZ)
         if self.training:
-            made = experts(inputs.unflatten(0, (self.k, share))).flatten(0, 1)
+            outputs = experts(inputs.unflatten(0, (self.k, capacity))).flatten(0, 1)
         else:
-            queue = inputs.new_zeros(self.k * share, *inputs.shape[1:])
-            queue[slot_B] = inputs
-            made = experts(queue.unflatten(0, (self.k, share))).flatten(0, 1)[slot_B]
-        weights_BK = one_hot_like(slot_B // share, self.k, latent_BZ)
-        return made, GateWeights(weights_BK, weights_BK)
+            slots = inputs.new_zeros(self.k * capacity, *inputs.shape[1:])
+            slots[slot_B] = inputs
+            outputs = experts(slots.unflatten(0, (self.k, capacity))).flatten(0, 1)[slot_B]
+        weights_BK = one_hot_like(slot_B // capacity, self.k, latent_BZ)
+        return outputs, GateWeights(weights_BK, weights_BK)
 
     def probabilities(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Tensor:
-        """Return 1/K everywhere, [B, K]."""
+        """Return 1/K for every expert, [B, K]."""
         return latent_BZ.new_full((len(latent_BZ), self.k), 1 / self.k)
 
-    def _share(self, latent_BZ: Tensor) -> int:
-        """How many samples an expert makes, at most."""
+    def _capacity(self, latent_BZ: Tensor) -> int:
+        """Return the number of slots per expert, ⌈B / K⌉."""
         if self.training and len(latent_BZ) % self.k:
-            raise ValueError(f"{len(latent_BZ)} latents are no equal shares for {self.k} experts")
+            raise ValueError(f"a training batch of {len(latent_BZ)} latents is not a multiple of {self.k} experts")
         return -(-len(latent_BZ) // self.k)
 
     def _slots(self, latent_BZ: Tensor) -> Tensor:
-        """Where in the experts' queues each sample stands, [B]: slot s is expert s // share's."""
+        """Return the slot of each sample, [B]; slot s belongs to expert s // capacity."""
         if self.training:
             return torch.arange(len(latent_BZ), device=latent_BZ.device)
-        slots = torch.randperm(self.k * self._share(latent_BZ))  # on the CPU: a seed means the same on every device
+        slots = torch.randperm(self.k * self._capacity(latent_BZ))  # on the CPU: the same for a seed on every device
         return slots[: len(latent_BZ)].to(latent_BZ.device)
 
 
 class SoftmaxGate(Gate):
-    """a = softmax(V z + v_0), the gate of MoG. Parameters: K (Z + 1), Xavier normal, biases 0."""
+    """a = softmax(V z + v_0), the gate of MoG. It has K (Z + 1) parameters: weights Xavier normal, biases 0."""
 
     hard = False
 
     def __init__(self, k: int, latent_size: int, dropout: float) -> None:
         super().__init__()
         self.k = k
-        self.dropout = LeafDropout(dropout)
+        self.dropout = ExpertDropout(dropout)
         self.logits = nn.Linear(latent_size, k)
         nn.init.xavier_normal_(self.logits.weight)
         nn.init.zeros_(self.logits.bias)
@@ -165,10 +177,11 @@ class SoftmaxGate(Gate):
 
 
 class TreeGate(Gate):
-    r"""A complete binary tree of soft splits, the gate of HMoG: K leaves, K - 1 nodes.
+    r"""A complete binary tree of soft splits, the gate of HMoG: K - 1 inner nodes and K leaves.
 
-    Node m sends \sigma_m(z) = sigmoid(v_m z + v_m0) of its density to its left child 2m + 1 and the rest to its right
-    child 2m + 2; a leaf's weight is the product along its path. Parameters: (K - 1)(Z + 1), v ~ N(0, 1/Z), biases 0.
+    Node m sends the share \sigma_m(z) = sigmoid(v_m z + v_m0) of its density to its left child, node 2m + 1, and the
+    rest to its right child, node 2m + 2. The weight of a leaf is the product along its path. The gate has
+    (K - 1)(Z + 1) parameters: v ~ N(0, 1/Z), biases 0.
 
     Raises:
         ConfigError: K is not a power of two.
@@ -182,22 +195,22 @@ class TreeGate(Gate):
         if k < 1 or k & (k - 1):
             lower = 1 << max(k, 1).bit_length() - 1
             raise ConfigError(
-                f"model.k={k}: a complete binary tree has a power of two of leaves. Take model.k={lower} or {2 * lower}"
+                f"model.k={k}: a complete binary tree needs a power of two leaves. Take model.k={lower} or {2 * lower}"
             )
         self.k = k
         self.depth = k.bit_length() - 1
-        self.dropout = LeafDropout(dropout)
+        self.dropout = ExpertDropout(dropout)
         self.splits = nn.Linear(latent_size, k - 1) if k > 1 else None
         if self.splits is not None:
             nn.init.normal_(self.splits.weight, std=1 / math.sqrt(latent_size))
             nn.init.zeros_(self.splits.bias)
 
     def forward(self, latent_BZ: Tensor) -> Tensor:
-        """Return the leaves' weights [B, K], left to right."""
+        """Return the weights of the leaves [B, K], from left to right."""
         return self.dropout(self.levels(latent_BZ)[-1])
 
     def levels(self, latent_BZ: Tensor) -> list[Tensor]:
-        """Return the nodes' densities level by level, [B, 1], [B, 2], …, [B, K]; each row sums to 1."""
+        """Return the densities of the nodes level by level, [B, 1], [B, 2], …, [B, K]; each row sums to 1."""
         densities = [latent_BZ.new_ones(len(latent_BZ), 1)]
         if self.splits is None:
             return densities
@@ -210,26 +223,26 @@ class TreeGate(Gate):
         return densities
 
 
-class LeafDropout(nn.Module):
-    """While training, leave out each expert with a probability, and let the others' weights sum to 1 again.
+class ExpertDropout(nn.Module):
+    """Dropout of experts: in training, set weights to 0 at random and rescale the others to sum to 1.
 
-    The HMoG author's code has such an option and never sets it. Where nothing of a sample would be left, all of it
-    stays. Raises ConfigError unless 0 ≤ probability < 1.
+    The code of the HMoG author has this option and never uses it. If all remaining weights of a sample are 0, its
+    weights stay as they are. Raises ConfigError unless 0 ≤ probability < 1.
     """
 
     def __init__(self, probability: float) -> None:
         super().__init__()
         if not 0 <= probability < 1:
-            raise ConfigError(f"model.gate.dropout={probability}: a probability, from 0 up to but not 1")
+            raise ConfigError(f"model.gate.dropout={probability}: a probability. Take a number ≥ 0 and < 1")
         self.probability = probability
 
     def forward(self, weights_BK: Tensor) -> Tensor:
-        """Return the weights [B, K] of those that stay."""
+        """Return the rescaled weights [B, K]."""
         if not self.training or not self.probability:
             return weights_BK
         kept_BK = weights_BK * (
             uniform(*weights_BK.shape, device=weights_BK.device, dtype=weights_BK.dtype) >= self.probability
         )
         total_B1 = kept_BK.sum(dim=1, keepdim=True)
-        least = torch.finfo(weights_BK.dtype).tiny
-        return torch.where(total_B1 > least, kept_BK / total_B1.clamp_min(least), weights_BK)
+        smallest = torch.finfo(weights_BK.dtype).tiny
+        return torch.where(total_B1 > smallest, kept_BK / total_B1.clamp_min(smallest), weights_BK)

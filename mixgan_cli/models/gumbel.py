@@ -1,6 +1,7 @@
-"""MEGAN's gating networks: they look at z and at what each expert made of it, and choose one (Park et al. 2018).
+"""MEGAN's gating networks: they read z and the features of every expert, and select one expert (Park et al. 2018).
 
-The paper's figure gives each expert a projection of its own, W^i; the released code shares one and normalises nothing.
+In the paper's figure each expert has its own projection W^i. In the released code one projection is shared and the
+features are not normalised.
 """
 
 from __future__ import annotations
@@ -18,29 +19,31 @@ from mixgan_cli.models.gates import Gate, GateWeights, no_autocast
 from mixgan_cli.models.layers import BatchNorm1d
 from mixgan_cli.runtime.random import uniform
 
-TINY = 1e-20
-"""Keeps the logarithms finite, as in the released code."""
+EPSILON = 1e-20
+"""Added inside the logarithms of the Gumbel noise so that they stay finite, as in the released code."""
 
 
 class GumbelGate(Gate):
-    r"""One-hot weights by straight-through Gumbel-softmax on logits l = MLP([z; h_1; …; h_K]), h_i = \phi(W^i f_i).
+    r"""Straight-through Gumbel-softmax over the logits l = MLP([z; h_1; …; h_K]) with h_i = \phi(W^i f_i).
 
-    f_i [F] are the expert's features, h_i [Z]. Noise a_k = -log(-log u_k) is added before the temperature divides, so
-    the choice is distributed as softmax(l) at any temperature \tau; y = softmax((l + a)/\tau). Forward gives
-    onehot(argmax y), backward the gradient of y. The noise is drawn in eval mode too, as both code bases do.
+    f_i [F] are the features of expert i, h_i [Z] their projection. With Gumbel noise a_k = -log(-log u_k), the relaxed
+    weights are y = softmax((l + a)/\tau). The forward pass uses onehot(argmax y), the backward pass the gradient of y.
+    The noise is added before the division by the temperature \tau, so the selected expert is distributed as softmax(l)
+    at any temperature. Noise is drawn in eval mode too, as in both code bases.
 
     Args:
         k: number of experts.
         latent_size: Z.
         feature_size: F.
-        projection: per_expert: W^i (the paper's figure); shared: one W for all (released code).
-        projection_norm: whether f_i passes batch norm first.
-        projection_relu: whether \phi is ReLU or nothing.
-        hidden_layers: of the MLP, each with batch norm and ReLU; 2 of widths ⌊(K + 1) Z / 2⌋ and Z in the released
-            code, 0 in the HMoG author's.
-        he: He initialisation (HMoG's author) instead of torch's (released code).
-        own: what the gate's own optimiser and the load balance move: the mlp (released code), or all (HMoG's author).
-        temperature: \tau, which the component's `schedule` scales over the run.
+        projection: per_expert: one W^i each (the paper's figure); shared: one W for all experts (released code).
+        projection_norm: if true, apply batch norm to f_i before the projection.
+        projection_relu: if true, \phi is a ReLU, else the identity.
+        hidden_layers: number of hidden layers of the MLP, each with batch norm and ReLU. The released code has 2, of
+            widths ⌊(K + 1) Z / 2⌋ and Z; the HMoG author's code has 0.
+        he: if true, use He initialisation (HMoG author), else torch's default (released code).
+        own: which parameters the gate's own optimiser and the load balance train: those of the MLP (released code), or
+            all (HMoG author).
+        temperature: the initial \tau; the component's `schedule` scales it during the run.
     """
 
     hard = True
@@ -63,7 +66,7 @@ class GumbelGate(Gate):
         self.base_temperature = float(temperature)
         self.norm = BatchNorm1d(k * feature_size) if projection_norm else None
         copies = k if projection == "per_expert" else 1
-        bound = 1 / math.sqrt(feature_size)  # torch's own, so that one W equals nn.Linear
+        bound = 1 / math.sqrt(feature_size)  # torch's default, so that a shared W equals nn.Linear
         self.weight_KFZ = nn.Parameter(torch.empty(copies, feature_size, latent_size).uniform_(-bound, bound))
         self.bias_KZ = nn.Parameter(torch.empty(copies, latent_size).uniform_(-bound, bound))
         self.activation = nn.ReLU() if projection_relu else nn.Identity()
@@ -80,7 +83,7 @@ class GumbelGate(Gate):
         self.register_buffer("temperature", torch.tensor(float(temperature)))
 
     def forward(self, latent_BZ: Tensor, features_KBF: Tensor) -> Tensor:
-        """Return the logits [B, K] for latents [B, Z] and every expert's features [K, B, F]."""
+        """Return the logits [B, K] for latents [B, Z] and the features [K, B, F] of all experts."""
         if self.norm is not None:
             units = self.norm(features_KBF.transpose(0, 1).flatten(1))
             features_KBF = units.unflatten(1, (self.k, -1)).transpose(0, 1)
@@ -88,22 +91,22 @@ class GumbelGate(Gate):
         return self.mlp(torch.cat((latent_BZ, projected_KBZ.transpose(0, 1).flatten(1)), dim=1))
 
     def weights(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> GateWeights:
-        """Return one-hot weights with the gradient of the relaxed ones."""
-        return self._choose(self._logits(latent_BZ, inputs, experts))
+        """Return one-hot weights [B, K] whose gradient is that of the relaxed weights [B, K]."""
+        return self._select(self._logits(latent_BZ, inputs, experts))
 
     def mix(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> tuple[Tensor, GateWeights]:
-        """Return the chosen experts' outputs [B, …] and the weights; every expert works on every latent."""
+        """Return the outputs of the selected experts, [B, …], and the weights. Every expert runs on every latent."""
         outputs_KB, features_KBF = experts.forward_with_features(experts.expand(inputs))
         with no_autocast(latent_BZ):
-            weights = self._choose(self(latent_BZ, features_KBF.to(latent_BZ)))
+            weights = self._select(self(latent_BZ, features_KBF.to(latent_BZ)))
         return experts.mix_outputs(outputs_KB, weights.weights_BK), weights
 
     def probabilities(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Tensor:
-        """Return softmax(l), [B, K]: with Gumbel noise, the argmax is so distributed at any temperature."""
+        """Return softmax(l), [B, K]: the distribution of the selected expert at any temperature."""
         return self._logits(latent_BZ, inputs, experts).softmax(dim=1)
 
     def own_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that the gate's own optimiser and the load balance move."""
+        """Return the parameters of the MLP, or all of them, see `own`."""
         return list((self.mlp if self.own == "mlp" else self).parameters())
 
     def anneal(self, factor: float) -> None:
@@ -113,13 +116,15 @@ class GumbelGate(Gate):
     def _logits(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Tensor:
         return self(latent_BZ, experts.features(experts.expand(inputs)).to(latent_BZ))
 
-    def _choose(self, logits_BK: Tensor) -> GateWeights:
-        device = logits_BK.device if self.training else "cpu"  # to sample, a seed means the same on every device
+    def _select(self, logits_BK: Tensor) -> GateWeights:
+        device = (
+            logits_BK.device if self.training else "cpu"
+        )  # in eval mode, a seed gives the same noise on every device
         uniform_BK = uniform(*logits_BK.shape, dtype=logits_BK.dtype, device=device).to(logits_BK.device)
-        gumbel_BK = -(-(uniform_BK + TINY).log() + TINY).log()
+        gumbel_BK = -(-(uniform_BK + EPSILON).log() + EPSILON).log()
         relaxed_BK = ((logits_BK + gumbel_BK) / self.temperature).softmax(dim=1)
-        chosen_BK = torch.zeros_like(relaxed_BK).scatter(1, relaxed_BK.argmax(dim=1, keepdim=True), 1.0)
-        straight_through = chosen_BK + (relaxed_BK - relaxed_BK.detach())  # the bracket is exactly 0 in value
+        selected_BK = torch.zeros_like(relaxed_BK).scatter(1, relaxed_BK.argmax(dim=1, keepdim=True), 1.0)
+        straight_through = selected_BK + (relaxed_BK - relaxed_BK.detach())  # the value of the bracket is exactly 0
         return GateWeights(straight_through, relaxed_BK)
 
 

@@ -18,7 +18,7 @@ WRONG = {
     "training.epochs=2": "training.nimg=512 and training.epochs=2: the length of the run is given in images",
     "training.batch=0": "training.batch=0: Input should be greater than 0",
     "model.k=0": "model.k=0: Input should be greater than 0",
-    "model.k=6": "model.k=6: a complete binary tree has a power of two of leaves. Take model.k=4 or 8",
+    "model.k=6": "model.k=6: a complete binary tree needs a power of two leaves. Take model.k=4 or 8",
     "model.beta=-1": "model.beta=-1: Input should be greater than or equal to 0",
     "+model.foo=1": "model.foo: there is no such key",
     "+model.gate.temperature=1": "model.gate.temperature: TreeGate takes no such key",
