@@ -1,9 +1,11 @@
-"""Experts: what each of the K generators has of its own.
+"""Experts: the layers that the K generators do not share.
 
-Expert k works on inputs k of [K, B, …], all K at once: no loop over K where one matrix product serves, and no weight
-matrix per sample. A new kind is a class like these, and a YAML in conf/model/experts/. Sources of linear and constant
-experts: Ahmetoglu & Alpaydin 2019 (thesis, eqs. linear, constant); of whole networks: Park et al. 2018, Ghosh et al.
-2018.
+Expert k maps the inputs k of [K, B, …] to its outputs. All K run at once: dense experts are one batched matrix product,
+without a loop over K and without a weight matrix per sample. A new kind of experts is a subclass of `Experts` and a
+YAML file in conf/model/experts/.
+
+Sources: linear and constant experts: Ahmetoglu & Alpaydin 2019 (thesis, eqs. linear and constant). Whole networks: Park
+et al. 2018, Ghosh et al. 2018.
 """
 
 from __future__ import annotations
@@ -20,48 +22,49 @@ from mixgan_cli.models.layers import BatchNorm1d, Initialise, he, without_offset
 
 
 def one_hot_like(choice_B: Tensor, k: int, like: Tensor) -> Tensor:
-    """Return one-hot rows [B, K], of the other tensor's type and on its device."""
+    """Return one-hot rows [B, K] with the type and device of another tensor of any shape."""
     return (choice_B.unsqueeze(1) == torch.arange(k, device=choice_B.device)).to(like)
 
 
 class SharedLayers(NamedTuple):
-    """What all experts share: layers before them (latents to their inputs), and after (their outputs to samples)."""
+    """The layers that all experts share: the stem maps latents to their inputs, the trunk their outputs to samples."""
 
     stem: nn.Module
     trunk: nn.Module
 
 
 class Experts(nn.Module):
-    """What experts offer: their call, inputs [K, B, …] to outputs [K, B, …], and what the gates ask of it."""
+    """The base class of experts. `forward(inputs_KB)` maps inputs [K, B, …] to outputs [K, B, …]."""
 
     k: int
+    """The number of experts."""
     feature_size: int
-    """Of the features [K, B, F] a gate may look at."""
+    """F, the size of the features [K, B, F] that a gate can read."""
     min_batch = 1
-    """How many samples an expert needs in a training batch."""
+    """Smallest number of samples per expert in a training batch, for the experts' batch norm."""
 
     def shared_layers(self, backbone: Backbone, latent_size: int) -> SharedLayers:
-        """Return the layers around the experts: here none before, the backbone's trunk after."""
+        """Return the layers around the experts: no stem, and the trunk of the backbone."""
         return SharedLayers(nn.Identity(), backbone.trunk())
 
     def expand(self, inputs: Tensor) -> Tensor:
-        """Give the same inputs [B, …] to every expert: a view [K, B, …]."""
+        """Expand inputs [B, …] to a view [K, B, …], the same for every expert."""
         return inputs.expand(self.k, *inputs.shape)
 
     def mix(self, inputs: Tensor, weights_BK: Tensor) -> Tensor:
-        r"""Return \sum_k a_k G_k, [B, …]. Where a formula is cheaper than all K outputs, a kind says it."""
+        r"""Return the mixture \sum_k a_k G_k, [B, …]. Override this if it is cheaper than computing all K outputs."""
         return self.mix_outputs(self(self.expand(inputs)), weights_BK)
 
     def mix_outputs(self, outputs_KB: Tensor, weights_BK: Tensor) -> Tensor:
-        r"""Return \sum_k a_k o_k, [B, …], of outputs [K, B, …]."""
+        r"""Return the weighted sum \sum_k a_k o_k, [B, …], of outputs o [K, B, …]."""
         return torch.einsum("bk,kb...->b...", weights_BK, outputs_KB)
 
     def forward_one(self, expert: int, inputs: Tensor) -> Tensor:
-        """Return one expert's outputs [B, …]."""
+        """Return the outputs of one expert, [B, …]."""
         return self.mix(inputs, one_hot_like(torch.full((len(inputs),), expert), self.k, inputs))
 
     def features(self, inputs_KB: Tensor) -> Tensor:
-        """Return the features [K, B, F] that a gate may look at: here the outputs."""
+        """Return the features [K, B, F] that a gate can read; by default the outputs."""
         return self.forward_with_features(inputs_KB)[1]
 
     def forward_with_features(self, inputs_KB: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,7 +74,7 @@ class Experts(nn.Module):
 
 
 class LinearExperts(Experts):
-    """G_k(z) = W_k z + w_k0, the leaves of MoG and HMoG. W ~ N(0, 1/Z), biases 0. Parameters: K H (Z + 1)."""
+    """G_k(z) = W_k z + w_k0, the leaves of MoG and HMoG: K H (Z + 1) parameters, W ~ N(0, 1/Z), biases 0."""
 
     def __init__(self, k: int, latent_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -90,7 +93,7 @@ class LinearExperts(Experts):
 
 
 class ConstantExperts(Experts):
-    """G_k(z) = c_k, the ablation of MoG and HMoG: the mixture stays in the convex hull of the c_k ~ N(0, 1)."""
+    """G_k(z) = c_k with c_k ~ N(0, 1), an ablation of MoG and HMoG. Mixtures lie in the convex hull of the c_k."""
 
     def __init__(self, k: int, hidden_size: int) -> None:
         super().__init__()
@@ -107,18 +110,19 @@ class ConstantExperts(Experts):
 
 
 class DenseExperts(Experts):
-    """A dense layer with ReLU and, if wanted, batch norm: a DCGAN's first layer, one for each expert.
+    """One dense layer with ReLU and optional batch norm per expert: the first layer of a DCGAN.
 
-    Batch norm is per expert and unit, over the samples that expert makes.
+    Batch norm has separate statistics for each expert and unit, over the samples of that expert.
 
     Args:
         k: number of experts.
         latent_size: Z.
         hidden_size: H.
-        initialise: how the backbone's layers begin.
-        init: backbone: as these; he (the HMoG author's MADGAN, MGAN, MEGAN).
-        batch_norm: none; before the ReLU (MGGAN's released code); or after it (the HMoG author's MADGAN, MGAN, MEGAN).
-        offset: whether batch norm learns an offset: MGGAN's text fixes it at zero in all layers, its code not in this.
+        initialise: the initialisation of the backbone's layers.
+        init: backbone: use `initialise`; he: He initialisation (MADGAN, MGAN and MEGAN of the HMoG author).
+        batch_norm: none; before the ReLU (MGGAN's released code); after it (MADGAN, MGAN and MEGAN of the HMoG author).
+        offset: if true, batch norm learns an offset. MGGAN's text fixes it at zero in all layers; its released code
+            does not in this layer.
     """
 
     def __init__(
@@ -146,23 +150,24 @@ class DenseExperts(Experts):
     def forward(self, inputs_KBZ: Tensor) -> Tensor:
         """Return the outputs [K, B, H]."""
         dense_KBH = torch.baddbmm(self.bias_KH.unsqueeze(1), inputs_KBZ, self.weight_KZH)
-        units = self.units(dense_KBH.transpose(0, 1).flatten(1))  # [B, K H]: each expert's units apart
+        units = self.units(dense_KBH.transpose(0, 1).flatten(1))  # [B, K H]: one column per expert and unit
         return units.unflatten(1, (self.k, -1)).transpose(0, 1)
 
 
 class NetworkExperts(Experts):
-    """Whole generators, or their last layers: each expert has all of the backbone's stages but the first `shared`.
+    """Whole generators, or their last layers: each expert has its own copy of all stages except the shared ones.
 
-    With none shared, the experts of MEGAN and of MAD-GAN without sharing; with all but two, MAD-GAN's "heads".
+    Without shared stages these are the experts of MEGAN, and of MAD-GAN without sharing. With all but two stages shared
+    they are the "heads" of MAD-GAN.
 
     Args:
         k: number of experts.
         latent_size: Z.
-        backbone: offers the stages.
-        shared_stages: how many stages, from z on, all experts share; negative counts from the end.
+        backbone: provides the stages.
+        shared_stages: number of stages, counted from z, that all experts share; a negative number counts from the end.
 
     Raises:
-        ConfigError: the generator has fewer stages.
+        ConfigError: the generator has too few stages.
     """
 
     min_batch = 2
@@ -172,36 +177,39 @@ class NetworkExperts(Experts):
         self.k = k
         count = len(backbone.stages(latent_size))
         if not -count <= shared_stages < count:
-            raise ConfigError(f"model.experts.shared_stages={shared_stages}: the generator has {count} stages")
+            raise ConfigError(
+                f"model.experts.shared_stages={shared_stages}: the generator has {count} stages. "
+                f"Take a number from {-count} to {count - 1}"
+            )
         self.shared_stages = shared_stages % count
-        look = max(backbone.feature_stage, self.shared_stages + 1)
+        features_after = max(backbone.feature_stage, self.shared_stages + 1)
         stages = [backbone.stages(latent_size) for _ in range(k)]
-        self.first = nn.ModuleList(nn.Sequential(*own[self.shared_stages : look]) for own in stages)
-        self.rest = nn.ModuleList(nn.Sequential(*own[look:]) for own in stages)
-        self.feature_size = backbone.stage_size(look)
+        self.first = nn.ModuleList(nn.Sequential(*own[self.shared_stages : features_after]) for own in stages)
+        self.rest = nn.ModuleList(nn.Sequential(*own[features_after:]) for own in stages)
+        self.feature_size = backbone.stage_size(features_after)
 
     def shared_layers(self, backbone: Backbone, latent_size: int) -> SharedLayers:
-        """Return the stages before the experts; there is nothing after."""
+        """Return the shared stages as the stem; the trunk is empty."""
         return SharedLayers(nn.Sequential(*backbone.stages(latent_size)[: self.shared_stages]), nn.Identity())
 
     def forward(self, inputs_KB: Tensor) -> Tensor:
         """Return the samples [K, B, …]."""
-        return _each(self.rest, _each(self.first, inputs_KB))
+        return _run_each(self.rest, _run_each(self.first, inputs_KB))
 
     def forward_one(self, expert: int, inputs: Tensor) -> Tensor:
-        """Return one expert's samples [B, …]."""
+        """Return the samples of one expert, [B, …]."""
         return self.rest[expert](self.first[expert](inputs))
 
     def features(self, inputs_KB: Tensor) -> Tensor:
-        """Return the features [K, B, F]: what the stages up to the backbone's feature stage make."""
-        return _each(self.first, inputs_KB).flatten(2)
+        """Return the features [K, B, F]: the flattened output of the backbone's feature stage."""
+        return _run_each(self.first, inputs_KB).flatten(2)
 
     def forward_with_features(self, inputs_KB: Tensor) -> tuple[Tensor, Tensor]:
         """Return samples [K, B, …] and features [K, B, F]."""
-        looked_at = _each(self.first, inputs_KB)
-        return _each(self.rest, looked_at), looked_at.flatten(2)
+        intermediate_KB = _run_each(self.first, inputs_KB)
+        return _run_each(self.rest, intermediate_KB), intermediate_KB.flatten(2)
 
 
-def _each(networks: nn.ModuleList, inputs_KB: Tensor) -> Tensor:
-    """Network k on inputs k. A loop: faster than grouped convolutions and than vmap (docs/performance.md)."""
+def _run_each(networks: nn.ModuleList, inputs_KB: Tensor) -> Tensor:
+    """Run network k on inputs k. The loop is faster than grouped convolutions and vmap, see docs/performance.md."""
     return torch.stack([network(inputs) for network, inputs in zip(networks, inputs_KB, strict=True)])

@@ -1,4 +1,4 @@
-"""Initialisation and normalisation of layers."""
+"""Weight initialisation, and batch norm across processes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mixgan_cli.runtime import distributed
 
 Initialise = Callable[[Tensor, Tensor, int], None]
-"""Fills a weight and a bias in place; the last argument is the number of inputs."""
+"""A function that fills a weight and a bias in place. Its last argument is the number of inputs of a unit."""
 
 
 def normal_all(std: float) -> Initialise:
-    """Weights and biases ~ N(0, std²), as the HMoG author's convolutional networks."""
+    """Return the initialisation with weights and biases ~ N(0, std²): the HMoG author's convolutional networks."""
 
     def fill(weight: Tensor, bias: Tensor, inputs: int) -> None:
         nn.init.normal_(weight, std=std)
@@ -28,7 +28,7 @@ def normal_all(std: float) -> Initialise:
 
 
 def zero_bias(std: float) -> Initialise:
-    """Weights ~ N(0, std²), biases 0, as DCGAN and MGGAN."""
+    """Return the initialisation with weights ~ N(0, std²) and biases 0: DCGAN and MGGAN."""
 
     def fill(weight: Tensor, bias: Tensor, inputs: int) -> None:
         nn.init.normal_(weight, std=std)
@@ -38,7 +38,7 @@ def zero_bias(std: float) -> Initialise:
 
 
 def truncated_normal(std: float) -> Initialise:
-    """Weights ~ N(0, std²) cut at two standard deviations, biases 0, as MGGAN's discriminator."""
+    """Return the initialisation with weights ~ N(0, std²) truncated at 2 std and biases 0: MGGAN's discriminator."""
 
     def fill(weight: Tensor, bias: Tensor, inputs: int) -> None:
         nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
@@ -48,25 +48,28 @@ def truncated_normal(std: float) -> Initialise:
 
 
 def he(weight: Tensor, bias: Tensor, inputs: int) -> None:
-    """Weights ~ N(0, 2/inputs), biases 0, of any shape (He et al. 2015), as the HMoG author's toy networks."""
+    """Fill weights of any shape ~ N(0, 2/inputs) and biases with 0 (He et al. 2015): the HMoG author's toy networks."""
     nn.init.normal_(weight, std=math.sqrt(2 / inputs))
     nn.init.zeros_(bias)
 
 
 def uniform_fan_in(weight: Tensor, bias: Tensor, inputs: int) -> None:
-    """Weights and biases ~ U(-1/√inputs, 1/√inputs), of any shape: torch's own, as MEGAN's released code."""
+    """Fill weights and biases of any shape ~ U(-1/√inputs, 1/√inputs): torch's default, MEGAN's released code."""
     bound = 1 / math.sqrt(inputs)
     nn.init.uniform_(weight, -bound, bound)
     nn.init.uniform_(bias, -bound, bound)
 
 
-def named(name: str, std: float) -> Initialise:
-    """Return the initialisation a backbone's `init` names: hmog, radford, he or torch; `std` is of the first two."""
+def get_initialiser(name: str, std: float) -> Initialise:
+    """Return the initialisation that a backbone's `init` names: hmog, radford, he or torch.
+
+    `std` is the standard deviation of hmog and radford; the others ignore it.
+    """
     return {"hmog": normal_all(std), "radford": zero_bias(std), "he": he, "torch": uniform_fan_in}[name]
 
 
-def apply(network: nn.Sequential, initialise: Initialise) -> nn.Sequential:
-    """Initialise every convolution and dense layer of a network, and return it."""
+def initialise_layers(network: nn.Sequential, initialise: Initialise) -> nn.Sequential:
+    """Initialise all convolutions and dense layers of a network in place, and return the network."""
     for layer in network.modules():
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             assert layer.bias is not None
@@ -74,11 +77,11 @@ def apply(network: nn.Sequential, initialise: Initialise) -> nn.Sequential:
     return network
 
 
-class _JointBatchNorm(_BatchNorm):
-    """PyTorch's batch norm, which in training takes mean and variance over the samples of all ranks that act as one.
+class _SyncBatchNorm(_BatchNorm):
+    """Batch norm over the samples of all synchronised ranks: in training, they share mean and variance.
 
-    torch.nn.SyncBatchNorm does the same, but on GPUs only, and it has no second derivative, which a gradient penalty
-    needs.
+    torch.nn.SyncBatchNorm is not used because it runs on GPUs only and has no second derivative, which a gradient
+    penalty needs.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -104,26 +107,29 @@ class _JointBatchNorm(_BatchNorm):
         return normalised.to(input.dtype)
 
 
-class BatchNorm1d(_JointBatchNorm, nn.BatchNorm1d):
-    """Of vectors [N, C]."""
+class BatchNorm1d(_SyncBatchNorm, nn.BatchNorm1d):
+    """Batch norm of vectors [N, C]."""
 
 
-class BatchNorm2d(_JointBatchNorm, nn.BatchNorm2d):
-    """Of feature maps [N, C, H, W]."""
+class BatchNorm2d(_SyncBatchNorm, nn.BatchNorm2d):
+    """Batch norm of feature maps [N, C, H, W]."""
 
 
 BatchNorm = TypeVar("BatchNorm", BatchNorm1d, BatchNorm2d)
 
 
 def image_norm(name: Literal["none", "batch", "layer"], channels: int, side: int) -> list[nn.Module]:
-    """Return the normalisation of feature maps [N, channels, side, side], in pixels: a list of one layer or none."""
+    """Return the normalisation layer of feature maps [N, channels, side, side] as a list, empty for `none`.
+
+    `side` is in pixels.
+    """
     if name == "none":
         return []
     return [BatchNorm2d(channels) if name == "batch" else nn.LayerNorm([channels, side, side])]
 
 
 def without_offset(norm: BatchNorm) -> BatchNorm:
-    """Take the learned offset away against dying ReLUs (MGGAN, section 5.2); its learned scale stays."""
+    """Remove the learned offset of a batch norm, against dying ReLUs (MGGAN, section 5.2). Its scale stays."""
     norm.register_parameter("bias", None)
     return norm
 

@@ -1,10 +1,7 @@
-"""Backbones: the layers of generator and discriminator, before it is said whose they are.
+"""Backbones: the layers of generator and discriminator for samples of a given shape.
 
-A backbone offers, for samples of a given shape: `stages`, the generator from z to the sample in pieces that experts may
-have apart or share; `trunk`, the same after the first stage, from a hidden vector [B, H] of `hidden_size`; `body`, the
-discriminator below its head, samples to `features`; how dense layers beside it begin (`initialise`) and heads
-(`initialise_head`); and `spectral_norm` (of the head too). A new one is a class with these, and a YAML in
-conf/model/backbone/.
+A backbone builds the generator as a list of stages, which experts can share or have separately, and the discriminator
+without its head. A new backbone is a class with the members of `Backbone` and a YAML file in conf/model/backbone/.
 """
 
 from __future__ import annotations
@@ -20,37 +17,42 @@ from mixgan_cli.models.layers import Initialise
 
 Shape = tuple[int, ...]
 Width = Annotated[int, Field(gt=0, le=2**13)]
-"""Of a layer, in channels or units."""
+"""Width of a layer [channels or units]."""
 Norm = Literal["none", "batch", "batch_after", "layer"]
 Init = Literal["hmog", "radford", "he", "torch"]
 
 
 class Backbone(Protocol):
-    """What build.py and the experts ask of a backbone."""
+    """The interface of backbones."""
 
     hidden_size: int
+    """H, the size of the hidden vector that the first stage returns."""
     features: int
+    """F, the size of the discriminator's features."""
     spectral_norm: bool
+    """If true, the head has spectral norm, too."""
     initialise: Initialise
+    """The initialisation of dense layers that experts add."""
     initialise_head: Initialise
+    """The initialisation of heads."""
     feature_stage: int
-    """After how many stages a gate may look at an expert's features."""
+    """The number of stages after which a gate reads the features of an expert."""
 
     def stages(self, latent_size: int) -> list[nn.Module]:
-        """Return the generator in pieces, [B, Z] → samples, freshly initialised."""
+        """Build the generator, [B, Z] → samples [B, …], as a list of newly initialised stages."""
 
     def stage_size(self, stages: int) -> int:
-        """Return how many units there are after so many stages."""
+        """Return the number of units in the output of the first `stages` stages."""
 
     def trunk(self) -> nn.Module:
-        """Return the generator after its first stage: [B, H] → samples."""
+        """Build the generator without its first stage: [B, H] → samples [B, …]."""
 
     def body(self) -> nn.Module:
-        """Return the discriminator without its head: samples → [N, features]."""
+        """Build the discriminator without its head: samples [N, …] → features [N, F]."""
 
 
-def square(shape: Shape, name: str) -> tuple[int, int]:
-    """Return channels and pixels a side of square images, which the backbone of this name wants.
+def square_images(shape: Shape, name: str) -> tuple[int, int]:
+    """Return the number of channels and the side [pixels] of square images. The backbone `name` accepts no others.
 
     Raises:
         ConfigError: the samples are points, or images that are not square.
@@ -59,12 +61,17 @@ def square(shape: Shape, name: str) -> tuple[int, int]:
         raise ConfigError(f"model/backbone={name} makes images, the data are points {shape}. Take model/backbone=mlp")
     channels, height, width = shape
     if height != width:
-        raise ConfigError(f"model/backbone={name} makes square images, not {height}×{width}. Crop them: data.crop")
+        raise ConfigError(
+            f"model/backbone={name} makes square images, the data are {height}×{width}. Crop them with data.crop"
+        )
     return channels, height
 
 
-def spectrally_normalised(network: nn.Sequential) -> nn.Module:
-    """Miyato et al. 2018: every weight divided by its largest singular value, by power iteration."""
+def add_spectral_norm(network: nn.Sequential) -> nn.Module:
+    """Add spectral norm to every layer in place: divide its weight by the largest singular value (Miyato et al. 2018).
+
+    The singular value is estimated by power iteration.
+    """
     for layer in network.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             with_spectral_norm(layer)

@@ -9,32 +9,34 @@ from pydantic import NonNegativeFloat
 from torch import nn
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.backbones.base import Init, Norm, Shape, Width, spectrally_normalised, square
-from mixgan_cli.models.layers import apply, image_norm, named
+from mixgan_cli.models.backbones.base import Init, Norm, Shape, Width, add_spectral_norm, square_images
+from mixgan_cli.models.layers import get_initialiser, image_norm, initialise_layers
 
 
 class DCGAN:
-    """Convolutions of 4×4 with stride 2 and padding 1 between the image and 4×4 pixels.
+    """4×4 convolutions with stride 2 and padding 1, between the image and 4×4 pixels.
 
-    For images of S pixels a side the hidden vector is [8 S, 4, 4]: 256×4×4 at S = 32, 512×4×4 at S = 64. HMoG's,
-    MEGAN's and Radford et al.'s networks are this one, under other norms and initial weights.
+    With images of S×S pixels and 64 channels the hidden vector is [8 S, 4, 4]: 256×4×4 at S = 32, 512×4×4 at S = 64.
+    The networks of HMoG, MEGAN and Radford et al. differ in normalisation and initialisation only.
 
     Args:
         shape: (C, S, S).
-        channels: next to the image, doubled at every halving.
-        generator_norm: of all layers but the last: none; batch, before the ReLU; batch_after it (the HMoG author's).
-        discriminator_norm: of all layers, see `first_norm`; batch_after, in the HMoG author's MADGAN and MGAN.
-        first_norm: whether the discriminator's first convolution is normalised: HMoG yes, Radford et al. no.
-        spectral_norm: of the discriminator's layers, the head's too (Miyato et al. 2018).
-        init: hmog: weights and biases ~ N(0, init_std²); radford: biases 0, and the scales of batch norm
-            ~ N(1, init_std²); he; torch: torch's own (MEGAN).
-        init_std: of hmog and radford.
+        channels: number of channels next to the image, doubled each time the resolution is halved.
+        generator_norm: normalisation of all layers of the generator except the last. none; batch: before the ReLU;
+            batch_after: after the ReLU (HMoG author).
+        discriminator_norm: normalisation of all layers of the discriminator, but see `first_norm`. The MADGAN and MGAN
+            of the HMoG author have batch_after.
+        first_norm: if true, also normalise the first convolution of the discriminator (HMoG, but not Radford et al.).
+        spectral_norm: if true, apply spectral norm to the discriminator, including the head (Miyato et al. 2018).
+        init: hmog: weights and biases ~ N(0, init_std²); radford: weights ~ N(0, init_std²), biases 0, and the scales
+            of batch norm ~ N(1, init_std²); he: He initialisation; torch: torch's default (MEGAN).
+        init_std: the standard deviation of hmog and radford.
 
     Raises:
-        ConfigError: the samples are not square images with a power of two from 8 to 128 pixels a side.
+        ConfigError: the samples are not square images of 8, 16, 32, 64 or 128 pixels a side.
     """
 
-    feature_stage = 2  # MEGAN reads f_i after the second transposed convolution, at 8×8 pixels
+    feature_stage = 2  # MEGAN's gate reads f_i after the second transposed convolution, at 8×8 pixels
 
     def __init__(
         self,
@@ -47,7 +49,7 @@ class DCGAN:
         init: Init,
         init_std: NonNegativeFloat,
     ) -> None:
-        image_channels, height = square(shape, "dcgan")
+        image_channels, height = square_images(shape, "dcgan")
         if height & (height - 1) or not 8 <= height <= 128:
             raise ConfigError(f"data.size={height}: model/backbone=dcgan takes 8, 16, 32, 64 or 128 pixels a side")
         halvings = (height // 4).bit_length() - 1
@@ -56,12 +58,12 @@ class DCGAN:
         self.generator_norm, self.discriminator_norm = generator_norm, discriminator_norm
         self.first_norm = first_norm
         self.spectral_norm = spectral_norm
-        self.initialise = self.initialise_head = named(init, init_std)
+        self.initialise = self.initialise_head = get_initialiser(init, init_std)
         self.scale_std = init_std if init == "radford" else 0.0
         self.hidden_size = self.features = self.widths[-1] * 4 * 4
 
     def stages(self, latent_size: int) -> list[nn.Module]:
-        """Return the generator in pieces: z to 4×4 pixels, then a doubling each."""
+        """Build the generator as a list of stages: z to 4×4 pixels, then one stage per doubling of the resolution."""
         point = nn.Sequential(
             nn.Unflatten(1, (latent_size, 1, 1)),
             nn.ConvTranspose2d(latent_size, self.widths[-1], kernel_size=4),
@@ -70,18 +72,18 @@ class DCGAN:
         return [self._initialised(point), *self._doublings()]
 
     def stage_size(self, stages: int) -> int:
-        """Return how many units there are after so many stages."""
+        """Return the number of units in the output of the first `stages` stages."""
         return self.widths[-stages] * (4 * 2 ** (stages - 1)) ** 2
 
     def trunk(self) -> nn.Module:
-        """Return the generator after its first stage, [B, H] → [B, C, S, S] in [-1, 1].
+        """Build the generator without its first stage: [B, H] → [B, C, S, S] in [-1, 1].
 
-        Between a mixture and the trunk there is neither a nonlinearity nor a normalisation, as in HMoG's code.
+        There is no nonlinearity and no normalisation between a mixture and the trunk, as in HMoG's code.
         """
         return nn.Sequential(nn.Unflatten(1, (self.widths[-1], 4, 4)), *self._doublings())
 
     def body(self) -> nn.Module:
-        """Return the discriminator without its head: [N, C, S, S] → [N, features]."""
+        """Build the discriminator without its head: [N, C, S, S] → features [N, F]."""
         layers: list[nn.Module] = []
         side = self.side
         for inputs, outputs in pairwise(self.widths):
@@ -90,7 +92,7 @@ class DCGAN:
             layers.append(nn.Conv2d(inputs, outputs, kernel_size=4, stride=2, padding=1))
             layers += self._activated(nn.LeakyReLU(0.2), norm, outputs, side)
         body = self._initialised(nn.Sequential(*layers, nn.Flatten()))
-        return spectrally_normalised(body) if self.spectral_norm else body
+        return add_spectral_norm(body) if self.spectral_norm else body
 
     def _doublings(self) -> list[nn.Module]:
         stages, side = [], 4
@@ -111,7 +113,7 @@ class DCGAN:
         return [*image_norm(norm, channels, side), activation]
 
     def _initialised(self, network: nn.Sequential) -> nn.Sequential:
-        for layer in apply(network, self.initialise).modules():
+        for layer in initialise_layers(network, self.initialise).modules():
             if isinstance(layer, nn.BatchNorm2d) and self.scale_std:
                 nn.init.normal_(layer.weight, mean=1.0, std=self.scale_std)
         return network

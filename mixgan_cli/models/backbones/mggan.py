@@ -1,4 +1,4 @@
-"""MGGAN's networks for images: 5×5 convolutions with TensorFlow's SAME alignment (Hoang et al. 2017 and its code)."""
+"""MGGAN's networks for images: 5×5 convolutions with TensorFlow's SAME padding (Hoang et al. 2017, released code)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.backbones.base import Shape, Width, spectrally_normalised, square
+from mixgan_cli.models.backbones.base import Shape, Width, add_spectral_norm, square_images
 from mixgan_cli.models.layers import (
     BatchNorm1d,
     BatchNorm2d,
-    apply,
     image_norm,
+    initialise_layers,
     truncated_normal,
     without_offset,
     zero_bias,
@@ -23,24 +23,25 @@ from mixgan_cli.models.layers import (
 
 
 class TFPaddedDCGAN:
-    """`layers` convolutions of 5×5 with stride 2 in each network, SAME alignment, batch norm in all but the last.
+    """5×5 convolutions with stride 2 and TensorFlow's SAME padding, with batch norm in all layers except the last.
 
-    With 3 layers and 128 channels: 512×4×4 → 256×8×8 → 128×16×16 → the image at 32 px. 48 px begins at 6×6 with 3
-    layers, at 3×3 with 4. In the generator batch norm has no offset, which the paper fixes at zero against dying ReLUs;
-    `first_offset` is of whole experts' first layer alone (the released code learns it there).
+    With 3 layers and 128 channels the generator is 512×4×4 → 256×8×8 → 128×16×16 → the image of 32 pixels. Images of 48
+    pixels start at 6×6 with 3 layers, at 3×3 with 4. In the generator batch norm has no offset: the paper fixes it at
+    zero, against dying ReLUs.
 
     Args:
         shape: (C, S, S).
-        channels: next to the image, doubled at every halving.
-        layers: of each network.
-        first_offset: whether the first layer's batch norm learns an offset, where experts are whole networks.
-        spectral_norm: of the discriminator's layers, the head's too; the paper has none.
-        init_std: of weights, 0.02; the discriminator's are cut at two standard deviations.
-        head_std: of the heads' weights: 0.02 as the text has all weights, 0.01 in the released code.
-        discriminator_norm: of all the discriminator's layers: batch; none or layer, for a gradient penalty.
+        channels: number of channels next to the image, doubled each time the resolution is halved.
+        layers: number of layers of each network.
+        first_offset: if true, the first batch norm of experts that are whole networks learns an offset (released code).
+        spectral_norm: if true, apply spectral norm to the discriminator, including the head; the paper has none.
+        init_std: standard deviation of the initial weights; the discriminator's are truncated at 2 init_std.
+        head_std: standard deviation of the heads' initial weights: 0.02 in the text, 0.01 in the released code.
+        discriminator_norm: normalisation of all layers of the discriminator: batch; none or layer for a gradient
+            penalty.
 
     Raises:
-        ConfigError: the samples are not square images whose side 2^layers divides.
+        ConfigError: the samples are not square images with a side divisible by 2^layers.
     """
 
     feature_stage = 2
@@ -54,13 +55,15 @@ class TFPaddedDCGAN:
         spectral_norm: bool,
         init_std: NonNegativeFloat,
         head_std: NonNegativeFloat,
-        discriminator_norm: Literal["none", "batch", "layer"] = "batch",  # as in files of generators without this key
+        discriminator_norm: Literal[
+            "none", "batch", "layer"
+        ] = "batch",  # the value of older generator files, which lack this key
     ) -> None:
-        image_channels, side = square(shape, "mggan")
+        image_channels, side = square_images(shape, "mggan")
         if layers < 1 or side % 2**layers:
             raise ConfigError(
-                f"data.size={side}: {layers} layers halve it {layers} times; take a multiple of {2 ** max(layers, 1)}, "
-                "or other model.backbone.layers"
+                f"data.size={side}: model.backbone.layers={layers} halves it {layers} times. Take a multiple of "
+                f"{2 ** max(layers, 1)}, or other model.backbone.layers"
             )
         self.widths = [image_channels, *(channels * 2**level for level in range(layers))]
         self.start = side // 2**layers
@@ -70,29 +73,29 @@ class TFPaddedDCGAN:
         self.hidden_size = self.features = self.widths[-1] * self.start**2
 
     def stages(self, latent_size: int) -> list[nn.Module]:
-        """Return the generator in pieces: a dense layer to the first pixels, then a doubling each."""
+        """Build the generator as a list of stages: a dense layer, then one stage per doubling of the resolution."""
         dense, norm = nn.Linear(latent_size, self.hidden_size), BatchNorm1d(self.hidden_size)
         first = nn.Sequential(dense, norm if self.first_offset else without_offset(norm), nn.ReLU())
-        return [nn.Sequential(*apply(first, self.initialise), self._pixels()), *self._doublings()]
+        return [nn.Sequential(*initialise_layers(first, self.initialise), self._pixels()), *self._doublings()]
 
     def stage_size(self, stages: int) -> int:
-        """Return how many units there are after so many stages."""
+        """Return the number of units in the output of the first `stages` stages."""
         return self.widths[-stages] * (self.start * 2 ** (stages - 1)) ** 2
 
     def trunk(self) -> nn.Module:
-        """Return the generator after its first stage: [B, H] → [B, C, S, S] in [-1, 1]."""
+        """Build the generator without its first stage: [B, H] → [B, C, S, S] in [-1, 1]."""
         return nn.Sequential(self._pixels(), *self._doublings())
 
     def body(self) -> nn.Module:
-        """Return the discriminator without its head: [N, C, S, S] → [N, features]."""
+        """Build the discriminator without its head: [N, C, S, S] → features [N, F]."""
         layers: list[nn.Module] = []
         side = self.side
         for inputs, outputs in pairwise(self.widths):
             side //= 2
             norm = image_norm(self.discriminator_norm, outputs, side)
             layers += [TFPaddedConv2d(inputs, outputs), *norm, nn.LeakyReLU(0.2)]
-        body = apply(nn.Sequential(*layers, nn.Flatten()), truncated_normal(self.init_std))
-        return spectrally_normalised(body) if self.spectral_norm else body
+        body = initialise_layers(nn.Sequential(*layers, nn.Flatten()), truncated_normal(self.init_std))
+        return add_spectral_norm(body) if self.spectral_norm else body
 
     def _pixels(self) -> nn.Module:
         return nn.Unflatten(1, (self.widths[-1], self.start, self.start))
@@ -103,26 +106,26 @@ class TFPaddedDCGAN:
             for inputs, outputs in pairwise(self.widths[:0:-1])
         ]
         image = nn.Sequential(TFPaddedConvTranspose2d(self.widths[1], self.widths[0]), nn.Tanh())
-        return [apply(stage, self.initialise) for stage in (*stages, image)]
+        return [initialise_layers(stage, self.initialise) for stage in (*stages, image)]
 
 
 class TFPaddedConv2d(nn.Conv2d):
-    """5×5, stride 2, aligned as TensorFlow's SAME on even sides: one pixel of padding before, two after."""
+    """A 5×5 convolution with stride 2 and TensorFlow's SAME padding for even sides: 1 pixel before, 2 after."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, kernel_size=5, stride=2)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return [N, outputs, S/2, S/2]."""
+        """Return feature maps [N, outputs, S/2, S/2]."""
         return super().forward(pad(input, (1, 2, 1, 2)))
 
 
 class TFPaddedConvTranspose2d(nn.ConvTranspose2d):
-    """The transpose of `TFPaddedConv2d`: 5×5, stride 2, the last row and column cut off after one pixel of padding."""
+    """The transpose of `TFPaddedConv2d`: 5×5, stride 2, one pixel of padding, last row and column cut off."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, kernel_size=5, stride=2, padding=1)
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Return [N, outputs, 2 S, 2 S]."""
+        """Return feature maps [N, outputs, 2 S, 2 S]."""
         return super().forward(input)[..., :-1, :-1]

@@ -9,24 +9,25 @@ from pydantic import NonNegativeFloat
 from torch import nn
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.backbones.base import Init, Shape, Width, spectrally_normalised
-from mixgan_cli.models.layers import apply, named
+from mixgan_cli.models.backbones.base import Init, Shape, Width, add_spectral_norm
+from mixgan_cli.models.layers import get_initialiser, initialise_layers
 
 
 class MLP:
-    """Fully connected layers for points [D], ReLU in the generator, a leaky ReLU of any slope in the discriminator.
+    """Fully connected layers for points [D], with ReLU in the generator and leaky ReLU in the discriminator.
 
-    With ReLU in both and He initialisation they are those of the HMoG thesis's toy.
+    With slope 0 and He initialisation these are the toy networks of the HMoG thesis.
 
     Args:
         shape: (D,).
-        generator_widths: hidden layers, beginning with the experts' output; empty, the experts give the point itself
-            (HMoG's toy).
-        discriminator_widths: hidden layers.
-        slope: of the discriminator's ReLU below zero; 0 is a plain one.
-        spectral_norm: of the discriminator's layers, the head's too.
-        init: he, as HMoG's toy; radford: weights ~ N(0, init_std²), biases 0, as MGGAN's; hmog: both; torch.
-        init_std: of hmog and radford.
+        generator_widths: widths of the hidden layers, the output of the experts first. If empty, the experts generate
+            the points themselves (HMoG's toy).
+        discriminator_widths: widths of the hidden layers.
+        slope: slope of the discriminator's leaky ReLU below zero; 0 gives a ReLU.
+        spectral_norm: if true, apply spectral norm to the discriminator, including the head.
+        init: he: He initialisation (HMoG's toy); radford: weights ~ N(0, init_std²), biases 0 (MGGAN); hmog: weights
+            and biases ~ N(0, init_std²); torch: torch's default.
+        init_std: the standard deviation of hmog and radford.
 
     Raises:
         ConfigError: the samples are not points, or the discriminator has no hidden layer.
@@ -47,36 +48,38 @@ class MLP:
                 f"model/backbone=mlp makes points, the data are images {shape}. Take model/backbone=dcgan"
             )
         if not discriminator_widths:
-            raise ConfigError("model.backbone.discriminator_widths=[]: the discriminator needs a hidden layer")
+            raise ConfigError(
+                "model.backbone.discriminator_widths=[]: the discriminator needs a hidden layer. Take [20], for example"
+            )
         self.generator_widths = [*generator_widths, *shape]
         self.discriminator_widths = [*shape, *discriminator_widths]
         self.slope, self.spectral_norm = slope, spectral_norm
-        self.initialise = self.initialise_head = named(init, init_std)
+        self.initialise = self.initialise_head = get_initialiser(init, init_std)
         self.hidden_size = self.generator_widths[0]
         self.features = self.discriminator_widths[-1]
         self.feature_stage = max(1, len(self.generator_widths) // 2)
 
     def stages(self, latent_size: int) -> list[nn.Module]:
-        """Return the generator in pieces, a dense layer each."""
-        return self._down_to_points([latent_size, *self.generator_widths])
+        """Build the generator as a list of stages, one dense layer each."""
+        return self._dense_stages([latent_size, *self.generator_widths])
 
     def stage_size(self, stages: int) -> int:
-        """Return how many units there are after so many stages."""
+        """Return the number of units in the output of the first `stages` stages."""
         return self.generator_widths[stages - 1]
 
     def trunk(self) -> nn.Module:
-        """Return the generator after its first stage: [B, H] → [B, D]."""
-        return nn.Sequential(*self._down_to_points(self.generator_widths))
+        """Build the generator without its first stage: [B, H] → [B, D]."""
+        return nn.Sequential(*self._dense_stages(self.generator_widths))
 
     def body(self) -> nn.Module:
-        """Return the discriminator without its head: [N, D] → [N, features]."""
+        """Build the discriminator without its head: [N, D] → features [N, F]."""
         activation = nn.LeakyReLU(self.slope) if self.slope else nn.ReLU()
         body = nn.Sequential(*(self._dense(*sizes, activation) for sizes in pairwise(self.discriminator_widths)))
-        return spectrally_normalised(body) if self.spectral_norm else body
+        return add_spectral_norm(body) if self.spectral_norm else body
 
-    def _down_to_points(self, widths: Sequence[int]) -> list[nn.Module]:
+    def _dense_stages(self, widths: Sequence[int]) -> list[nn.Module]:
         layers = [self._dense(*sizes, nn.ReLU()) for sizes in pairwise(widths)]
-        return [*layers[:-1], *(layer[:1] for layer in layers[-1:])]  # the point itself has no ReLU
+        return [*layers[:-1], *(layer[:1] for layer in layers[-1:])]  # no ReLU on the generated point
 
     def _dense(self, inputs: int, outputs: int, activation: nn.Module) -> nn.Sequential:
-        return apply(nn.Sequential(nn.Linear(inputs, outputs), activation), self.initialise)
+        return initialise_layers(nn.Sequential(nn.Linear(inputs, outputs), activation), self.initialise)
