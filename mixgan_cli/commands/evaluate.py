@@ -23,7 +23,7 @@ from mixgan_cli.errors import RunError
 from mixgan_cli.evaluation.evaluator import Evaluator, Result, check_settings
 from mixgan_cli.evaluation.protocol import differences, require_comparable
 from mixgan_cli.evaluation.reference import ReferenceSet, reference_set
-from mixgan_cli.models.export.safetensors import belonging, restored
+from mixgan_cli.models.export.safetensors import checkpoint_errors, restore_networks
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.device import Compute, resolve_hardware
@@ -85,12 +85,12 @@ def _of_run(settings: EvaluateCommand, compute: Compute) -> Result:
         state = read_state(path)
     trust(stored, settings.trusted)
     trained: Run = parse(stored, Run)
-    with belonging(path):
+    with checkpoint_errors(path):
         own_source: Source = build(trained.data)
         shape, nimg = own_source.shape, state["progress"]["nimg"]
         weights = {"generator": state["ema" if settings.evaluation.ema else "generator"]}
         weights["discriminator"] = state["discriminator"]
-    networks = restored(path, trained.model, shape, weights, careful=not settings.trusted)
+    networks = restore_networks(path, trained.model, shape, weights, check_shapes=not settings.trusted)
     for network in networks:
         compute.place(network.requires_grad_(False))
     source: Source = own_source if settings.data is None else build(settings.data)

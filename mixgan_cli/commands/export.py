@@ -14,7 +14,7 @@ from mixgan_cli.config.components import trust
 from mixgan_cli.config.schema import ExportCommand, Run, parse
 from mixgan_cli.errors import RunError
 from mixgan_cli.models.export.onnx import interface, to_onnx
-from mixgan_cli.models.export.safetensors import Trained, read_generator
+from mixgan_cli.models.export.safetensors import TrainedGenerator, read_generator
 from mixgan_cli.reporting.model_card import ExportedModel, model_card
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.io import atomic_write, inside, read_errors, write_errors, write_text
@@ -56,7 +56,7 @@ def _folder(settings: ExportCommand) -> Path:
     return inside(source / "export", source) if source.is_dir() else source.with_name("export")
 
 
-def _metadata(trained: Trained) -> dict[str, str]:
+def _metadata(trained: TrainedGenerator) -> dict[str, str]:
     """Return the metadata of the ONNX model: the configuration, as in the safetensors file."""
     return {
         "mixgan": __version__,
@@ -65,7 +65,7 @@ def _metadata(trained: Trained) -> dict[str, str]:
     }
 
 
-def _exported(settings: ExportCommand, trained: Trained) -> ExportedModel:
+def _exported(settings: ExportCommand, trained: TrainedGenerator) -> ExportedModel:
     """Return what the card needs: with the run and its results, if a run is exported and not a file."""
     sampler, folder = trained.sampler, RunFolder(Path(settings.run))
     of_run: dict[str, Any] = {}

@@ -20,7 +20,7 @@ from mixgan_cli.errors import DataError, TrainingStopped
 from mixgan_cli.evaluation.evaluator import Evaluator, Result, check_settings
 from mixgan_cli.evaluation.ranking import deciding
 from mixgan_cli.evaluation.reference import reference_set
-from mixgan_cli.models.export.safetensors import belonging, save_generator
+from mixgan_cli.models.export.safetensors import checkpoint_errors, save_generator
 from mixgan_cli.models.networks import Generator, Networks, build_networks, check_memory, parameter_counts
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.plots.mixture import mixture_plots
@@ -125,7 +125,7 @@ def _resume(state: State, folder: RunFolder) -> None:
     if not distributed.broadcast(last.is_file()):
         log.info("%s: started", folder.path)
         return
-    with belonging(last):
+    with checkpoint_errors(last):
         state.load(last)
     log.info("%s: resumed at %s images", folder.path, f"{state.progress.nimg:,}")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mixgan_cli
-from mixgan_cli.models.sampler import truncated
+from mixgan_cli.models.sampler import truncate
 from tests.conftest import TINY
 
 FEW = ("evaluation=none", "training.figures=false")
@@ -34,7 +34,7 @@ def test_arrays_tell_what_the_samples_were_made_of(mixgan, run):
     assert told["truncation"] == 0.5 and told["to"].endswith("samples/seed3-truncation0.5-n40.npz")
     arrays, generator = np.load(told["to"]), mixgan_cli.load(run)
     assert list(arrays)[:3] == ["images", "latents", "weights"]
-    latents = truncated(generator.latents(40, seed=3), generator.prior, 0.5)
+    latents = truncate(generator.latents(40, seed=3), generator.prior, 0.5)
     np.testing.assert_array_equal(arrays["latents"], latents)
     fakes = generator.draw(40, seed=3, truncation=0.5)
     np.testing.assert_array_equal(arrays["images"], fakes.samples.permute(0, 2, 3, 1))

@@ -8,7 +8,7 @@ from scipy import stats
 
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.networks import build_networks
-from mixgan_cli.models.sampler import Sampler, truncated
+from mixgan_cli.models.sampler import Sampler, truncate
 from tests.conftest import composed
 
 N = 4000
@@ -23,7 +23,7 @@ def sampler(*overrides, shape=(1, 8, 8)):
 @pytest.mark.parametrize("bound", [1e-6, 0.1, 0.7, 2.0, 9.0])
 def test_truncated_normal_is_the_normal_given_the_bound(bound):
     """Against scipy's truncated normal."""
-    z = truncated(torch.randn(N, 6), "normal", bound).flatten()
+    z = truncate(torch.randn(N, 6), "normal", bound).flatten()
     assert z.abs().max() <= bound * (1 + 1e-6) and z.dtype == torch.float32
     assert stats.kstest(z.double().numpy(), stats.truncnorm(-bound, bound).cdf).pvalue > 0.01
 
@@ -32,23 +32,23 @@ def test_truncation_is_what_drawing_anew_gives():
     """The definition: each coordinate is drawn again until it is within the bound."""
     redrawn = torch.randn(20 * N)
     redrawn = redrawn[redrawn.abs() <= 0.5]
-    z = truncated(torch.randn(N), "normal", 0.5)
+    z = truncate(torch.randn(N), "normal", 0.5)
     assert stats.ks_2samp(z.numpy(), redrawn.numpy()).pvalue > 0.01
 
 
 @pytest.mark.parametrize("bound", [0.25, 1.0, 3.0])
 def test_truncated_uniform(bound):
-    z, reach = truncated(torch.rand(N, 6) * 2 - 1, "uniform", bound).flatten(), min(bound, 1)
+    z, reach = truncate(torch.rand(N, 6) * 2 - 1, "uniform", bound).flatten(), min(bound, 1)
     assert z.abs().max() <= reach
     assert stats.kstest(z.numpy(), stats.uniform(-reach, 2 * reach).cdf).pvalue > 0.01
 
 
 def test_coordinates_are_truncated_for_themselves_and_keep_their_order():
     z = torch.randn(500, 6)
-    cut = truncated(z, "normal", 0.8)
+    cut = truncate(z, "normal", 0.8)
     assert cut.T.corrcoef().fill_diagonal_(0).abs().max() < 0.2
     assert torch.equal(cut.flatten().argsort(), z.flatten().argsort()) and torch.equal(cut.sign(), z.sign())
-    torch.testing.assert_close(truncated(z, "normal", 8.0), z)  # a bound that binds nothing
+    torch.testing.assert_close(truncate(z, "normal", 8.0), z)  # a bound that binds nothing
 
 
 @pytest.mark.parametrize("bound", [0.0, -1.0, math.nan])
@@ -67,7 +67,7 @@ def test_a_seed_means_the_same_with_and_without_truncation(model):
     if generator.hard:
         assert torch.equal(whole.weights_BK, cut.weights_BK)
     latents = generator.latents(300, seed=3)
-    torch.testing.assert_close(generator.latents(300, 3, 0.5), truncated(latents, generator.prior, 0.5))
+    torch.testing.assert_close(generator.latents(300, 3, 0.5), truncate(latents, generator.prior, 0.5))
     assert torch.equal(cut.samples, generator.sample(300, 3, truncation=0.5))
 
 

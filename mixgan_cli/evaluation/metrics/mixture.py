@@ -13,7 +13,7 @@ from mixgan_cli.errors import Unavailable
 from mixgan_cli.evaluation.comparison import Comparison
 from mixgan_cli.evaluation.metrics.base import Metric, ResultKey
 from mixgan_cli.models.layers import forward_frozen_bn
-from mixgan_cli.models.sampler import BLOCK
+from mixgan_cli.models.sampler import SAMPLE_BATCH
 from mixgan_cli.objectives.diversity import jsd
 
 
@@ -75,7 +75,7 @@ class ExpertDivergence(Metric):
         as_input = to_float if comparison.is_images else Tensor.float
         outputs = [
             forward_frozen_bn(comparison.discriminator, as_input(fakes.to(comparison.device)))
-            for fakes in comparison.fake.split(BLOCK)
+            for fakes in comparison.fake.split(SAMPLE_BATCH)
         ]
         logits_BK = torch.cat([output.expert_logits_NL.double().cpu() for output in outputs])
         return {"jsd_experts": jsd(logits_BK, comparison.weights_BK.double()).item()}

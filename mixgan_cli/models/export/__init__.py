@@ -1,1 +1,1 @@
-"""A trained generator in files for others: safetensors and ONNX."""
+"""Export of a trained generator: safetensors (mixgan's own file) and ONNX (other programs)."""

@@ -1,4 +1,4 @@
-"""A trained generator as an ONNX model, for programs that have neither torch nor mixgan."""
+"""Export a trained generator as an ONNX model, for programs without torch and mixgan."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from mixgan_cli.runtime.io import error_summary
 from mixgan_cli.runtime.random import fork_seed
 
 OPSET = 18
-LARGEST = 2**31 - 2**20
-"""Bytes of a model in one file, which protobuf bounds; the graph itself takes less than the difference."""
-LEVELS, RELATIVE = 1, 1e-4
-"""How far the two may be apart: levels of 255 in an image, share of the largest coordinate in points."""
+MAX_BYTES = 2**31 - 2**20
+"""Largest weights in one file [bytes]: protobuf allows 2 GiB, and the graph needs less than the difference."""
+MAX_LEVELS, MAX_RELATIVE = 1, 1e-4
+"""Largest accepted deviation of onnxruntime: gray levels of 255 in images, relative to the largest one for points."""
 
 
 def interface(sampler: Sampler) -> dict[str, str]:
-    """Return inputs and outputs of the ONNX model, in order, and what each is."""
+    """Return the names of the ONNX model's inputs and outputs, in order, each with its type, shape and meaning."""
     prior = "N(0, 1)" if sampler.prior == "normal" else "the uniform distribution on [-1, 1]"
     shape = [str(size) for size in sampler.sample(1).shape[1:]]
     name, kind = ("images", "uint8") if len(shape) == 3 else ("points", "float32")
     weights = f"float32 [N, {sampler.k}]: "
-    if not _chosen(sampler):
+    if not _takes_expert(sampler):
         expert = {}
-        weights += "how much of each expert the gate has put into the sample"
+        weights += "the gate's weight of each expert in the sample"
     else:
-        expert = {"expert": f"int64 [N]: which of the experts 0 to {sampler.k - 1} makes the sample"}
-        weights += "how likely the gate chooses each expert for the latent; for the mixture, draw `expert` so"
+        expert = {"expert": f"int64 [N]: the expert, 0 to {sampler.k - 1}, that generates the sample"}
+        weights += "the probability of each expert given the latent; to sample the mixture, draw `expert` from it"
     return {
         "latent": f"float32 [N, {sampler.latent_size}]: coordinates from {prior}",
         **expert,
@@ -43,20 +43,20 @@ def interface(sampler: Sampler) -> dict[str, str]:
     }
 
 
-def to_onnx(sampler: Sampler, about: Mapping[str, str]) -> bytes:
-    """Return the generator as an ONNX model, after onnxruntime has made the same of it on random latents.
+def to_onnx(sampler: Sampler, metadata: Mapping[str, str]) -> bytes:
+    """Export the generator as an ONNX model, and check that onnxruntime gives the same samples on random latents.
 
-    Its inputs and outputs are those of `interface`, for any N. An ONNX model draws nothing, so where the gate is hard
+    Inputs and outputs are those of `interface`, for any N. An ONNX model draws no random numbers, so with a hard gate
     the expert of each sample is an input.
 
     Args:
         sampler: the generator, on the CPU.
-        about: what is written into the model's metadata beside its interface, by name.
+        metadata: entries to add to the model's metadata, next to its interface.
 
     Raises:
         ConfigError: onnx, onnxscript or onnxruntime is missing, or the weights are too large for one file.
-        RunError: it cannot be exported, or onnxruntime makes something else of it. mixgan's own parts can; a gate of a
-            user's own that draws should say its `probabilities`.
+        RunError: torch cannot export the generator, or onnxruntime gives other samples. All components of mixgan can be
+            exported; a gate of your own that draws random numbers needs `probabilities`.
     """
     try:
         import onnx
@@ -64,15 +64,15 @@ def to_onnx(sampler: Sampler, about: Mapping[str, str]) -> bytes:
         import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError as error:
         raise ConfigError(
-            f"onnx=true: {error}; onnx, onnxscript and onnxruntime are an extra: pip install 'mixgan[export]', or take "
-            "onnx=false"
+            f"onnx=true: {error}; onnx, onnxscript and onnxruntime are an extra. Install them with "
+            "pip install 'mixgan[export]', or take onnx=false"
         ) from error
     size = sum(tensor.nbytes for tensor in sampler.state_dict().values())
-    if size > LARGEST:
+    if size > MAX_BYTES:
         raise ConfigError(
             f"onnx=true: the weights take {size / 2**30:.1f} GiB, an ONNX file at most 2. Take onnx=false"
         )
-    graph, told = _Graph(sampler).eval(), interface(sampler)
+    graph, described = _Graph(sampler).eval(), interface(sampler)
     inputs = graph.examples(3)
     try:
         with warnings.catch_warnings():
@@ -83,7 +83,7 @@ def to_onnx(sampler: Sampler, about: Mapping[str, str]) -> bytes:
                 dynamo=True,
                 dynamic_shapes=tuple({0: "N"} for _ in inputs),
                 input_names=list(inputs),
-                output_names=[name for name in told if name not in inputs],
+                output_names=[name for name in described if name not in inputs],
                 opset_version=OPSET,
                 verbose=False,
             )
@@ -93,31 +93,33 @@ def to_onnx(sampler: Sampler, about: Mapping[str, str]) -> bytes:
         ) from error
     assert program is not None
     model = program.model_proto
-    onnx.helper.set_model_props(model, {**about, **told})
+    onnx.helper.set_model_props(model, {**metadata, **described})
     onnx.checker.check_model(model)
-    written: bytes = model.SerializeToString()
-    session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
+    content: bytes = model.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     for n in (1, 10):
-        _compare(session, graph, n)
-    return written
+        _check_outputs(session, graph, n)
+    return content
 
 
-def _chosen(sampler: Sampler) -> bool:
-    """Whether there is a choice of one expert for each sample."""
+def _takes_expert(sampler: Sampler) -> bool:
+    """Return true if the expert of each sample is an input: the gate is hard and there are several experts."""
     return sampler.hard and sampler.k > 1
 
 
 class _Graph(nn.Module):
-    """What the ONNX model computes."""
+    """The computation of the ONNX model."""
 
     def __init__(self, sampler: Sampler) -> None:
         super().__init__()
         self.sampler = sampler
 
     def examples(self, n: int) -> dict[str, Tensor]:
-        """Return inputs for n samples, by name: random latents, and one expert after the other."""
+        """Return inputs for n samples by name: random latents, and the experts in turn."""
         latent_NZ = self.sampler.latents(n)
-        return {"latent": latent_NZ, **({"expert": torch.arange(n) % self.sampler.k} if _chosen(self.sampler) else {})}
+        if not _takes_expert(self.sampler):
+            return {"latent": latent_NZ}
+        return {"latent": latent_NZ, "expert": torch.arange(n) % self.sampler.k}
 
     def forward(self, latent_BZ: Tensor, expert_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return samples and weights [B, K]."""
@@ -126,20 +128,20 @@ class _Graph(nn.Module):
         return self.sampler.mix(latent_BZ, used_BK), weights_BK
 
 
-def _compare(session: Any, graph: _Graph, n: int) -> None:
-    """Refuse what does not make of n latents what the generator itself makes of each, by its own gate and experts."""
+def _check_outputs(session: Any, graph: _Graph, n: int) -> None:
+    """Raise RunError unless onnxruntime and the generator give the same samples and weights for n latents."""
     inputs = graph.examples(n)
     sampler, latent_NZ = graph.sampler, inputs["latent"]
     with fork_seed("onnx", n), torch.no_grad():
-        experts = inputs["expert"].tolist() if _chosen(sampler) else [None] * n
-        made = torch.cat([sampler(latent_NZ[i : i + 1], expert) for i, expert in enumerate(experts)]).numpy()
+        experts = inputs["expert"].tolist() if _takes_expert(sampler) else [None] * n
+        expected = torch.cat([sampler(latent_NZ[i : i + 1], expert) for i, expert in enumerate(experts)]).numpy()
         weights = sampler.probabilities(latent_NZ).numpy()
-    got, weighed = session.run(None, {name: value.numpy() for name, value in inputs.items()})
-    allowed = LEVELS if made.dtype == np.uint8 else RELATIVE * np.abs(made).max()
-    apart = np.abs(got.astype(np.float64) - made).max()
-    if not (apart <= allowed and np.abs(weighed - weights).max() <= RELATIVE):
+    got, got_weights = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+    allowed = MAX_LEVELS if expected.dtype == np.uint8 else MAX_RELATIVE * np.abs(expected).max()
+    deviation = np.abs(got.astype(np.float64) - expected).max()
+    if not (deviation <= allowed and np.abs(got_weights - weights).max() <= MAX_RELATIVE):
         raise RunError(
-            f"onnx=true: of the same {n} latents onnxruntime makes samples that differ by {apart:.3g} (at most "
-            f"{allowed:.3g} is allowed), and weights that differ by {np.abs(weighed - weights).max():.3g}. "
-            "Take onnx=false, and report this where the model is mixgan's own"
+            f"onnx=true: for the same {n} latents, samples of onnxruntime differ by {deviation:.3g} (at most "
+            f"{allowed:.3g} is allowed) and its weights by {np.abs(got_weights - weights).max():.3g}. "
+            "Take onnx=false, and report this if the model is mixgan's own"
         )

@@ -1,4 +1,4 @@
-"""A trained generator as a file, and back."""
+"""Save a trained generator as a safetensors file, and load it again."""
 
 from __future__ import annotations
 
@@ -22,77 +22,88 @@ from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.io import MAX_CHARS, atomic_write
 
-Length = Annotated[int, Field(gt=0, le=1024)]
-SHAPE = TypeAdapter(tuple[Length] | tuple[Length, Length, Length])
+Size = Annotated[int, Field(gt=0, le=1024)]
+SHAPE = TypeAdapter(tuple[Size] | tuple[Size, Size, Size])
 
 
 def save_generator(path: Path, generator: Generator, model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
-    """Write the weights as safetensors, with all that is needed to build the network again in the header."""
+    """Write the weights to a safetensors file whose header holds what is needed to build the generator again.
+
+    Args:
+        path: the file.
+        generator: the generator, on any device.
+        model: the model group of the configuration.
+        shape: the shape of one sample.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
     metadata = {"model": json.dumps(dict(model)), "shape": json.dumps(shape)}
     with atomic_write(path) as temporary:
         temporary.write_bytes(save(tensors, metadata))
 
 
-class Trained(NamedTuple):
-    """A trained generator, and what its file says of it."""
+class TrainedGenerator(NamedTuple):
+    """A trained generator and the metadata of its file."""
 
     path: Path
     model: Model
     shape: tuple[int, ...]
-    """Of one sample: (C, H, W) of images, (D,) of points."""
+    """The shape of one sample: (C, H, W) for images, (D,) for points."""
     sampler: Sampler
 
 
-def read_generator(run_or_file: str | Path, trusted: Iterable[str] = ()) -> Trained:
-    """Return a trained generator as `load` does, and what its file says of it.
+def read_generator(run_or_file: str | Path, trusted: Iterable[str] = ()) -> TrainedGenerator:
+    """Read a trained generator and its metadata.
+
+    Args:
+        run_or_file: the folder of a finished run, or a generator.safetensors.
+        trusted: packages other than mixgan whose classes the file may name.
 
     Raises:
         ConfigError: the file names a class of another package.
-        RunError: there is no generator there, or its file is damaged.
+        RunError: there is no generator, or its file is damaged.
     """
     path, trusted = Path(run_or_file), tuple(trusted)
     path = RunFolder(path).generator if path.is_dir() else path
     if not path.is_file():
-        raise RunError(f"{path}: there is no generator (an unfinished run has none yet; its command, again, goes on)")
+        raise RunError(f"{path}: there is no generator. If the run is unfinished, repeat its command to continue it")
     try:
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata() or {}
             state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
         if len(metadata["model"]) > MAX_CHARS:
             raise ValueError(f"a configuration longer than {MAX_CHARS:,} characters")
-        described = json.loads(metadata["model"])
+        config = json.loads(metadata["model"])
         shape = SHAPE.validate_python(json.loads(metadata["shape"]))
     except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
-        told = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise RunError(f"{path}: not a generator that mixgan wrote, or damaged ({told})") from error
-    trust(described, trusted)
-    model: Model = parse(described, Model)
+        cause = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise RunError(f"{path}: not a generator that mixgan wrote, or damaged ({cause})") from error
+    trust(config, trusted)
+    model: Model = parse(config, Model)
     with torch.random.fork_rng():
-        networks = restored(path, model, shape, {"generator": state}, careful=not trusted)
-    return Trained(path, model, shape, Sampler(networks.generator.eval().requires_grad_(False)))
+        networks = restore_networks(path, model, shape, {"generator": state}, check_shapes=not trusted)
+    return TrainedGenerator(path, model, shape, Sampler(networks.generator.eval().requires_grad_(False)))
 
 
-def restored(
-    path: Path, model: Model, shape: tuple[int, ...], states: Mapping[str, Mapping[str, Tensor]], careful: bool
+def restore_networks(
+    path: Path, model: Model, shape: tuple[int, ...], states: Mapping[str, Mapping[str, Tensor]], check_shapes: bool
 ) -> Networks:
-    """Return the networks of a file, with the weights that are in it.
+    """Build networks and load the weights of a file into them.
 
     Args:
-        path: of the file.
-        model: its configuration.
-        shape: of one sample.
-        states: of the networks, by their names in `Networks`; each tensor of any shape [...].
-        careful: whether the weights' sizes are compared before there is memory for them: a file of some kilobytes could
-            ask for any number of gigabytes. A part of a user's own may not stand being built without memory.
+        path: the file, for error messages.
+        model: the model group of its configuration.
+        shape: the shape of one sample.
+        states: the state dicts by network, named as in `Networks`; each tensor of any shape [...].
+        check_shapes: if true, compare the shapes of the weights before memory is allocated, because a file of a few
+            kilobytes could ask for any amount. Components of other packages may not support this.
 
     Raises:
-        RunError: the weights are not this configuration's.
+        RunError: the weights do not belong to this configuration.
     """
-    with belonging(path):
-        if careful:
+    with checkpoint_errors(path):
+        if check_shapes:
             with torch.device("meta"):
-                _compare(build_networks(model, shape), states)
+                _check_shapes(build_networks(model, shape), states)
         networks = build_networks(model, shape)
         for name, state in states.items():
             getattr(networks, name).load_state_dict(state)
@@ -100,11 +111,11 @@ def restored(
 
 
 @contextmanager
-def belonging(path: Path) -> Iterator[None]:
-    """Say of what goes wrong inside, whatever it is, that the file's parts do not fit: its arguments came from there.
+def checkpoint_errors(path: Path) -> Iterator[None]:
+    """Turn any exception inside into the message that the parts of a file do not belong together.
 
     Raises:
-        RunError: something went wrong.
+        RunError: an exception was raised.
     """
     try:
         yield
@@ -115,8 +126,8 @@ def belonging(path: Path) -> Iterator[None]:
         raise RunError(f"{path}: weights and configuration do not belong together ({reason})") from error
 
 
-def _compare(networks: Networks, states: Mapping[str, Mapping[str, Tensor]]) -> None:
+def _check_shapes(networks: Networks, states: Mapping[str, Mapping[str, Tensor]]) -> None:
     for name, state in states.items():
-        wanted = {key: value.shape for key, value in getattr(networks, name).state_dict().items()}
-        if wanted != {key: value.shape for key, value in state.items()}:
-            raise ValueError(f"the {name}'s tensors have other names or sizes")
+        expected = {key: value.shape for key, value in getattr(networks, name).state_dict().items()}
+        if expected != {key: value.shape for key, value in state.items()}:
+            raise ValueError(f"the tensors of the {name} have other names or shapes")

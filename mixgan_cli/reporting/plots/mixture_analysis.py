@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mixgan_cli.data.images import to_uint8
 from mixgan_cli.models.networks import Generator
-from mixgan_cli.models.sampler import BLOCK, Sampler
+from mixgan_cli.models.sampler import SAMPLE_BATCH, Sampler
 from mixgan_cli.runtime.random import fork_seed
 
 MAX_ROWS = 8
@@ -50,7 +50,7 @@ def draw_weights(sampler: Sampler, n: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return n latents [n, Z] and the experts' weights for them [n, K], without generating images."""
     with _eval_mode(sampler) as generator, fork_seed("weighed", seed):
         latent_NZ = generator.latents(n, device="cpu").to(generator.device)
-        weights = [generator.weights(latent_BZ).weights_BK.cpu() for latent_BZ in latent_NZ.split(BLOCK)]
+        weights = [generator.weights(latent_BZ).weights_BK.cpu() for latent_BZ in latent_NZ.split(SAMPLE_BATCH)]
     return latent_NZ, torch.cat(weights)
 
 
@@ -142,4 +142,4 @@ def _eval_mode(sampler: Sampler) -> Iterator[Generator]:
 
 
 def _generate(generator: Generator, latent_NZ: Tensor) -> Tensor:
-    return torch.cat([to_uint8(generator(latent_BZ).samples).cpu() for latent_BZ in latent_NZ.split(BLOCK)])
+    return torch.cat([to_uint8(generator(latent_BZ).samples).cpu() for latent_BZ in latent_NZ.split(SAMPLE_BATCH)])
