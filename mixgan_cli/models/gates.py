@@ -72,7 +72,11 @@ class Gate(nn.Module):
         return list(self.parameters())
 
     def anneal(self, factor: float) -> None:
-        """Scale what the gate's `schedule` is about, such as a temperature, to this factor of its configured value."""
+        """Set the value that the gate's `schedule` scales, such as a temperature, to factor × its configured value.
+
+        Raises:
+            ConfigError: the gate has no such value.
+        """
         raise ConfigError(
             f"model.gate.schedule: {type(self).__name__} has nothing that a schedule could scale. Take null"
         )
