@@ -12,8 +12,8 @@ from mixgan_cli.models.sampler import Sampler
 class TorchFidelityGenerator(GenerativeModelBase):
     """A trained generator as an input of torch-fidelity, with latents from the prior it was trained with.
 
-    torch-fidelity has no noise on [-1, 1], so a uniform prior's is mapped from [0, 1]; its extractors see three
-    channels, so grey is repeated. A hard gate chooses with torch's random state (torch.manual_seed).
+    torch-fidelity has no noise on [-1, 1], so that of a uniform prior is mapped from [0, 1]. Its extractors need three
+    channels, so grey is repeated. A hard gate chooses experts with torch's random state (torch.manual_seed).
 
     Raises:
         ConfigError: the generator makes points, or images of neither one channel nor three.

@@ -1,4 +1,4 @@
-"""The network that is trained on a set to judge its images."""
+"""The classifier that is trained on a data set and serves as an extractor."""
 
 import logging
 
@@ -32,19 +32,19 @@ def path(digits, monkeypatch):
     return weights_for(digits, CPU)
 
 
-def test_it_learns_the_digits(digits, path):
+def test_classifier_learns_the_digits(digits, path):
     images = digits.held_out.images_NCHW
     logits = load(path)(images.float() / 127.5 - 1)[1]
     share = (logits.argmax(dim=1) == digits.held_out.labels_N).double().mean().item()
     assert share > 0.93 and accuracy_of(path) == pytest.approx(share, abs=1e-4)
 
 
-def test_it_is_trained_once(digits, path, monkeypatch):
+def test_classifier_is_trained_once(digits, path, monkeypatch):
     monkeypatch.setattr(classifier, "train", lambda *arguments: pytest.fail("trained again"))
     assert weights_for(digits, CPU) == path
 
 
-def test_damage_is_mended(digits, path, monkeypatch, caplog):
+def test_damaged_file_is_replaced(digits, path, monkeypatch, caplog):
     before = load(path).state_dict()
     path.write_bytes(path.read_bytes()[:-100])
     monkeypatch.setattr(logging.getLogger("mixgan"), "propagate", True)
@@ -54,20 +54,20 @@ def test_damage_is_mended(digits, path, monkeypatch, caplog):
     assert not list((cache_dir() / "classifiers").glob(".*"))
 
 
-def test_other_labels_are_another_classifier(digits, path):
+def test_other_labels_train_another_classifier(digits, path):
     shuffled = digits.train.labels_N.flip(0)
     other = digits._replace(train=type(digits.train)(digits.train.images_NCHW, shuffled, "digits"))
     assert weights_for(other, CPU) != path
 
 
-def test_without_labels(digits):
+def test_missing_labels_are_reported(digits):
     for labelled in (None, digits._replace(train=digits.train.without_labels())):
         with pytest.raises(Unavailable, match=r"data\.labels=true"):
             weights_for(labelled, CPU)
 
 
-def test_where_it_cannot_be_kept_it_is_trained_once_and_the_reason_told(digits, monkeypatch):
-    """A full or forbidden disk: the figures are unavailable, and not for each of them it is trained again."""
+def test_unwritable_cache_makes_metrics_unavailable(digits, monkeypatch):
+    """On a full or read-only disk the metrics are unavailable, and it is trained once, not once per metric."""
     monkeypatch.setenv("MIXGAN_CACHE", "/proc/nowhere")
     monkeypatch.setattr(classifier, "EPOCHS", 1)
     trained, train = [], classifier.train
@@ -85,8 +85,8 @@ def grey(images):
     return images.expand(-1, 3, -1, -1)
 
 
-def test_as_an_extractor(digits, path):
-    """Grey images come as RGB, of any size; batches do not matter."""
+def test_classifier_is_an_extractor(digits, path):
+    """Grey images come as RGB in any size. The batch size does not matter."""
     extractor = ClassifierExtractor("classifier", ["logits", "features"], str(path))
     images = digits.held_out.images_NCHW[:20]
     logits, features = extractor(grey(images))
@@ -108,7 +108,7 @@ class Images(torch.utils.data.Dataset):
         return self.images[index]
 
 
-def test_figures_are_torch_fidelitys_and_their_definitions(digits, path, monkeypatch):
+def test_metrics_equal_torch_fidelity_and_the_formulas(digits, path, monkeypatch):
     real, fake = digits.held_out.images_NCHW, digits.train.images_NCHW[:200]
     fake = fake.roll(1, dims=3)
     evaluation = composed(
@@ -133,7 +133,7 @@ def test_figures_are_torch_fidelitys_and_their_definitions(digits, path, monkeyp
     assert abs(itself["fid_classifier"]) < 1e-3 and 5 < itself["classifier_score"] <= 10
 
 
-def test_what_the_experts_learned_of_the_classes(mixgan, monkeypatch):
+def test_experts_are_compared_with_classes(mixgan, monkeypatch):
     monkeypatch.setattr(classifier, "EPOCHS", 1)
     settings = ["evaluation.extractors=[classifier]", "evaluation.metrics=[fid,classes,experts]"]
     more = ["evaluation.n_fake=100", "model.k=4"]
@@ -147,7 +147,7 @@ def test_what_the_experts_learned_of_the_classes(mixgan, monkeypatch):
     assert "nmi_by_level" not in flat and len(flat["fid_by_expert_classifier"]) == 4 == len(flat["ms_ssim_by_expert"])
 
 
-def test_without_a_classifier_the_reason_is_told(mixgan):
+def test_missing_classifier_is_reported_with_a_remedy(mixgan):
     results = mixgan("train", *TINY, "evaluation.metrics=[classes]").json
     assert results["metrics"] == {} and "classifier" in results["unavailable"]["nmi"]
     unlabelled = ["data.labels=false", "evaluation.extractors=[classifier]", "evaluation.metrics=[fid,inception_score]"]

@@ -1,4 +1,4 @@
-"""Our figures against torch-fidelity's own: its command line, its functions, an extractor with known answers."""
+"""Metrics compared with torch-fidelity's command line and functions, with an extractor of known answers."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ def folder_of(path, images):
     return str(path)
 
 
-def test_all_metrics_equal_torch_fidelitys_on_the_same_files(known, tmp_path):
+def test_metrics_equal_torch_fidelity_on_the_same_files(known, tmp_path):
     fake, real = colours(1000, shift=8), colours(1000)
     ours = evaluator(real, *known, "evaluation.metrics=[fid,inception_score,kid,prc]").measure(fake, {}).metrics
     theirs = torch_fidelity.calculate_metrics(
@@ -41,7 +41,7 @@ def test_all_metrics_equal_torch_fidelitys_on_the_same_files(known, tmp_path):
     assert ours["recall_known"] == pytest.approx(theirs["recall"])
 
 
-def test_inception_score_is_its_definition(known):
+def test_inception_score_equals_its_definition(known):
     """exp of the mean divergence from the split's mean, over ten shuffled splits, from known logits."""
     fake = colours(200)
     metrics = evaluator(colours(50), *known, "evaluation.metrics=[inception_score]").measure(fake, {}).metrics
@@ -53,8 +53,8 @@ def test_inception_score_is_its_definition(known):
     assert metrics["inception_score_known_std"] == pytest.approx(np.std(scores), rel=1e-5)
 
 
-def test_samples_in_order_of_expert_score_as_shuffled_ones(known):
-    """Ten experts with a class each: were the splits not shuffled, each would hold one class and score 1."""
+def test_order_of_samples_does_not_change_inception_score(known):
+    """Ten experts make one class each. Without shuffling, each split would hold one class and score 1."""
     ordered = torch.zeros(1000, 3, 16, 16, dtype=torch.uint8)
     ordered.flatten(1)[torch.arange(1000), 20 + torch.arange(1000) // 100] = 255
     metrics = evaluator(colours(50), *known, "evaluation.metrics=[inception_score]").measure(ordered, {}).metrics
@@ -65,7 +65,7 @@ def test_samples_in_order_of_expert_score_as_shuffled_ones(known):
     assert metrics["inception_score_known"] > 5
 
 
-def test_a_set_against_itself(known):
+def test_fid_of_a_set_with_itself_is_zero(known):
     images = colours(300)
     metrics = evaluator(images, *known, "evaluation.metrics=[fid]").measure(images, {}).metrics
     assert abs(metrics["fid_known"]) < 1e-6
@@ -77,7 +77,7 @@ def test_grey_images_are_repeated_to_three_channels(known):
     assert abs(metrics["fid_known"]) < 1e-6
 
 
-def test_batch_size_does_not_matter(known):
+def test_batch_size_does_not_change_fid(known):
     fake, real = colours(130), colours(130, 5)
     values = [
         evaluator(real, *known, f"evaluation.batch={b}", "evaluation.metrics=[fid]")
@@ -88,7 +88,7 @@ def test_batch_size_does_not_matter(known):
     assert values == pytest.approx([values[0]] * 3, rel=1e-9)
 
 
-def test_neighbours_in_features(known):
+def test_neighbours_of_features(known):
     fake, real = colours(100, 200), colours(100)
     settings = ("evaluation.metrics=[knn]", "evaluation.neighbour_features=features")
     assert evaluator(real, *known, *settings).measure(fake, {}).metrics == {
@@ -99,12 +99,12 @@ def test_neighbours_in_features(known):
     }
 
 
-def test_too_few_images_for_the_splits(known):
+def test_too_few_images_for_splits_are_reported(known):
     result = evaluator(colours(50), *known, "evaluation.metrics=[inception_score]").measure(colours(5), {})
     assert result.metrics == {} and "10 splits of 5" in result.unavailable["inception_score_known"]
 
 
-def test_an_unknown_extractor_is_named():
+def test_unknown_extractor_is_refused():
     for metrics in ("fid", "inception_score"):
         with pytest.raises(ConfigError, match=r"extractors=inception-v3: .*Did you mean 'inception-v3-compat'"):
             evaluator(colours(20), "evaluation.extractors=[inception-v3]", f"evaluation.metrics=[{metrics}]")
@@ -112,7 +112,7 @@ def test_an_unknown_extractor_is_named():
 
 @pytest.mark.parametrize("soft", [False, True])
 def test_fid_and_ms_ssim_by_expert(known, soft):
-    """Three experts in random order: the first makes the reals themselves, the second one image, the third noise."""
+    """Three experts in random order make the real images themselves, one image, and noise."""
     real = colours(200)
     made = [real, torch.full((100, 3, 16, 16), 99, dtype=torch.uint8), colours(300, shift=60)]
     order = torch.randperm(600)
@@ -129,14 +129,14 @@ def test_fid_and_ms_ssim_by_expert(known, soft):
     assert constant == pytest.approx(1) and max(diverse, noise) < 0.5
 
 
-def test_an_expert_without_samples_is_told(known):
+def test_expert_without_samples_is_reported(known):
     weights = torch.eye(3)[torch.arange(60) % 2]
     result = evaluator(colours(60), *known, "evaluation.metrics=[fid,experts]").measure(colours(60), {}, weights)
     assert set(result.unavailable) == {"fid_by_expert_known", "ms_ssim_by_expert"}
     assert "fewer than two samples of expert 2" in result.unavailable["ms_ssim_by_expert"]
 
 
-def test_without_weights_the_reason_and_the_way_out(monkeypatch, tmp_path):
+def test_missing_weights_are_reported_with_a_remedy(monkeypatch, tmp_path):
     monkeypatch.delenv("MIXGAN_WEIGHTS", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     inception.find_weights.cache_clear()
@@ -149,7 +149,7 @@ def test_without_weights_the_reason_and_the_way_out(monkeypatch, tmp_path):
     assert result.protocol["n_fake"] == 20
 
 
-def test_a_file_that_is_not_weights(tmp_path):
+def test_file_without_weights_is_reported(tmp_path):
     (tmp_path / "inception.pth").write_bytes(b"junk")
     result = evaluator(
         colours(20), f"evaluation.weights={tmp_path / 'inception.pth'}", "evaluation.metrics=[fid]"
@@ -157,8 +157,8 @@ def test_a_file_that_is_not_weights(tmp_path):
     assert "cannot be loaded" in result.unavailable["fid"]
 
 
-def test_neighbours_of_sets_of_unequal_size(known):
-    """With 500 fakes and 200 reals of one distribution, chance must still be one half each."""
+def test_unequal_set_sizes_are_cut_to_the_smaller(known):
+    """With 500 generated and 200 real samples of one distribution, chance must still be one half each."""
     result = evaluator(colours(200), *known, "evaluation.metrics=[knn]").measure(colours(500), {})
     assert result.metrics["knn_fake"] == pytest.approx(0.5, abs=0.08)
     assert result.metrics["knn_real"] == pytest.approx(0.5, abs=0.08)
@@ -166,7 +166,7 @@ def test_neighbours_of_sets_of_unequal_size(known):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_too_few_images_for_a_metric_never_end_the_run(known, n):
+def test_too_few_images_make_a_metric_unavailable(known, n):
     settings = (*known, "evaluation.metrics=[fid,inception_score,kid,prc,ms_ssim,knn]")
     result = evaluator(colours(n), *settings).measure(colours(n), {})
     assert {"precision_known", "recall_known", "inception_score_known"} <= result.unavailable.keys()
@@ -174,7 +174,7 @@ def test_too_few_images_for_a_metric_never_end_the_run(known, n):
     assert all(np.isfinite(value) for value in result.metrics.values())
 
 
-def test_a_cache_that_cannot_be_written(monkeypatch):
+def test_failed_download_is_reported(monkeypatch):
     monkeypatch.delenv("MIXGAN_WEIGHTS", raising=False)
     monkeypatch.setenv("TORCH_HOME", "/proc/nowhere")
     inception.find_weights.cache_clear()
@@ -204,7 +204,7 @@ def test_incomplete_weights_never_become_a_number(incomplete_weights):
 @pytest.mark.integ
 @pytest.mark.parametrize("data", ["grey", "colour"])
 def test_fid_and_kid_equal_the_fidelity_command(incomplete_weights, tmp_path, data):
-    """On real images saved as PNG: ours against the command of torch-fidelity, with the real network."""
+    """Compare with the command of torch-fidelity on real images saved as PNG, with the real network."""
     if data == "grey":
         real_folder("MIXGAN_DATA", "FashionMNIST/raw")
         dataset = FashionMNIST(None, 32, False).load()

@@ -1,4 +1,4 @@
-"""The reals' features are computed once, and kept by content."""
+"""Features of real images are computed once, and cached by content."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ ALL = "evaluation.metrics=[fid,kid,prc]"
 
 @pytest.fixture
 def seen(monkeypatch):
-    """How many images an extractor looked at."""
+    """Record the number of images in each batch of an extractor."""
     numbers = []
 
     class Counting(KnownLogits):
@@ -35,7 +35,7 @@ def files():
     return sorted((cache_dir() / "references").glob("*.npz"))
 
 
-def test_once(seen):
+def test_features_are_computed_once(seen):
     real, fake = colours(100), colours(80, 5)
     first = measured(real, fake)
     looked = sum(seen)
@@ -44,7 +44,7 @@ def test_once(seen):
     assert len(files()) == 2 and not list((cache_dir() / "references").glob(".*"))
 
 
-def test_other_reals_are_other_ones(seen):
+def test_other_real_images_are_computed_anew(seen):
     real, fake = colours(100), colours(80, 5)
     first = measured(real, fake)
     changed = real.clone()
@@ -57,7 +57,7 @@ def test_other_reals_are_other_ones(seen):
 @pytest.mark.parametrize(
     "damage", [lambda path: path.write_bytes(path.read_bytes()[:50]), lambda path: path.write_bytes(b"")]
 )
-def test_damage_is_mended(seen, damage):
+def test_damaged_file_is_replaced(seen, damage):
     real, fake = colours(100), colours(80, 5)
     first = measured(real, fake)
     for path in files():
@@ -67,7 +67,7 @@ def test_damage_is_mended(seen, damage):
         assert list(arrays)
 
 
-def test_a_cache_that_cannot_be_written_costs_time_alone(seen, monkeypatch):
+def test_unwritable_cache_does_not_change_results(seen, monkeypatch):
     real, fake = colours(100), colours(80, 5)
     first = measured(real, fake)
     monkeypatch.setenv("MIXGAN_CACHE", "/proc/nowhere")
@@ -81,7 +81,7 @@ def test_one_pass_serves_all_metrics(seen):
     assert sum(seen) == 2 + 80 + 100  # a probe, the fakes, the reals
 
 
-def test_several_draws_give_a_mean_and_a_deviation(mixgan):
+def test_several_seeds_give_mean_and_deviation(mixgan):
     from tests.conftest import TINY
 
     run = mixgan("train", *TINY).json["run_dir"]
@@ -96,7 +96,7 @@ def test_several_draws_give_a_mean_and_a_deviation(mixgan):
     assert together["protocol"]["sample_seeds"] == [7, 8, 9] and "ms_ssim_real_sd" not in together["metrics"]
 
 
-def test_fewer_on_the_way(mixgan):
+def test_interim_evaluation_has_fewer_metrics(mixgan):
     from tests.conftest import TINY
 
     during = "evaluation.interim={metrics: [ms_ssim], n_fake: 8, n_real: 8}"
@@ -107,8 +107,8 @@ def test_fewer_on_the_way(mixgan):
     assert len(evaluations) == 3 and [("knn_fake" in line) for line in evaluations] == [False, False, True]
 
 
-def test_mean_and_covariance_take_no_more_memory_for_more_images():
-    """The pass keeps nothing but moments where only FID is wanted."""
+def test_fid_alone_keeps_no_features():
+    """The pass keeps only moments if FID is the only metric."""
     found = evaluator(colours(100), "evaluation.extractors=[pixels]", "evaluation.metrics=[fid]")
     features = found.store.of_fakes("pixels", colours(60))
     assert features.kept == {} and set(features.moments) == {"pixels"} and features.moments["pixels"].state()["n"] == 60

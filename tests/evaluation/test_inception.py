@@ -19,7 +19,7 @@ def weights(tmp_path_factory):
     return path
 
 
-def test_the_features_are_those_of_the_authors_code(weights):
+def test_torchvision_features_equal_the_released_code(weights):
     """[0, 1], ImageNet's normalisation, 299 pixels; the network undoes the normalisation: it sees 2x - 1."""
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     (features,) = TorchvisionInception("hmog2019", ["2048"], str(weights))(images)
@@ -33,7 +33,7 @@ def test_the_features_are_those_of_the_authors_code(weights):
     torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_without_weights_the_way_out_is_told(tmp_path, monkeypatch):
+def test_missing_torchvision_weights_name_a_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     inception.find_torchvision_weights.cache_clear()
     with pytest.raises(Unavailable, match="download=false: get https"):
@@ -41,7 +41,7 @@ def test_without_weights_the_way_out_is_told(tmp_path, monkeypatch):
     inception.find_torchvision_weights.cache_clear()
 
 
-def test_weights_are_looked_for_in_order(monkeypatch, tmp_path):
+def test_weights_are_searched_in_order(monkeypatch, tmp_path):
     for name in ("named", "variable", "hub"):
         (tmp_path / name).mkdir()
     named, variable = tmp_path / "named" / "x.pth", tmp_path / "variable" / "inception.pth"
@@ -50,7 +50,7 @@ def test_weights_are_looked_for_in_order(monkeypatch, tmp_path):
     for path in (named, variable, cached):
         path.write_bytes(b"")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
-    find = inception.find_inception.__wrapped__
+    find = inception.find_weights.__wrapped__
     monkeypatch.setenv("MIXGAN_WEIGHTS", str(tmp_path / "variable"))
     assert find(str(named), False) == named
     assert find(None, False) == variable

@@ -1,4 +1,4 @@
-"""Streaming moments against numpy's, and FID from them against torch-fidelity's own from whole features."""
+"""Streaming moments compared with numpy, and FID from them with torch-fidelity's from whole features."""
 
 import numpy as np
 import pytest
@@ -20,8 +20,8 @@ def moments(features, *splits):
 
 @pytest.mark.parametrize("gathered", [1, 100, 1024])
 @pytest.mark.parametrize("splits", [(), (1, 99, 100), (64, 64, 64, 8), (199, 1)])
-def test_equal_numpys_however_they_are_split(splits, gathered, monkeypatch):
-    """A large offset is where a naive sum of squares loses its digits."""
+def test_moments_equal_numpy_for_any_batches(splits, gathered, monkeypatch):
+    """With a large offset, a naive sum of squares would lose its digits."""
     monkeypatch.setattr("mixgan_cli.evaluation.moments.MERGED", gathered)
     features = torch.randn(200, 6).double() * torch.arange(1, 7) + OFFSET
     state = moments(features, *splits).state()
@@ -30,21 +30,21 @@ def test_equal_numpys_however_they_are_split(splits, gathered, monkeypatch):
     assert state["n"] == 200
 
 
-def test_they_can_be_kept():
+def test_moments_can_be_stored():
     features = torch.randn(50, 4)
     kept = Moments.from_state(moments(features[:30]).state()).add(features[30:])
     for name, value in moments(features).state().items():
         np.testing.assert_allclose(kept.state()[name], value, atol=1e-12)
 
 
-def test_frechet_is_torch_fidelitys():
+def test_frechet_equals_torch_fidelity():
     fake, real = torch.randn(300, 8) + 0.3, torch.randn(300, 8) * 1.2
     statistics = [fid_features_to_statistics(features.double()) for features in (fake, real)]
     theirs = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
     assert frechet(moments(fake, 100, 200), moments(real)) == pytest.approx(theirs, rel=1e-9)
 
 
-def test_frechet_is_its_formula():
+def test_frechet_equals_its_formula():
     fake, real = torch.randn(300, 5).double() + 0.3, torch.randn(300, 5).double() * 1.2
     a, b = np.cov(fake, rowvar=False), np.cov(real, rowvar=False)
     step = (fake.mean(dim=0) - real.mean(dim=0)).numpy()
@@ -53,7 +53,7 @@ def test_frechet_is_its_formula():
     assert abs(frechet(moments(real), moments(real))) < 1e-9
 
 
-def test_too_few():
+def test_too_few_samples_are_refused():
     with pytest.raises(ValueError, match="1 samples have no covariance"):
         moments(torch.randn(1, 3)).state()
     with pytest.raises(ValueError, match="0 samples"):

@@ -1,4 +1,4 @@
-"""Protocols: what they say, and that numbers of different ones are not compared."""
+"""Protocols: what they record, and that numbers of different protocols are not compared."""
 
 import json
 import time
@@ -21,7 +21,7 @@ def protocol(real, *overrides, about=None):
     return evaluator(real, *SETTINGS, *overrides).measure(colours(60), about or {}).protocol
 
 
-def test_the_same_protocol_for_other_samples():
+def test_sample_seeds_do_not_change_the_protocol():
     real = colours(50)
     first, second = protocol(real, about={"sample_seeds": [1]}), protocol(real, about={"sample_seeds": [2], "nimg": 7})
     assert differences(first, second) == []
@@ -38,7 +38,7 @@ def test_the_same_protocol_for_other_samples():
         ((), {"ema": False}, "ema: absent and False"),
     ],
 )
-def test_other_protocols_are_refused_unless_forced(overrides, about, key):
+def test_different_protocols_are_refused_unless_forced(overrides, about, key):
     real = colours(50)
     first = protocol(real)
     second = protocol(real, "evaluation.download=false", *overrides, about=about)
@@ -48,8 +48,8 @@ def test_other_protocols_are_refused_unless_forced(overrides, about, key):
     require_comparable(first, second, force=True)
 
 
-def test_it_says_all_that_decides_a_number(mixgan):
-    """Of a run on a data set, by an extractor."""
+def test_protocol_records_all_that_determines_a_number(mixgan):
+    """The run is on a data set and is measured with an extractor."""
     told = mixgan("evaluate", f"run={mixgan('train', *TINY).json['run_dir']}", *SETTINGS, "hardware=cpu").json[
         "protocol"
     ]
@@ -60,12 +60,12 @@ def test_it_says_all_that_decides_a_number(mixgan):
     assert told["reals"]["held_out"]["preprocessing"] == "scikit-learn digits, 8 px"
 
 
-def test_each_named_protocol_says_its_name():
+def test_named_protocols_record_their_name():
     for choice in groups()["evaluation"]:
         assert composed(f"evaluation={choice}").evaluation.name == choice
 
 
-def test_they_can_be_listed(mixgan):
+def test_protocols_can_be_listed(mixgan):
     outcome = mixgan("evaluate", "--protocol")
     assert outcome.code == 0
     told = {part.partition(":")[0]: part.splitlines() for part in outcome.out.split("\n\n")[1:]}
@@ -78,8 +78,8 @@ def test_they_can_be_listed(mixgan):
     )
 
 
-def test_the_share_of_evaluations_is_that_of_the_clock(mixgan, monkeypatch):
-    """Of the evaluations on the way and the training between them; the final one is not on the way."""
+def test_evaluation_share_is_measured_by_the_clock(mixgan, monkeypatch):
+    """The share is of interim evaluations and the training between them, without the final evaluation."""
     took, measure = [], Evaluator.evaluate
 
     def timed(*arguments):
@@ -98,8 +98,8 @@ def test_the_share_of_evaluations_is_that_of_the_clock(mixgan, monkeypatch):
     assert f"evaluations during training took {100 * run['evaluation_share']:.1f} % of the time" in outcome.err
 
 
-def test_the_best_state_is_chosen_by_one_protocol(mixgan):
-    """The final evaluation has more images, and its figure is not set against those on the way."""
+def test_best_state_is_chosen_by_one_protocol(mixgan):
+    """The final evaluation has more images, so its values are not compared with interim ones."""
     during = "evaluation.interim={metrics: [ms_ssim], n_fake: 6, n_real: 6}"
     outcome = mixgan("train", *TINY, "training.evaluate_nimg=40", during, "evaluation.metrics=[ms_ssim,knn]")
     run = Path(outcome.json["run_dir"])
@@ -113,12 +113,12 @@ def test_the_best_state_is_chosen_by_one_protocol(mixgan):
     ]
 
 
-def test_the_fields_protocol_is_against_the_training_set():
+def test_fid50k_compares_with_the_training_set():
     evaluation = composed("evaluation=fid50k").evaluation
     assert (evaluation.n_fake, evaluation.n_real, evaluation.split) == (50_000, 50_000, "train")
 
 
-def test_the_training_set_can_be_the_reference(mixgan):
+def test_training_set_can_be_the_reference(mixgan):
     outcome = mixgan("train", *TINY, "evaluation.split=train")
     assert outcome.code == 0, outcome.err
     held_out = mixgan("train", *TINY)

@@ -21,10 +21,10 @@ RANKED = [
 
 
 @pytest.mark.parametrize(("metrics", "expected"), RANKED)
-def test_the_metric_that_decides(metrics, expected):
+def test_metric_that_decides(metrics, expected):
     name, value, rank_value = deciding(metrics)
     assert (name, value) == expected[:2] and rank_value == pytest.approx(expected[2])
 
 
-def test_nothing_decides_where_nothing_ranks():
+def test_metrics_without_direction_decide_nothing():
     assert deciding({"gate_entropy": 1.0}) is None

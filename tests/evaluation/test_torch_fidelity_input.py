@@ -1,4 +1,4 @@
-"""A generator as torch-fidelity's own functions take it, measured with a small registered extractor."""
+"""A generator as an input of torch-fidelity's functions, measured with a small registered extractor."""
 
 import re
 
@@ -18,7 +18,7 @@ SETTINGS = {"feature_extractor": "known", "cuda": False, "verbose": False, "cach
 
 
 class Images(Dataset):
-    """Images that are there."""
+    """A data set of given images."""
 
     def __init__(self, images):
         self.images = images
@@ -45,7 +45,7 @@ def measured(fakes, **settings):
 
 
 @pytest.mark.parametrize(("prior", "channels"), [("normal", 1), ("uniform", 1), ("normal", 3)])
-def test_metrics_are_those_of_the_images_it_makes(prior, channels):
+def test_metrics_equal_those_of_the_generated_images(prior, channels):
     """torch-fidelity draws the noise, here and there with the same state of numpy's generator."""
     generator = sampler("model=hmog", f"model.latent.distribution={prior}", shape=(channels, 8, 8))
     wrapped = mixgan_cli.for_torch_fidelity(generator)
@@ -57,7 +57,7 @@ def test_metrics_are_those_of_the_images_it_makes(prior, channels):
     assert theirs == pytest.approx(ours, rel=1e-6) and theirs["frechet_inception_distance"] > 0
 
 
-def test_a_colour_generator_with_a_normal_prior_is_wrapped_by_theirs_too():
+def test_wrapper_of_torch_fidelity_agrees_for_normal_prior():
     generator = sampler("model=mggan", "model.latent.distribution=normal", "model.k=4", shape=(3, 8, 8))
     wrapped = torch_fidelity.GenerativeModelModuleWrapper(generator, generator.latent_size, generator.prior, 0)
     values = []
@@ -75,6 +75,6 @@ def test_wrapping_draws_nothing():
 
 
 @pytest.mark.parametrize(("model", "shape"), [("model=hmog data=ring", (2,)), ("model=mog", (2, 8, 8))])
-def test_what_torch_fidelity_cannot_see_is_refused(model, shape):
+def test_points_and_odd_channels_are_refused(model, shape):
     with pytest.raises(ConfigError, match=re.escape(f"this generator makes {shape}")):
         mixgan_cli.for_torch_fidelity(sampler(*model.split(), shape=shape))

@@ -1,4 +1,4 @@
-"""The base class of metrics. What tables, ranking, plots and the glossary say of a metric is read off its class."""
+"""The base class of metrics. Ranking, tables, plots and the glossary read what they need from the class."""
 
 from __future__ import annotations
 

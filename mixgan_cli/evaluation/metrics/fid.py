@@ -21,8 +21,8 @@ class FID(Metric):
     results: ClassVar = {
         "fid": ResultKey(
             "lower",
-            "Fréchet distance between features of generated and real images; lower is better. The end of the name says "
-            "which features; without one they are Inception's 2,048. Values of different features do not compare.",
+            "Fréchet distance between features of generated and real images; lower is better. The suffix names the "
+            "features; without one they are Inception's 2,048. Values of different features do not compare.",
             rank=10,
         )
     }

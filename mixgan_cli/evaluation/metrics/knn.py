@@ -26,7 +26,7 @@ class KNN(Metric):
         "knn_fake": ResultKey(
             IDEAL,
             "Share of generated samples among the nearest neighbours of generated ones, all samples pooled. 0.5 is "
-            "ideal; 1 means that generated and real samples are told apart.",
+            "ideal; 1 means that generated and real samples are separable.",
             rank=60,
         ),
         "knn_real": ResultKey(IDEAL, "The same share of real samples; 0.5 is ideal.", rank=None),

@@ -12,7 +12,7 @@ def labelled(n=400, k=4, classes=5):
     return expert, (expert + (torch.rand(n) < 0.3).long()) % classes
 
 
-def test_nmi_and_purity_are_scikit_learns():
+def test_nmi_and_purity_equal_scikit_learn():
     expert, kind = labelled()
     joint = contingency(torch.eye(4)[expert], kind, 5)
     assert joint.sum().item() == pytest.approx(1)
@@ -22,20 +22,20 @@ def test_nmi_and_purity_are_scikit_learns():
     assert purity(joint) == pytest.approx(table.max(axis=1).sum() / table.sum())
 
 
-def test_soft_weights_share_a_sample_out():
+def test_soft_weights_divide_a_sample():
     weights = torch.tensor([[0.75, 0.25], [0.5, 0.5]])
     expected = [[0.375, 0.25, 0], [0.125, 0.25, 0]]
     torch.testing.assert_close(contingency(weights, torch.tensor([0, 1]), 3), torch.tensor(expected).double())
 
 
-def test_experts_that_are_classes_and_experts_that_are_not():
+def test_nmi_and_purity_at_both_extremes():
     assert nmi(torch.eye(4).double() / 4) == pytest.approx(1) and purity(torch.eye(4).double() / 4) == pytest.approx(1)
     alike = torch.full((4, 5), 1 / 20).double()
     assert nmi(alike) == pytest.approx(0, abs=1e-12) and purity(alike) == pytest.approx(0.2)
 
 
-def test_a_trees_levels():
-    """Leaves 0, 1 | 2, 3: the first split parts classes {0, 1} from {2, 3} perfectly, whatever the leaves do."""
+def test_levels_of_a_tree():
+    """The first split separates classes {0, 1} from {2, 3}, whatever the leaves 0, 1 | 2, 3 do."""
     joint = torch.tensor([[0.1, 0.1, 0, 0], [0.2, 0.1, 0, 0], [0, 0, 0.15, 0.1], [0, 0, 0.05, 0.2]]).double()
     first, second = by_level(joint)
     torch.testing.assert_close(first, torch.tensor([[0.3, 0.2, 0, 0], [0, 0, 0.2, 0.3]]).double())

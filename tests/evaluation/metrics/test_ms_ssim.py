@@ -15,13 +15,13 @@ def pictures(n, channels, size, noise=20.0):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("noise", [5.0, 40.0, 200.0])
-def test_equals_the_reference_at_256_pixels(channels, noise):
+def test_similar_images_equal_the_reference(channels, noise):
     first, second = pictures(3, channels, 256, noise)
     expected = pytorch_msssim.ms_ssim(first, second, data_range=255, size_average=False)
     torch.testing.assert_close(ms_ssim(first, second), expected, atol=1e-4, rtol=0)
 
 
-def test_unrelated_images_at_256_pixels_equal_the_reference_too():
+def test_unrelated_images_equal_the_reference():
     first, second = pictures(4, 3, 256)[0], pictures(4, 3, 256)[0]
     expected = pytorch_msssim.ms_ssim(first, second, data_range=255, size_average=False)
     torch.testing.assert_close(ms_ssim(first, second), expected, atol=1e-4, rtol=0)
@@ -66,7 +66,7 @@ def test_small_images_equal_the_formula(size, noise):
     np.testing.assert_allclose(ms_ssim(first, second).numpy(), expected, atol=2e-4)
 
 
-def test_constant_images_are_alike_and_noise_is_not():
+def test_constant_images_are_similar_and_noise_is_not():
     constant, noise = torch.full((8, 1, 32, 32), 77, dtype=torch.uint8), torch.rand(400, 1, 64, 64) * 255
     assert mean_ms_ssim(constant, "disjoint")[0] == pytest.approx(1)
     assert mean_ms_ssim(noise, "disjoint")[0] < 0.05
@@ -82,7 +82,7 @@ def test_pairings():
         _pairs(1, "disjoint")
 
 
-def test_the_mean_is_over_the_pairs():
+def test_mean_is_over_the_pairs():
     images = (torch.rand(7, 3, 32, 32) * 255).to(torch.uint8)
     by_hand = [ms_ssim(images[i : i + 1], images[j : j + 1]).item() for i in range(7) for j in range(i + 1, 7)]
     value, pairs = mean_ms_ssim(images, "all")

@@ -18,7 +18,7 @@ from tests.conftest import composed
 WINDOW = BINS / 2  # bins are of width 1, between whole numbers
 
 
-def test_points_outside_are_in_the_border_bins():
+def test_points_outside_count_in_border_bins():
     inf = float("inf")
     points = torch.tensor([[100.0, 0.5], [-100, 0.5], [0.5, inf], [-inf, -inf], [-25.0, 25.0], [0.99, 3.0]])
     shares = histogram(points, WINDOW)
@@ -27,12 +27,12 @@ def test_points_outside_are_in_the_border_bins():
     assert shares.sum().item() == pytest.approx(1) and shares.max().item() == pytest.approx(1 / 6)
 
 
-def test_points_that_are_not_numbers():
+def test_nan_points_are_refused():
     with pytest.raises(ValueError, match="not numbers"):
         histogram(torch.tensor([[0.0, float("nan")]]), WINDOW)
 
 
-def test_symmetric_kl_is_scipys():
+def test_symmetric_kl_equals_scipy():
     first, second = 8 * torch.randn(3000, 2), 12 * torch.randn(2000, 2) + torch.tensor([3.0, -4.0])
 
     def smoothed(points):
@@ -46,7 +46,7 @@ def test_symmetric_kl_is_scipys():
     assert symmetric_kl(second, first, WINDOW) == pytest.approx(expected, rel=1e-9)
 
 
-def test_moving_all_points_costs_the_way():
+def test_wasserstein_of_a_shift_is_its_length():
     points = torch.randint(-20, 15, (2000, 2)) + 0.3
     moved = points + torch.tensor([3.0, 4.0])
     assert wasserstein(moved, points, WINDOW) == pytest.approx(5)
@@ -54,7 +54,7 @@ def test_moving_all_points_costs_the_way():
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_on_one_row_it_is_scipys(axis):
+def test_wasserstein_on_one_row_equals_scipy(axis):
     points, sets = [8 * torch.randn(700) - 2, 4 * torch.randn(900) + 5], []
     for along in points:
         across = torch.full_like(along, 7.5)
@@ -63,7 +63,7 @@ def test_on_one_row_it_is_scipys(axis):
     assert wasserstein(*sets, WINDOW) == pytest.approx(stats.wasserstein_distance(*centres))
 
 
-def test_it_is_the_cheapest_assignment():
+def test_wasserstein_is_the_cheapest_assignment():
     from scipy.optimize import linear_sum_assignment
 
     first, second = (torch.randint(-25, 25, (60, 2)) + 0.5 for _ in range(2))
@@ -74,13 +74,13 @@ def test_it_is_the_cheapest_assignment():
 
 
 @pytest.mark.parametrize("window", [WINDOW, 17.3])
-def test_equal_sets_are_at_no_distance(window):
+def test_equal_sets_have_distance_zero(window):
     points = 5 * torch.randn(2000, 2)
     order = torch.randperm(2000)
     assert symmetric_kl(points, points[order], window) == 0 and wasserstein(points, points[order], window) == 0
 
 
-def test_mass_outside_the_window_is_not_lost():
+def test_mass_outside_the_extent_is_counted():
     reals = torch.full((100, 2), 0.5)
     fakes = reals.clone()
     fakes[:50, 0] = 1000.0
@@ -88,7 +88,7 @@ def test_mass_outside_the_window_is_not_lost():
     assert symmetric_kl(fakes, reals, WINDOW) > 1
 
 
-def test_a_solver_that_gives_up_is_not_believed(monkeypatch):
+def test_unfinished_transport_is_unavailable(monkeypatch):
     monkeypatch.setattr(points, "ITERATIONS", 1)
     with pytest.warns(UserWarning), pytest.raises(Unavailable, match="not found"):
         wasserstein(5 * torch.randn(500, 2), 5 * torch.randn(500, 2), WINDOW)
@@ -99,7 +99,7 @@ def evaluator(source, *overrides):
     return Evaluator(evaluation, reference_set(source, source.load(), evaluation), torch.device("cpu"))
 
 
-def test_real_points_score_as_real_points_do():
+def test_real_points_score_like_a_second_draw():
     ring = Ring(8, 2.0, 0.02)
     measured = evaluator(ring)
     good, bad = measured.measure(ring.draw(4000), {}), measured.measure(ring.draw(4000) * 1.2, {})
@@ -112,7 +112,7 @@ def test_real_points_score_as_real_points_do():
     assert good.metrics["modes_covered"] == 8
 
 
-def test_a_spiral_has_no_modes_but_a_window():
+def test_spiral_has_histograms_but_no_modes():
     spiral = Spiral(780, 0.5, n=100)
     result = evaluator(spiral).measure(spiral.draw(500), {})
     assert result.metrics.keys() >= {"symmetric_kl", "wasserstein", "symmetric_kl_real", "wasserstein_real"}
@@ -120,7 +120,7 @@ def test_a_spiral_has_no_modes_but_a_window():
 
 
 @pytest.mark.parametrize("shape", [(20, 2), (20, 1, 4, 4)], ids=["points", "images"])
-def test_without_a_window_it_says_so(shape):
+def test_missing_extent_is_reported(shape):
     evaluation = composed("data=ring", "evaluation.metrics=[plane]").evaluation
     samples = torch.zeros(shape, dtype=torch.uint8 if len(shape) == 4 else torch.float32)
     result = Evaluator(evaluation, ReferenceSet(samples, {}), torch.device("cpu")).measure(samples, {})
@@ -134,7 +134,7 @@ def test_real_points_cover_all_modes():
     assert covered == 8 and share == pytest.approx(1 - math.exp(-4.5), abs=0.002)
 
 
-def test_modes_that_are_missing():
+def test_missing_modes_are_not_counted():
     means = torch.tensor([[0.0, 0.0], [10.0, 0.0], [20.0, 0.0]])
     points = torch.tensor([[0.1, 0.0], [10.0, 0.2], [15.0, 0.0], [15.0, 1.0]])
     std = torch.full((3,), 0.1)

@@ -24,13 +24,13 @@ print(megabytes("VmHWM") - before, memory_of_precision_recall(8000, 64) / 2**20)
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read as Linux tells it")
-def test_the_memory_of_precision_and_recall_is_not_estimated_too_low():
+def test_precision_recall_memory_is_an_upper_bound():
     told = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True).stdout
     took, estimated = map(float, told.split())
     assert 4 * 2000 * 8000 / 2**20 < took < estimated
 
 
-def test_precision_and_recall_say_before_they_begin_that_memory_is_short(known, monkeypatch):
+def test_precision_recall_refuses_too_little_memory(known, monkeypatch):
     monkeypatch.setattr("mixgan_cli.evaluation.metrics.prc.total_memory", lambda: 2**20)
     result = evaluator(colours(50), *known, "evaluation.metrics=[prc,ms_ssim]").measure(colours(50), {})
     assert set(result.unavailable) == {"precision_known", "recall_known"}

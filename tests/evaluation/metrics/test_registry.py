@@ -1,8 +1,11 @@
 """What is known of a key of results.json, by the metric that writes it."""
 
+import re
+
 import pytest
 import torch
 
+from mixgan_cli.config.schema import conf_dir
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.evaluation.metrics import Metric, ResultKey, registry
 from mixgan_cli.evaluation.metrics.registry import choices, deviation, find, find_metrics, glossary, result_key
@@ -41,6 +44,12 @@ def test_every_value_has_a_meaning():
         assert metric.name in choices()
         for key, result in metric.results.items():
             assert result.meaning or result.role != "value", key
+
+
+def test_quick_protocol_lists_every_choice():
+    quick = (conf_dir() / "evaluation" / "quick.yaml").read_text()
+    listed = quick[quick.index("metrics:") : quick.index("n_fake:")]
+    assert set(choices()) <= set(re.findall(r"\w+", listed))
 
 
 def test_deviation_is_over_draws_or_else_over_subsets():
