@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written to a temporary name, then renamed. And files of others, read with care."""
+"""Write files atomically (to a temporary name, then renamed), and read untrusted files safely."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to, and rename it to `path` at the end if nothing was raised."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)  # left over, or a link that someone put there
+    temporary.unlink(missing_ok=True)  # an old file, or a link that someone created
     try:
         yield temporary
         with temporary.open("rb") as written:
@@ -35,7 +35,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name outlast a power cut, where the file system can say so."""
+    """Sync a folder so that a new name survives a power cut, if the file system supports it."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -59,8 +59,8 @@ def write_errors(key: str) -> Iterator[None]:
 
 def error_summary(error: BaseException) -> str:
     """Return the first line of an error's message: the system's text for an OSError."""
-    said = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return said.splitlines()[0] if said else type(error).__name__
+    message = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return message.splitlines()[0] if message else type(error).__name__
 
 
 @contextmanager
@@ -76,27 +76,31 @@ def file_lock(lock: Path, name: str) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all. Not-a-number is refused: a figure is there or it is not."""
+    """Write a JSON file atomically.
+
+    Raises:
+        ValueError: a number is not finite. Such values must be left out instead.
+    """
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 MAX_CHARS = 2**16
-"""Longest configuration that is read, in characters; those of runs have a few thousand."""
+"""Maximum length of a configuration that is read, in characters. Those of runs have a few thousand."""
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return a mapping of plain values, taking the file for no more than that: whoever may have written it.
+    """Return the mapping of plain values in a YAML file that may come from anyone.
 
-    Nothing in it is resolved or called. Aliases are refused, for a few of them can stand for more than any memory.
+    Nothing is resolved or called. Aliases are refused, because a few of them can expand to more than any memory.
 
     Raises:
-        RunError: it is no such file.
+        RunError: the file cannot be read, or is not a mapping of plain values.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -114,26 +118,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 class _Plain(yaml.SafeLoader):
-    """YAML's plain values, each written where it stands."""
+    """A loader of plain values that refuses aliases."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("an alias, which no configuration of mixgan has")
+            raise yaml.YAMLError("aliases are not allowed")
         return super().compose_node(parent, index)
 
 
 def inside(path: Path, folder: Path) -> Path:
-    """Return a path below a folder, unless a link leads it out of there: the folder may come from anyone.
+    """Return a path below a folder, and refuse links out of it, because the folder may come from anyone.
 
     Raises:
-        RunError: it leads elsewhere.
+        RunError: the path leads out of the folder.
     """
     try:
-        leads_to = path.resolve()
-    except (OSError, RuntimeError) as error:  # to itself
+        target = path.resolve()
+    except (OSError, RuntimeError) as error:  # a link to itself
         raise RunError(f"{path}: a link that leads nowhere") from error
-    if not leads_to.is_relative_to(folder.resolve()):
-        raise RunError(f"{path}: a link that leads out of the folder, to {leads_to}. Put a file or folder in its place")
+    if not target.is_relative_to(folder.resolve()):
+        raise RunError(f"{path}: a link that leads out of the folder, to {target}. Replace it by a file or folder")
     return path
 
 
