@@ -219,6 +219,7 @@ EXTENSIONS = re.split(r"\n## ", (ROOT / "docs" / "extending.md").read_text())
 EXPECTED = {
     "mine/gates.py": lambda metrics: metrics["expert_usage"] == pytest.approx([1 / 3] * 3),
     "mine/metrics.py": lambda metrics: metrics["sharpness"] > 0 and metrics["sharpness_real"] > 0,
+    "mine/loggers.py": lambda metrics: list(Path("outputs").glob("*/losses.csv")),
 }
 
 
