@@ -25,7 +25,8 @@ from mixgan_cli.reporting.tables import to_markdown
 from mixgan_cli.runtime.device import resolve_hardware
 from mixgan_cli.runtime.measure import OpCounter
 from mixgan_cli.sweeps.plan import plan
-from mixgan_cli.training.loop import begin, iterate
+from mixgan_cli.training.loop import iterate
+from mixgan_cli.training.setup import begin
 
 ROOT = Path(__file__).parents[1]
 SUSTAINED = 20e12
@@ -94,7 +95,7 @@ def seconds(overrides: tuple[str, ...]) -> tuple[int, float, float]:
     with OpCounter(lambda dtype, flops, moved: 0.0) as counted:
         iterate(state, 0)
     flops = sum(counted.flops.values()) * smaller
-    shown = sum(phase.steps * phase.n_real for phase in state.phases) * smaller
+    shown = state.phases.n_real * smaller
     data = next((word.removeprefix("data=") for word in overrides if word.startswith("data=")), "")
     nimg = settings.training.in_images(N_TRAIN.get(data)).total_nimg
     iterations = nimg / shown

@@ -38,7 +38,8 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
     from mixgan_cli.runtime.measure import peak_memory, reset_peak_memory, time_calls
     from mixgan_cli.training.cuda_graph import WARM_UP, maybe_capture
     from mixgan_cli.training.ema import MovingAverage
-    from mixgan_cli.training.loop import begin, iterate, make_step
+    from mixgan_cli.training.loop import iterate, make_step
+    from mixgan_cli.training.setup import begin
 
     overrides = [f"model={model}", f"model.k={k}", f"training.batch={REAL}", f"training.fakes={FAKE}"]
     overrides += ["objective.d_steps=1", "objective.fakes=shared", f"hardware.device={device_name}"]
@@ -70,15 +71,15 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
 
     def update(inputs) -> None:
         optimizer.step()
-        average.update(experts, *inputs[0])
+        average.update(experts, inputs[0]["weight"])
 
     for parameter in experts.parameters():
         parameter.grad = torch.zeros_like(parameter)
     update = maybe_capture(update, compute)
     weight = average.weight(10_000, REAL)
     for _ in range(WARM_UP + 2 if compute.capture else 1):
-        update([(weight,)])
-    alone = time_calls(lambda: update([(weight,)]), device).median
+        update([{"weight": weight}])
+    alone = time_calls(lambda: update([{"weight": weight}]), device).median
     return {"ms": 1e3 * whole, "parameters_ms": 1e3 * alone, "mb": most}
 
 

@@ -44,7 +44,8 @@ def of_mixgan(name: str, device_name: str) -> tuple[Iteration, int, int]:
     from mixgan_cli.config.schema import Run, conf_dir, parse
     from mixgan_cli.models.networks import build_networks
     from mixgan_cli.training.cuda_graph import maybe_capture
-    from mixgan_cli.training.loop import begin, iterate, make_step
+    from mixgan_cli.training.loop import iterate, make_step
+    from mixgan_cli.training.setup import begin
 
     overrides = [*EXPERIMENTS[name], f"hardware.device={device_name}", f"data.root={_data()}"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

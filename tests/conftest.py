@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -24,7 +25,11 @@ from tqdm import tqdm
 
 from mixgan_cli import cli
 from mixgan_cli.config.schema import Run, conf_dir, parse
-from mixgan_cli.training.phases import Phase
+from mixgan_cli.training.checkpoint import Progress
+from mixgan_cli.training.ema import MovingAverage
+from mixgan_cli.training.loop import make_step, read_inputs
+from mixgan_cli.training.phases import DiscriminatorStep, Phase, Phases
+from mixgan_cli.training.step import Means
 
 # tqdm shares its own lock with forked processes: one that a test kills while holding it would stop the tests for good.
 tqdm.set_lock(threading.RLock())
@@ -100,9 +105,19 @@ def composed(*overrides: str) -> Run:
     return parse(composition(*overrides), Run)
 
 
-def take_step(phase: Phase, nimg: int = 0, iteration: int = 0) -> dict[str, torch.Tensor]:
-    """Take one step of a phase alone, as an iteration does."""
-    return phase.step(*phase.inputs(nimg, iteration))
+def take_step(phase: Phase, nimg: int = 0, iteration: int = 0, **latents: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Take one step of a phase alone, as an iteration does; a generator's on these latents."""
+    result = phase.step(phase.inputs(nimg, iteration), **latents)
+    return result.scalars if isinstance(result, DiscriminatorStep) else result
+
+
+def take_steps(phases: Phases) -> dict[str, float]:
+    """Take all steps of one iteration, and return what they log."""
+    networks = phases.generator.context.networks
+    average, means = MovingAverage(networks.generator, 0, None), Means()
+    state = SimpleNamespace(phases=phases, networks=networks, ema=average, means=means, progress=Progress())
+    make_step(state)(read_inputs(state))
+    return means.read().means
 
 
 def wait_for_reports(process: subprocess.Popen[str], run_dir: Path, more_than: int) -> None:

@@ -25,7 +25,7 @@ from mixgan_cli.models.networks import build_networks
 from mixgan_cli.runtime import measure
 from mixgan_cli.runtime.measure import Ceilings
 from mixgan_cli.sweeps.plan import with_first_value
-from mixgan_cli.training.phases import check_networks
+from mixgan_cli.training.checks import check_networks
 from tests.conftest import TINY, composed, composition, program
 from tests.data.make import as_pickles, in_a_folder, picture, write_idx
 

@@ -16,7 +16,7 @@ from mixgan_cli.config.components import build
 from mixgan_cli.models.networks import build_networks, parameter_counts
 from mixgan_cli.reporting.published import matches, published_values
 from mixgan_cli.sweeps.plan import plan
-from mixgan_cli.training.phases import check_networks
+from mixgan_cli.training.checks import check_networks
 from tests.conftest import ENVIRONMENT, composed, composition, real_folder
 
 ROOT = Path(__file__).parents[1]

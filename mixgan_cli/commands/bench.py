@@ -18,9 +18,10 @@ from mixgan_cli.models.networks import build_networks, check_memory, parameter_c
 from mixgan_cli.runtime.device import resolve_hardware
 from mixgan_cli.runtime.measure import OpCounter, ceilings, peak_memory, reset_peak_memory, time_calls
 from mixgan_cli.runtime.random import fork_seed
+from mixgan_cli.training.checks import check_networks, check_shape, fakes_per_step
 from mixgan_cli.training.cuda_graph import WARM_UP, maybe_capture
-from mixgan_cli.training.loop import begin, iterate, make_step
-from mixgan_cli.training.phases import check_networks, check_shape, fakes_per_step
+from mixgan_cli.training.loop import iterate, make_step
+from mixgan_cli.training.setup import begin
 
 log = logging.getLogger("mixgan")
 
@@ -70,7 +71,7 @@ def run(config: DictConfig) -> dict[str, Any]:
         iterate(state, settings.seed, step)
     reset_peak_memory(device.type)  # without the warm-up and counting
     timing = time_calls(lambda: iterate(state, settings.seed, step), device)
-    shown = sum(phase.steps * phase.n_real for phase in state.phases)
+    shown = state.phases.n_real
     flops = sum(counted.flops.values())
     ceiling = best.flops[torch.bfloat16 if compute.precision == "bf16" else torch.float32]
     row = {

@@ -38,8 +38,9 @@ from mixgan_cli.tracking.progress import ProgressBar
 from mixgan_cli.tracking.tracker import RunInfo, Tracker
 from mixgan_cli.training.callbacks import Callbacks
 from mixgan_cli.training.checkpoint import Best, State
-from mixgan_cli.training.loop import begin, train
-from mixgan_cli.training.phases import check_networks, check_ranks, check_shape
+from mixgan_cli.training.checks import check_networks, check_ranks, check_shape
+from mixgan_cli.training.loop import train
+from mixgan_cli.training.setup import begin
 
 log = logging.getLogger("mixgan")
 

@@ -98,6 +98,26 @@ def check(
     return checked
 
 
+def check_run(key: str, component: Mapping[str, Any], run: Any) -> None:
+    """Let a component's class check that it can be used in a run: its `check_run(key, arguments, run)`, if it has one.
+
+    Args:
+        key: where the component stands in the configuration.
+        component: `_target_` and arguments.
+        run: the configuration of the run.
+
+    Raises:
+        ValueError: it cannot be used there.
+    """
+    rule = getattr(target_of(component), "check_run", None)
+    if rule is None:
+        return
+    try:
+        rule(key, {name: value for name, value in component.items() if name != TARGET}, run)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
 def folder_name(name: Any) -> str:
     """Return a name that can be part of a folder's name.
 
@@ -241,6 +261,7 @@ Experts = Annotated[dict[str, Any], _requires("expand")]
 Head = Annotated[dict[str, Any], _requires("classifies_experts")]
 Backbone = Annotated[dict[str, Any], _requires("body")]
 Adversarial = Annotated[dict[str, Any], _requires("generator")]
+Term = Annotated[dict[str, Any], _requires("network", scheduled=True)]
 Call = Annotated[dict[str, Any], _requires("__call__", scheduled=True)]
 Optimizer = Annotated[dict[str, Any], _requires("step", scheduled=True), AfterValidator(_optimizer_works)]
 Schedule = Annotated[dict[str, Any], _requires("factor")]

@@ -10,9 +10,11 @@ KEYS: Mapping[str, str] = {
     "model.gate.rate": "model.gate.schedule.rate",
     "model.gate.least": "model.gate.schedule.minimum",
     "model.gate.every": "model.gate.schedule.every",
-    "objective.balance.rate": "objective.balance.schedule.rate",
-    "objective.balance.least": "objective.balance.schedule.minimum",
-    "objective.balance.every": "objective.balance.schedule.every",
+    "objective.competition": "objective.terms.competition",
+    "objective.balance.rate": "objective.terms.balance.schedule.rate",
+    "objective.balance.least": "objective.terms.balance.schedule.minimum",
+    "objective.balance.every": "objective.terms.balance.schedule.every",
+    "objective.balance": "objective.terms.balance",
 }
 """Old keys with their new names. Keys below them are renamed, too."""
 

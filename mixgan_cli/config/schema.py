@@ -52,6 +52,11 @@ def _yaml(value: int | None) -> str:
     return "null" if value is None else str(value)
 
 
+def _without_null(terms: Any) -> Any:
+    """Drop terms that are null: so a user removes them."""
+    return {name: term for name, term in terms.items() if term is not None} if isinstance(terms, dict) else terms
+
+
 class Strict(BaseModel):
     """A group that rejects unknown keys."""
 
@@ -107,19 +112,12 @@ class Objective(Strict):
     penalty: components.Call
     classifier: Classifier
     augment: components.Call | None
-    competition: components.Call | None
-    balance: components.Call | None
+    terms: Annotated[dict[str, components.Term], BeforeValidator(_without_null)]
     d_steps: PositiveInt
     fakes: Literal["shared", "per_expert"]
     fake_weight: Literal["one", "k"]
     reuse_latents: bool
     optimizer: Optimizers
-
-    @model_validator(mode="after")
-    def _balance_has_an_optimiser(self) -> Objective:
-        if self.balance and not (self.optimizer.gate or self.optimizer.balance):
-            raise ValueError("balance: the load balance needs an optimiser. Give optimizer.gate or optimizer.balance")
-        return self
 
 
 class Training(Strict):
@@ -294,13 +292,9 @@ class Run(Strict):
     sweep: SweepOptions | None = None  # not used by a single run
 
     @model_validator(mode="after")
-    def _beta_has_a_classifier(self) -> Run:
-        head = self.model.head[components.TARGET]
-        if self.model.beta and not components.attribute(head, "classifies_experts"):
-            raise ValueError(
-                f"model.beta={self.model.beta}: {_class_name(head)} does not classify experts; take 0, or "
-                "model/head=classifier"
-            )
+    def _terms_fit(self) -> Run:
+        for name, node in self.objective.terms.items():
+            components.check_run(f"objective.terms.{name}", node, self)
         return self
 
     @model_validator(mode="after")
@@ -329,23 +323,8 @@ class Run(Strict):
             raise ValueError(
                 f"objective.fake_weight=k: {_class_name(adversarial)} balances real against fake scores; take one"
             )
-        if objective.balance and not components.attribute(gate, "trainable"):
-            raise ValueError(f"objective.balance: {_class_name(gate)} learns nothing that could be balanced; take null")
         if objective.optimizer.gate and not components.attribute(gate, "trainable"):
             raise ValueError(f"objective.optimizer.gate: {_class_name(gate)} learns nothing; take null")
-        if objective.competition:
-            if not components.attribute(gate, "splits_batch") or not self.model.gate.get("same_latents"):
-                raise ValueError(
-                    "objective.competition: compares experts at the same latents. Take model/gate=uniform with "
-                    "model.gate.same_latents=true, or objective.competition=null"
-                )
-            if not components.attribute(adversarial, "probabilistic"):
-                raise ValueError(
-                    f"objective.competition: compares probabilities, and {_class_name(adversarial)} "
-                    "takes the score for something else. Take objective=madgan_sim, or objective.competition=null"
-                )
-            if self.model.k < 2:
-                raise ValueError("objective.competition: one expert has no rival; take null, or model.k=2")
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Adversarial losses, penalties, regularisers and augmentations: functions of what the networks return.
+"""Adversarial losses, penalties, terms and augmentations: functions of what the networks return.
 
 Configurations name these classes as `mixgan_cli.objectives.Hinge`, whichever file defines them.
 """
@@ -6,12 +6,16 @@ Configurations name these classes as `mixgan_cli.objectives.Hinge`, whichever fi
 from mixgan_cli.objectives.adversarial import Adversarial, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
 from mixgan_cli.objectives.augment import DiffAugment
 from mixgan_cli.objectives.penalties import GradientPenalty, NoPenalty
-from mixgan_cli.objectives.regularizers import Competition, LoadBalance
+from mixgan_cli.objectives.terms import Competition, Diversity, GateTerm, GeneratedBatch, GeneratorTerm, LoadBalance
 
 __all__ = [
     "Adversarial",
     "Competition",
     "DiffAugment",
+    "Diversity",
+    "GateTerm",
+    "GeneratedBatch",
+    "GeneratorTerm",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",

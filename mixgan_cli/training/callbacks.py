@@ -1,4 +1,4 @@
-"""What happens between iterations: reports, samples, evaluations, checkpoints, and warnings of collapse."""
+"""What happens between iterations: reports, samples, evaluations, checkpoints and warnings of collapse."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from mixgan_cli.runtime.signals import Interruptions
 from mixgan_cli.tracking.tracker import Tracker
 from mixgan_cli.training.checkpoint import Best, Progress, State
 from mixgan_cli.training.step import StepStats
+
+log = logging.getLogger("mixgan")
 
 
 @torch.no_grad()
@@ -64,62 +66,60 @@ def activation_stats(
     return {"active_neurons": share_active, **usage}
 
 
-Tell = Callable[[str, str, int], None]
-"""Takes the kind of alarm, what there is to say, and at how many images."""
-
-
 class CollapseMonitor:
-    """Watch reports and evaluations for signs of collapse. `Progress.alarms` holds the active alarms."""
+    """Watch reports and evaluations for signs of collapse. `Progress.alarms` holds the active alarms.
 
-    def __init__(self, alarms: Alarms, tell: Tell) -> None:
-        self.alarms, self.tell = alarms, tell
+    Args:
+        alarms: the configuration's alarms group.
+        warn: takes the kind of an alarm, a message and the number of images. Called when an alarm becomes active.
+    """
+
+    def __init__(self, alarms: Alarms, warn: Callable[[str, str, int], None]) -> None:
+        self.alarms, self.warn = alarms, warn
 
     def ends(self, progress: Progress) -> bool:
-        """Whether what looks like a collapse is to end the run."""
+        """Return True if an active alarm is to end the run."""
         return self.alarms.stop and bool(progress.alarms)
 
     def report(self, record: Mapping[str, Any], progress: Progress) -> None:
-        """Look at what is watched while training: `active_neurons`, and `gate_usage` where the gate learns."""
+        """Check a report: `active_neurons` and, if the gate is learned, `gate_usage`."""
         active, usage = record.get("active_neurons"), record.get("gate_usage")
         if self.alarms.active is not None and active is not None:
             self._set(
                 progress,
                 "active",
                 active < self.alarms.active,
-                f"{100 * active:.0f} % of the generator's ReLUs are active: dead ones learn nothing any more. Lower "
-                "objective.optimizer.generator.lr, or take a norm without offset",
+                f"{100 * active:.0f} % of the generator's ReLUs are active; dead ones no longer learn. Lower "
+                "objective.optimizer.generator.lr, or use a norm without offset",
             )
         if self.alarms.usage is not None and usage is not None:
-            least = min(range(len(usage)), key=usage.__getitem__)
+            rarest = min(range(len(usage)), key=usage.__getitem__)
             self._set(
                 progress,
                 "usage",
-                usage[least] < self.alarms.usage / len(usage),
-                f"expert {least} has {100 * usage[least]:.2g} % of the samples, an equal share would be "
-                f"{100 / len(usage):.2g} %. Raise the weight of objective.balance, or lower model.k",
+                usage[rarest] < self.alarms.usage / len(usage),
+                f"expert {rarest} has {100 * usage[rarest]:.2g} % of the samples; an equal share is "
+                f"{100 / len(usage):.2g} %. Raise the weight of objective.terms.balance, or lower model.k",
             )
 
     def evaluation(self, progress: Progress) -> None:
-        """Look at how many evaluations have passed since the best one."""
+        """Check how many evaluations have passed since the best one."""
         best = progress.best
         if self.alarms.quality is not None and best is not None:
             self._set(
                 progress,
                 "quality",
                 progress.since_best >= self.alarms.quality,
-                f"{progress.since_best} evaluations without a better {best.metric} than {best.value:.4g}, which was at "
+                f"{progress.since_best} evaluations without a better {best.metric} than {best.value:.4g}, reached at "
                 f"{best.nimg:,} images (best.pt)",
             )
 
-    def _set(self, progress: Progress, kind: str, wrong: bool, told: str) -> None:
-        if wrong and kind not in progress.alarms:
+    def _set(self, progress: Progress, kind: str, active: bool, message: str) -> None:
+        if active and kind not in progress.alarms:
             progress.alarms.append(kind)
-            self.tell(kind, told, progress.nimg)
-        elif not wrong and kind in progress.alarms:
+            self.warn(kind, message, progress.nimg)
+        elif not active and kind in progress.alarms:
             progress.alarms.remove(kind)
-
-
-log = logging.getLogger("mixgan")
 
 
 class Callbacks:
@@ -159,7 +159,7 @@ class Callbacks:
 
         Raises:
             TrainingStopped: too many steps in a row were not finite.
-            Interrupted: while drawing or measuring, which is then still to be done.
+            Interrupted: a signal came while drawing or evaluating, which is repeated when the run is resumed.
         """
         training, progress = self.training, state.progress
         if progress.last_handled_nimg == progress.nimg:
@@ -168,52 +168,52 @@ class Callbacks:
         saving = self._due(training.checkpoint_nimg, state)
         if self._due(training.report_nimg, state) or saving:
             with interruptions.deferred():
-                told = self._report(state)
-            saving = saving and not told.row  # not while all goes wrong: the state before is the better one
+                stats = self._report(state)
+            saving = saving and not stats.current  # while steps are skipped, the state before is better
         if self._due(training.sample_nimg, state, at_first=True) and self.draw:
-            with _going_on("a sample grid"):
+            with _warn_if_unwritable("a sample grid"):
                 for name, path in self.draw(progress.nimg).items():
                     self.tracker.image(name, path, progress.nimg)
-        measured = None
+        evaluated = None
         if self._due(training.evaluate_nimg, state) and not self._last(state) and self.evaluate:
             began = time.monotonic()
-            measured = self.evaluate(progress.nimg)
+            evaluated = self.evaluate(progress.nimg)
             progress.evaluating += time.monotonic() - began
         with interruptions.deferred():
-            if measured is not None:
-                metrics, figure = measured
+            if evaluated is not None:
+                metrics, candidate = evaluated
                 self.tracker.record({**progress.summary(), **metrics})
-                self.keep_best(state, figure)
+                self.keep_best(state, candidate)
                 self.monitor.evaluation(progress)
             progress.last_handled_nimg = progress.nimg
             if saving:
                 self.save(state)
 
     def save(self, state: State) -> None:
-        """Save the state as the last one; where that cannot be done, say so, and the one before it stays."""
+        """Save the state as last.pt. If it cannot be written, log a warning and keep the one before."""
         if distributed.is_main():
-            with _going_on(f"the state at {state.progress.nimg:,} images"):
+            with _warn_if_unwritable(f"the state at {state.progress.nimg:,} images"):
                 state.keep(self.folder, self.training.keep)
 
-    def keep_best(self, state: State, figure: Best | None) -> None:
-        """Save the state as best.pt where this figure is the best so far of its metric."""
+    def keep_best(self, state: State, candidate: Best | None) -> None:
+        """Save the state as best.pt if this value of the metric is the best so far."""
         progress = state.progress
-        if figure is None:
+        if candidate is None:
             return
         best = progress.best
-        if best is None or best.metric != figure.metric or figure.rank_value < best.rank_value:
-            progress.best, progress.since_best = figure, 0
-            with _going_on("the best state so far"):
+        if best is None or best.metric != candidate.metric or candidate.rank_value < best.rank_value:
+            progress.best, progress.since_best = candidate, 0
+            with _warn_if_unwritable("the best state so far"):
                 state.save(self.folder.checkpoint("best"))
         else:
             progress.since_best += 1
 
     def _due(self, every: int | None, state: State, at_first: bool = False) -> bool:
-        """Whether a multiple of `every` images was passed since the last time, or the end."""
+        """Return True if a multiple of `every` images, or the end, was passed since the last call."""
         now, before = state.progress.nimg, state.progress.last_handled_nimg
         if every is None:
             return False
-        if before is None:  # nothing was shown yet
+        if before is None:  # before the first image
             return at_first
         return self._last(state) or now // every > before // every
 
@@ -222,62 +222,62 @@ class Callbacks:
 
     def _report(self, state: State) -> StepStats:
         progress, began = state.progress, time.monotonic()
-        told = state.means.read()  # waits for the device
+        stats = state.means.read()  # waits for the device
         progress.seconds += time.monotonic() - began
-        if told.skipped:
-            self._stop_if_hopeless(told, state)
+        if stats.skipped:
+            self._stop_if_diverged(stats, state)
         assert self._reported is not None
         seconds, nimg = self._reported
         self._reported = progress.seconds, progress.nimg
-        if not told.means or not distributed.is_main():  # it was reported before the run was interrupted here
-            return told
+        if not stats.means or not distributed.is_main():  # no means: reported before the run was interrupted here
+            return stats
         rate = (progress.nimg - nimg) / max(progress.seconds - seconds, 1e-9)
-        finite = {name: mean for name, mean in told.means.items() if math.isfinite(mean)}
-        skipped = {"skipped": told.skipped} if told.skipped else {}
+        finite = {name: mean for name, mean in stats.means.items() if math.isfinite(mean)}
+        skipped = {"skipped": stats.skipped} if stats.skipped else {}
         with fork_seed("observe", progress.step):  # the same latents whether or not the run was interrupted here
             watched = activation_stats(state.networks.generator)
         record = {**progress.summary(), **finite, **skipped, "img_per_second": rate, **watched}
         self.tracker.record(record)
         self.monitor.report(record, progress)
-        return told
+        return stats
 
-    def _stop_if_hopeless(self, told: StepStats, state: State) -> None:
+    def _stop_if_diverged(self, stats: StepStats, state: State) -> None:
         broken = [
-            f"{player}.{name}"
-            for player, network in zip(("generator", "discriminator"), state.networks, strict=True)
+            f"{network_name}.{name}"
+            for network_name, network in zip(("generator", "discriminator"), state.networks, strict=True)
             for name, values in network.state_dict().items()
             if not values.isfinite().all()
         ]
-        if told.longest <= self.training.max_skipped and not broken:
-            log.warning("warning: left out, as loss or gradient is not finite: %d steps", told.skipped)
+        if stats.longest <= self.training.max_skipped and not broken:
+            log.warning("warning: skipped %d steps with a non-finite loss or gradient", stats.skipped)
             return
         kept, last = self.folder.checkpoint("diverged"), self.folder.checkpoint("last")
         if distributed.is_main():
-            with _going_on("the diverged state"):
+            with _warn_if_unwritable("the diverged state"):
                 state.save(kept)
-        names = [name for name, mean in told.means.items() if not math.isfinite(mean)]
+        names = [name for name, mean in stats.means.items() if not math.isfinite(mean)]
         what = f", never finite since the last report: {', '.join(names)}" if names else ""
         weights = (
             f"No longer finite: {', '.join(broken[:5])}{'…' if len(broken) > 5 else ''}."
             if broken
-            else "All weights are still finite, as such steps are left out."
+            else "All weights are still finite, because such steps are skipped."
         )
         raise TrainingStopped(
             f"training diverged by step {state.progress.step} ({state.progress.nimg} images): loss or gradient was not "
-            f"finite in {told.longest} steps in a row (training.max_skipped={self.training.max_skipped}){what}\n"
+            f"finite in {stats.longest} steps in a row (training.max_skipped={self.training.max_skipped}){what}\n"
             f"{weights} The state is in {kept}; the last good one in {last}, if one was saved.\n"
-            "Lower objective.optimizer.*.lr, take hardware.precision=float32, or an objective with a penalty (wgan_gp)."
+            "Lower objective.optimizer.*.lr, use hardware.precision=float32, or an objective with a penalty (wgan_gp)."
         )
 
 
 @contextmanager
-def _going_on(what: str) -> Iterator[None]:
-    """Say that something could not be written, and go on."""
+def _warn_if_unwritable(what: str) -> Iterator[None]:
+    """Log a warning if something cannot be written, and continue."""
     try:
         yield
     except OSError as error:
         log.warning(
-            "warning: %s could not be written (%s); the run goes on, what was there before is kept",
+            "warning: %s could not be written (%s); the run continues, and what was there before is kept",
             what,
             error_summary(error),
         )

@@ -1,4 +1,4 @@
-"""The state of a run: tensors and plain containers, written whole or not at all, read without unpickling code."""
+"""The state of a run: tensors and plain containers, written atomically and loaded with `weights_only=True`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import pickle
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from mixgan_cli.optim.schedules import Schedule
 from mixgan_cli.runs import RunFolder, config_differences
 from mixgan_cli.runtime.io import atomic_write
 from mixgan_cli.training.ema import MovingAverage
-from mixgan_cli.training.phases import Phase, optimizers_of
+from mixgan_cli.training.phases import Phases
 from mixgan_cli.training.step import Means
 
 KEYS = frozenset({"config", "data", "progress", "generator", "discriminator", "ema", "optimizers", "means"})
-"""Of a saved state."""
+"""The keys of a saved state."""
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Best:
 
 @dataclass
 class Progress:
-    """How far the run is. `seconds` is time spent training, `evaluating` on evaluations on the way."""
+    """How far the run is. `seconds` is the time spent in training, `evaluating` that in interim evaluations."""
 
     step: int = 0
     nimg: int = 0
@@ -49,11 +49,11 @@ class Progress:
     evaluating: float = 0.0
     best: Best | None = None
     since_best: int = 0
-    """Evaluations since the best one."""
+    """Number of evaluations since the best one."""
     alarms: list[str] = field(default_factory=list)
-    """What looks like a collapse now."""
+    """The active alarms of collapse."""
     ended: bool = False
-    """Whether an alarm has ended the training before its length."""
+    """True if an alarm ended the training early."""
 
     def summary(self) -> dict[str, float]:
         """Return the first keys of every record: step, nimg and seconds."""
@@ -62,25 +62,25 @@ class Progress:
 
 @dataclass
 class State:
-    """All that changes while a run trains. Random numbers and data order are functions of the step: not in here."""
+    """Everything that changes in training. Random numbers and data order are not: they are functions of the step."""
 
     networks: Networks
     ema: MovingAverage[Generator]
-    phases: Sequence[Phase]
+    phases: Phases
     progress: Progress
     config: Mapping[str, Any]
     data: Mapping[str, Any]
-    """What the data set says of itself, checksums and all."""
+    """The data set's description, including checksums."""
     gate_schedule: Schedule | None = None
-    """Of the gate's temperature."""
+    """Schedule of the gate's temperature."""
     means: Means = field(default_factory=Means)
-    """What was found since the last report."""
+    """Statistics since the last report."""
 
     def save(self, path: Path) -> None:
         """Write the state.
 
         Raises:
-            OSError: it cannot be written; what was there before is still there.
+            OSError: it cannot be written. The file from before is unchanged.
         """
         content = {
             "config": dict(self.config),
@@ -89,19 +89,19 @@ class State:
             "generator": self.networks.generator.state_dict(),
             "discriminator": self.networks.discriminator.state_dict(),
             "ema": self.ema.average.state_dict(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers_of(self.phases).items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.phases.optimizers.items()},
             "means": self.means.state(),
         }
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             try:
                 torch.save(content, file)
-            except RuntimeError as error:  # torch hides a full disk behind an error of its own
+            except RuntimeError as error:  # torch hides a full disk behind its own error
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from error
                 raise
 
     def keep(self, folder: RunFolder, n: int) -> None:
-        """Write the state as the last one, of which n are kept: last.pt and, named by their images, those before it.
+        """Write the state as last.pt and keep the n latest ones; those before it are named by their images.
 
         Raises:
             OSError: it cannot be written.
@@ -113,15 +113,15 @@ class State:
         named = folder.checkpoint(f"{self.progress.nimg:09d}")
         named.unlink(missing_ok=True)
         try:
-            os.link(last, named)  # a second name costs nothing
-        except OSError:  # a file system without them
+            os.link(last, named)  # a hard link needs no space
+        except OSError:  # a file system without hard links
             with atomic_write(named) as temporary:
                 shutil.copyfile(last, temporary)
         for old in folder.older_checkpoints()[:-n]:
             old.unlink()
 
     def load(self, path: Path) -> None:
-        """Take over a state that was saved.
+        """Load a saved state.
 
         Raises:
             RunError: the file is damaged, or from another configuration or other data (the differences are listed).
@@ -135,7 +135,7 @@ class State:
         self.networks.generator.load_state_dict(content["generator"])
         self.networks.discriminator.load_state_dict(content["discriminator"])
         self.ema.average.load_state_dict(content["ema"])
-        for name, optimizer in optimizers_of(self.phases).items():
+        for name, optimizer in self.phases.optimizers.items():
             load_optimizer(optimizer, content["optimizers"][name])
         progress = content["progress"]
         best = progress.pop("best")
@@ -147,12 +147,12 @@ def read_state(path: Path) -> dict[str, Any]:
     """Return what `State.save` wrote, on the CPU.
 
     Raises:
-        RunError: there is no such file, it is damaged, or it holds what could run code.
+        RunError: the file does not exist, is damaged, or holds objects that could run code.
     """
     if not path.is_file():
         raise RunError(f"{path}: there is no such checkpoint")
     try:
-        with zipfile.ZipFile(path) as records:  # torch writes them as they are, so one that unpacks to more is a bomb
+        with zipfile.ZipFile(path) as records:  # torch does not compress: more content than file is a zip bomb
             if sum(record.file_size for record in records.infolist()) > path.stat().st_size:
                 raise ValueError("it claims to hold more than its own size")
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -162,7 +162,7 @@ def read_state(path: Path) -> dict[str, Any]:
         raise RunError(
             f"{path}: damaged, or holds more than tensors and plain values, which could run code; it is not loaded"
         ) from error
-    except Exception as error:  # whatever torch stumbles over, it is the file that is wrong
+    except Exception as error:  # any error of torch means that the file is damaged
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         raise RunError(f"{path}: cannot be read as a checkpoint ({reason})") from error
     return content

@@ -1,9 +1,9 @@
-"""An iteration recorded once as a CUDA graph, and repeated: one launch instead of thousands."""
+"""Capture an iteration as a CUDA graph and replay it: one launch instead of thousands."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,81 +11,81 @@ from torch import Tensor
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.runtime.device import Compute
 
-Inputs = Sequence[tuple[Tensor, ...]]
-"""What each of an iteration's steps takes, and last the moving average's weight; on the device."""
+Inputs = Sequence[Mapping[str, Tensor]]
+"""The inputs of an iteration's device part, by name, on the device: see `loop.read_inputs`."""
 StepFn = Callable[[Inputs], None]
-"""The device's part."""
+"""The device part of an iteration: see `loop.make_step`."""
 
 log = logging.getLogger("mixgan")
 
 WARM_UP = 3
-"""Iterations before the one that is recorded: optimisers get their state in the first, cuDNN chooses its kernels."""
+"""Iterations before the captured one. In them, optimisers create their state and cuDNN chooses its kernels."""
 
 
 def maybe_capture(step: StepFn, compute: Compute) -> StepFn:
-    """Return work that is recorded and repeated, or as it is: whichever is wanted."""
+    """Return a step that is captured and replayed if `compute.capture` is set, or the step itself."""
     return CUDAGraphStep(step, compute.device) if compute.capture else step
 
 
 class CUDAGraphStep:
-    """Does what `step` does, from its fourth call on by replaying what the device did in it.
+    """Run `step` three times, capture it in the fourth call, and replay it from then on.
 
-    A replay runs the same kernels on the same memory. So `step` must read nothing that changes but its inputs, whose
-    values are copied to where the recording has them, and what lies on the device; random numbers come from the
-    generator's seed and offset at the time of the replay, and are those that `step` itself would draw. Nothing may wait
-    for the device: that is an error while it is recorded.
+    A replay runs the same kernels on the same memory. Therefore, `step` may read only its inputs, whose values are
+    copied to the memory that the graph reads, and what lies on the device. Random numbers come from the generator's
+    seed and offset at the time of the replay, and are those that `step` itself would draw. Waiting for the device is an
+    error during the capture.
 
     Args:
-        step: the device's part of an iteration.
+        step: the device part of an iteration.
         device: a CUDA device.
     """
 
     def __init__(self, step: StepFn, device: torch.device) -> None:
         self.step, self.device = step, device
         self._stream = torch.cuda.Stream(device)
-        """Apart from the usual one: gradients' nodes remember their stream, and a recording is made on this."""
+        """Not the default stream: autograd nodes remember their stream, and the capture is made on this one."""
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._kept: list[tuple[Tensor, ...]] = []
-        """The inputs where the recording has them."""
+        self._static: list[dict[str, Tensor]] = []
+        """The inputs in the memory that the graph reads."""
 
     def __call__(self, inputs: Inputs) -> None:
-        """Do the work for these inputs, of the same shapes each time.
+        """Run the step on these inputs, which have the same shapes in each call.
 
         Raises:
-            ConfigError: it cannot be recorded.
+            ConfigError: the step cannot be captured.
         """
         if self._graph is None and self._calls < WARM_UP:
             self._calls += 1
-            usual = torch.cuda.current_stream(self.device)
-            self._stream.wait_stream(usual)
+            default = torch.cuda.current_stream(self.device)
+            self._stream.wait_stream(default)
             with torch.cuda.stream(self._stream):
                 self.step(inputs)
-            usual.wait_stream(self._stream)
+            default.wait_stream(self._stream)
             return
         if self._graph is None:
-            self._graph = self._recorded(inputs)
-        for kept, fresh in zip(self._kept, inputs, strict=True):
-            for mine, new in zip(kept, fresh, strict=True):
-                mine.copy_(new)
+            self._graph = self._captured(inputs)
+        for static, fresh in zip(self._static, inputs, strict=True):
+            for name, value in static.items():
+                value.copy_(fresh[name])
         self._graph.replay()
 
-    def _recorded(self, inputs: Inputs) -> torch.cuda.CUDAGraph:
-        self._kept = [tuple(value.clone() for value in needed) for needed in inputs]
+    def _captured(self, inputs: Inputs) -> torch.cuda.CUDAGraph:
+        self._static = [{name: value.clone() for name, value in needed.items()} for needed in inputs]
         graph = torch.cuda.CUDAGraph()
-        usual = torch.cuda.current_stream(self.device)
+        default = torch.cuda.current_stream(self.device)
         try:
-            # the outer one puts the usual stream back, which a recording that fails does not
-            # thread_local: the thread that sends batches ahead may go on
+            # The outer context restores the default stream, which a failed capture does not.
+            # thread_local: the thread that prefetches batches may continue.
             with (
-                torch.cuda.stream(usual),
+                torch.cuda.stream(default),
                 torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
             ):
-                self.step(self._kept)
+                self.step(self._static)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            reason = error.__context__ or error  # the end of a recording that has failed fails too
+            reason = error.__context__ or error  # ending a failed capture fails, too
             raise ConfigError(
                 f"hardware.capture: an iteration of this model and objective cannot be recorded ({reason}). "
                 "Take hardware.capture=false"

@@ -14,27 +14,27 @@ Network = TypeVar("Network", bound=nn.Module)
 class MovingAverage(Generic[Network]):
     """A copy of a network that follows it with a half-life counted in images.
 
-    Parameters are averaged, and so are the statistics of batch norm: those of a small batch (MGGAN's experts have 12
-    samples each) are noisy, and belong to weights that the average has not. Counters are copied. Early in training the
-    half-life is at most `ramp_up` times the images shown so far, so that the initial weights are forgotten (Karras et
-    al. 2020). With a half-life of 0 the copy shares the network's tensors.
+    Parameters are averaged, and so are the running statistics of batch norm: statistics of a small batch (12 samples
+    per expert in MGGAN) are noisy, and belong to other weights than the averaged ones. Counters are copied. Early in
+    training, the half-life is at most `ramp_up` times the images shown so far, so that the initial weights are
+    forgotten (Karras et al. 2020). With a half-life of 0, the copy shares the network's tensors.
     """
 
     def __init__(self, network: Network, half_life_nimg: int, ramp_up: float | None) -> None:
-        # nothing to average: the same numbers in another mode, not a copy of them
+        # no averaging: share the tensors, so that only the mode differs
         same = {id(tensor): _alias(tensor) for tensor in _tensors(network)} if half_life_nimg == 0 else {}
         self.average = copy.deepcopy(network, same).eval().requires_grad_(False)
         self.half_life_nimg, self.ramp_up = half_life_nimg, ramp_up
 
     def decay(self, nimg: int, shown: int) -> float:
-        """Return the weight of the past after `shown` more images, `nimg` being all images so far."""
+        """Return the weight of the old average after `shown` more images; `nimg` counts all images so far."""
         half_life = float(self.half_life_nimg)
         if self.ramp_up is not None:
             half_life = min(half_life, nimg * self.ramp_up)
         return 0.5 ** (shown / half_life) if half_life > 0 else 0.0
 
     def weight(self, nimg: int, shown: int) -> Tensor:
-        """Return what the present weighs in the average after `shown` more images, a scalar on the device."""
+        """Return the weight of the network in the average after `shown` more images, a scalar on the device."""
         return next(self.average.parameters()).new_full((), 1 - self.decay(nimg, shown))
 
     @torch.no_grad()

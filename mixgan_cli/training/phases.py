@@ -1,195 +1,104 @@
-"""The phases of an iteration, and the checks that networks, objective and batch fit together."""
+"""The phases of an iteration: the steps of discriminator, generator and gate. `loop` runs them in order.
+
+A phase has two parts. `inputs` runs on the host: it returns everything in which this step differs from the last one
+(real images, scheduled values), as tensors on the device. `step` reads nothing else that changes, so that it can be
+captured in a CUDA graph and replayed.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from mixgan_cli.config.components import TARGET, attribute, build
-from mixgan_cli.config.schema import Objective, Training
 from mixgan_cli.data.batches import Batches
-from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.heads import DiscriminatorOutput
 from mixgan_cli.models.networks import Networks
 from mixgan_cli.objectives import diversity
 from mixgan_cli.objectives.adversarial import Adversarial
-from mixgan_cli.optim.optimizers import Optimizers, build_optimizer, build_schedule, schedule_of
-from mixgan_cli.optim.schedules import Schedule
+from mixgan_cli.objectives.terms import GateTerm, GeneratedBatch, GeneratorTerm, Term
+from mixgan_cli.optim.optimizers import Optimizers, schedule_of
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute
 from mixgan_cli.training.step import SKIPPED, optimizer_step
 
-log = logging.getLogger("mixgan")
-
-FAKES_PER_NORMED_EXPERT = 12
-"""Default number of samples per step of an expert with batch norm: MGGAN's (Hoang et al. 2017, released code)."""
-
-
-def check_networks(networks: Networks, objective: Objective, batch: int, fakes: int | None) -> None:
-    """Refuse what cannot be trained, and warn of what is known to train badly.
-
-    Args:
-        networks: the players.
-        objective: the configuration's objective group.
-        batch: real samples a step.
-        fakes: generated ones; None: see `fakes_per_step`.
-
-    Raises:
-        ConfigError: a batch or an expert's share too small for batch norm; an optimiser with nothing to move.
-    """
-    generator, discriminator = networks
-    fakes_per_step(networks, objective, batch, fakes)
-    for key, wanted in {"optimizer.gate": objective.optimizer.gate, "balance": objective.balance}.items():
-        if wanted and not generator.gate.own_parameters():
-            raise ConfigError(f"objective.{key}: with model.k={generator.k} the gate learns nothing; take null")
-    if any(isinstance(module, _BatchNorm) for module in discriminator.modules()):
-        if batch < 2:
-            raise ConfigError("training.batch=1: the discriminator has batch norm, and one image is no batch. Take 2")
-        if attribute(objective.penalty[TARGET], "per_sample"):
-            log.warning(
-                "warning: a gradient penalty takes the discriminator for a function of one sample, and this one has "
-                "batch norm (Gulrajani et al. 2017, section 4). model.backbone.discriminator_norm=layer, or none, mends"
-            )
-
-
-def check_shape(shape: tuple[int, ...], training: Training, objective: Objective) -> None:
-    """Refuse on points what is for images alone.
-
-    Args:
-        shape: of one sample: (C, H, W) for images, (D,) for points.
-        training: the configuration's training group.
-        objective: its objective group.
-
-    Raises:
-        ConfigError: flips, or an augmentation of images, and the data are points.
-    """
-    if len(shape) == 3:
-        return
-    if training.flips:
-        raise ConfigError("training.flips=true: points have no left and right. Take false, or a data set of images")
-    if objective.augment and attribute(objective.augment[TARGET], "images_only"):
-        name = objective.augment[TARGET].rpartition(".")[2]
-        raise ConfigError(f"objective.augment: {name} is for images, and the data are points. Take null")
-
-
-def check_ranks(networks: Networks, training: Training, objective: Objective, processes: int) -> None:
-    """Refuse what cannot be shared out among so many processes.
-
-    Raises:
-        ConfigError: a batch, or an expert's share of the generated samples, that they do not divide.
-    """
-    generator = networks.generator
-    fakes = fakes_per_step(networks, objective, training.batch, training.fakes)
-    share = fakes // generator.k if generator.gate.splits_batch else fakes
-    for key, n in {"training.batch": training.batch, "of the generated samples an expert's share": share}.items():
-        if n % processes:
-            raise ConfigError(
-                f"{key}={n}: {processes} processes (hardware.devices × hardware.nodes) cannot share it equally. "
-                f"Take a multiple of {processes}"
-            )
-
-
-def fakes_per_step(networks: Networks, objective: Objective, batch: int, fakes: int | None) -> int:
-    """Return how many samples a step generates: for gates that share out the batch, equal shares.
-
-    By default, as many as there are real ones; where experts with batch norm share them, at least
-    FAKES_PER_NORMED_EXPERT for each expert.
-
-    Raises:
-        ConfigError: an expert's share, or the batch, is too small for batch norm.
-    """
-    generator = networks.generator
-    gate, k = generator.gate, generator.k
-    shared = gate.splits_batch and objective.fakes == "shared"
-    if fakes is None:
-        normed = shared and generator.experts.min_batch > 1
-        fakes = max(batch, k * FAKES_PER_NORMED_EXPERT) if normed else batch
-    share = fakes // k if shared else fakes
-    least = max(generator.experts.min_batch, gate.min_batch)
-    if share < least:
-        raise ConfigError(
-            f"model.k={k}: of {fakes} fakes a step an expert makes {share} and needs {least}, for batch norm. "
-            "Raise training.batch or training.fakes"
-            + (", or take objective.fakes=per_expert" if gate.splits_batch else "")
-        )
-    return share * k if gate.splits_batch else share
+Scalars = dict[str, Tensor]
+"""Values to log, on the device. SKIPPED is 1 where the step was skipped, else 0."""
 
 
 class Phase(Protocol):
-    """A step of one player."""
+    """The step of one network."""
 
     optimizers: Optimizers
-    """That it moves, by name; two phases may share one."""
+    """By name; two phases may share one."""
     steps: int
-    """How many in a row, in each iteration."""
+    """Number of steps per iteration."""
 
     @property
     def n_real(self) -> int:
-        """Number of real images that a step shows to the discriminator."""
+        """Number of real images that a step shows to the discriminator, on all ranks."""
 
-    def inputs(self, nimg: int, iteration: int) -> tuple[Tensor, ...]:
-        """Return what a step after `nimg` real images and `iteration` iterations takes, of any shape, on the device."""
-
-    def step(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """Take one step on its `inputs`, whatever their shape.
-
-        Returns scalars to log, still on the device; SKIPPED is 1 where the step was left out, else 0.
-        """
+    def inputs(self, nimg: int, iteration: int) -> dict[str, Tensor]:
+        """Return the inputs of the step after `nimg` images and `iteration` iterations, of any shape, on the device."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class StepContext:
-    """What the phases share: the players, what they play for, and with which samples."""
+    """What all phases share."""
 
     networks: Networks
     adversarial: Adversarial
-    beta: float
-    scale: diversity.Scale
     fakes: int
-    """How many samples all ranks generate a step."""
+    """Number of samples that all ranks generate per step."""
     compute: Compute
-    reuse_latents: bool
     augment: Callable[[Tensor], Tensor] | None
-    """What happens to samples before the discriminator sees them, if anything."""
-    latent_BZ: Tensor | None = None
-    """Of the last discriminator step, where the generator's reuses them."""
+    """Applied to all samples before the discriminator sees them."""
 
     def latents(self) -> Tensor:
-        """Draw latents for a step [B, Z]: those of this rank."""
+        """Draw this rank's latents for a step, [B, Z]."""
         return self.networks.generator.latents(self.fakes // distributed.sync_size())
 
     def augmented(self, samples: Tensor) -> Tensor:
-        """Return samples [N, …] as the discriminator gets them, augmented or as they are."""
+        """Return samples [N, …] as the discriminator sees them."""
         return samples if self.augment is None else self.augment(samples)
 
-    def classifier_loss(self, answer: DiscriminatorOutput, weights_BK: Tensor) -> Tensor | None:
-        """Return the diversity term on generated samples, without beta, a scalar; without a classifier, None."""
-        if answer.expert_logits_NL is None:
-            return None
-        return diversity.term(self.form, self.scale, answer.expert_logits_NL, weights_BK)
+    def values(self, terms: Mapping[str, Term], nimg: int, iteration: int) -> dict[str, Tensor]:
+        """Return the weights of the scheduled terms, scalars on the device."""
+        parameter = next(self.networks.generator.parameters())
+        return {
+            name: parameter.new_full((), term.weight * term.schedule.factor(nimg, iteration))
+            for name, term in terms.items()
+            if term.schedule
+        }
 
-    @property
-    def form(self) -> str:
-        """How the discriminator's head tells experts apart, if it does."""
-        return self.networks.discriminator.head.form
+
+class DiscriminatorStep(NamedTuple):
+    """What a discriminator step returns."""
+
+    scalars: Scalars
+    latent_BZ: Tensor
+    """The latents of its generated samples, which the generator's step may use again."""
 
 
 @dataclass
 class DiscriminatorPhase:
-    """Minimises adversarial loss, classifier's loss and penalty, over the discriminator. Real and fake pass apart."""
+    """Minimises adversarial loss, loss of the classifier of experts and penalty, over the discriminator.
+
+    Real and generated samples pass through the discriminator separately: batch norm does not mix them.
+    """
 
     context: StepContext
     penalty: Any
     fake_weight: float
+    """Weight of all losses on generated samples."""
     classifier_weight: float
+    scale: diversity.Scale
     detach_features: bool
+    """If true, the classifier of experts does not train the body."""
     batches: Batches
     batch: int
     optimizers: Optimizers
@@ -200,43 +109,43 @@ class DiscriminatorPhase:
         """Number of real images that a step shows to the discriminator, on all ranks."""
         return self.batch
 
-    def inputs(self, nimg: int, iteration: int) -> tuple[Tensor, ...]:
-        """Return fresh reals [N, …]."""
-        return (self.batches.get_batch(nimg, self.batch),)
+    def inputs(self, nimg: int, iteration: int) -> dict[str, Tensor]:
+        """Return the next batch of real samples [N, …]."""
+        return {"real": self.batches.get_batch(nimg, self.batch)}
 
-    def step(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """Take one step on these reals [N, …] and fresh latents. Returns scalars."""
+    def step(self, inputs: Mapping[str, Tensor]) -> DiscriminatorStep:
+        """Take one step on the real samples in `inputs` [N, …] and on fresh latents."""
         context, (generator, _) = self.context, self.context.networks
-        real = context.augmented(*inputs)
+        real = context.augmented(inputs["real"])
         latent_BZ = context.latents()
-        context.latent_BZ = latent_BZ if context.reuse_latents else None
         with torch.no_grad(), context.compute.autocast():
             samples, weights_BK = generator(latent_BZ)
             fake = context.augmented(samples)
-        scalars: dict[str, Tensor] = {}
-        loss, skipped = optimizer_step(self._terms(real, fake, weights_BK, scalars), self.optimizers)
-        return {"loss/discriminator": loss, **scalars, SKIPPED: skipped}
+        scalars: Scalars = {}
+        loss, skipped = optimizer_step(self._losses(real, fake, weights_BK, scalars), self.optimizers)
+        return DiscriminatorStep({"loss/discriminator": loss, **scalars, SKIPPED: skipped}, latent_BZ)
 
-    def _terms(self, real: Tensor, fake: Tensor, weights_BK: Tensor, scalars: dict[str, Tensor]) -> Iterator[Tensor]:
-        """Compute the loss's terms as they are asked for, and what there is to log."""
+    def _losses(self, real: Tensor, fake: Tensor, weights_BK: Tensor, scalars: Scalars) -> Iterator[Tensor]:
+        """Yield the loss term by term; each is differentiated before the next is computed. Log to scalars."""
         context, discriminator = self.context, self.context.networks.discriminator
         with context.compute.autocast():
-            answer = _full(discriminator(real))
-        scalars["score/real"] = answer.scores_N.mean()
-        yield context.adversarial.real(answer.scores_N)
+            output = _float32(discriminator(real))
+        scalars["score/real"] = output.scores_N.mean()
+        yield context.adversarial.real(output.scores_N)
         with context.compute.autocast():
-            answer = _full(discriminator(fake, self.detach_features))
-        scalars["score/fake"] = answer.scores_N.mean()
-        loss = context.adversarial.fake(answer.scores_N)
-        classifier = context.classifier_loss(answer, weights_BK)
-        if classifier is not None:
+            output = _float32(discriminator(fake, self.detach_features))
+        scalars["score/fake"] = output.scores_N.mean()
+        loss = context.adversarial.fake(output.scores_N)
+        if output.expert_logits_NL is not None:
+            form = discriminator.head.form
+            classifier = diversity.term(form, self.scale, output.expert_logits_NL, weights_BK)
             scalars["loss/classifier"] = classifier
-            if answer.expert_logits_NL is not None and context.form == "general":
-                scalars["jsd_experts"] = diversity.jsd(answer.expert_logits_NL.detach(), weights_BK)
+            if form == "general":
+                scalars["jsd_experts"] = diversity.jsd(output.expert_logits_NL.detach(), weights_BK)
             loss = loss + self.classifier_weight * classifier
         yield self.fake_weight * loss
-        # outside autocast: it squares a gradient. Between samples as the discriminator gets them: it compares those
-        with torch.compiler.set_stance("force_eager"):  # what is compiled has no second derivative
+        # Outside autocast, since it squares a gradient. On augmented samples: those are what the discriminator sees.
+        with torch.compiler.set_stance("force_eager"):  # compiled code has no second derivative
             penalty = self.penalty(lambda samples: discriminator(samples).scores_N, real, fake.to(real.dtype))
         if penalty is not None:
             scalars["loss/penalty"] = penalty
@@ -245,153 +154,99 @@ class DiscriminatorPhase:
 
 @dataclass
 class GeneratorPhase:
-    """Minimises adversarial loss plus beta times diversity, over the generator: gate, experts and what they share."""
+    """Minimises adversarial loss and weighted terms, over the generator: gate, experts and what they share."""
 
     context: StepContext
-    competition: Any
+    terms: Mapping[str, GeneratorTerm]
     optimizers: Optimizers
     steps: int = 1
     n_real: int = 0
 
-    def inputs(self, nimg: int, iteration: int) -> tuple[Tensor, ...]:
-        """Return nothing, for its latents [B, Z] are drawn in the step."""
-        return ()
+    def inputs(self, nimg: int, iteration: int) -> dict[str, Tensor]:
+        """Return the scheduled weights of terms, scalars."""
+        return self.context.values(self.terms, nimg, iteration)
 
-    def step(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """Take one step, on fresh latents [B, Z] or the discriminator's last. Returns scalars."""
+    def step(self, inputs: Mapping[str, Tensor], latent_BZ: Tensor | None = None) -> Scalars:
+        """Take one step on these latents [B, Z], or on fresh ones. `inputs` has scheduled weights, scalars."""
         context, (generator, discriminator) = self.context, self.context.networks
-        latent_BZ = context.latents() if context.latent_BZ is None else context.latent_BZ
+        if latent_BZ is None:
+            latent_BZ = context.latents()
         with frozen(discriminator):
             with context.compute.autocast():
-                fakes = generator(latent_BZ)
-                answer = discriminator(context.augmented(fakes.samples))
-            answer = _full(answer)
-            loss = context.adversarial.generator(answer.scores_N)
+                samples, weights_BK = generator(latent_BZ)
+                output = discriminator(context.augmented(samples))
+            output = _float32(output)
+            loss = context.adversarial.generator(output.scores_N)
+            generated = GeneratedBatch(latent_BZ, samples, weights_BK, *output)
             scalars = {}
-            diversity_loss = context.classifier_loss(answer, fakes.weights_BK) if context.beta else None
-            if diversity_loss is not None:
-                scalars["loss/diversity"] = diversity_loss
-                loss = loss + context.beta * diversity_loss
-            if self.competition is not None:
-                scalars["loss/competition"] = self.competition(answer.scores_N, answer.features_NF, generator.k)
-                loss = loss + scalars["loss/competition"]
+            for name, term in self.terms.items():
+                value = scalars[f"loss/{name}"] = term(generated)
+                loss = loss + inputs.get(name, term.weight) * value
             loss, skipped = optimizer_step([loss], self.optimizers)
         return {"loss/generator": loss, **scalars, SKIPPED: skipped}
 
 
 @dataclass
-class BalancePhase:
-    """Minimises the load balance over the gate alone, on fresh latents (MEGAN)."""
+class GatePhase:
+    """Minimises weighted terms over the gate alone, on fresh latents (MEGAN's load balance)."""
 
     context: StepContext
-    balance: Any
+    terms: Mapping[str, GateTerm]
     optimizers: Optimizers
-    schedule: Schedule | None
     steps: int = 1
     n_real: int = 0
 
-    def inputs(self, nimg: int, iteration: int) -> tuple[Tensor, ...]:
-        """Return the balance's weight at this time, a scalar."""
-        factor = self.schedule.factor(nimg, iteration) if self.schedule else 1.0
-        return (next(self.context.networks.generator.parameters()).new_full((), self.balance.weight * factor),)
+    def inputs(self, nimg: int, iteration: int) -> dict[str, Tensor]:
+        """Return the scheduled weights of terms, scalars."""
+        return self.context.values(self.terms, nimg, iteration)
 
-    def step(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """Take one step on fresh latents [B, Z], the balance having this weight, a scalar. Returns scalars."""
-        (weight,) = inputs
+    def step(self, inputs: Mapping[str, Tensor]) -> Scalars:
+        """Take one step on fresh latents [B, Z]. `inputs` has scheduled weights, scalars."""
         generator = self.context.networks.generator
         with frozen(generator.stem), frozen(generator.experts):
-            loss = weight * self.balance(*generator.weights(self.context.latents()))
-            loss, skipped = optimizer_step([loss], self.optimizers)
-        return {"loss/balance": loss, SKIPPED: skipped}
+            weights = generator.weights(self.context.latents())
+            scalars = {f"loss/{name}": term(*weights) for name, term in self.terms.items()}
+            weighted = [inputs.get(name, term.weight) * scalars[f"loss/{name}"] for name, term in self.terms.items()]
+            _, skipped = optimizer_step([torch.stack(weighted).sum()], self.optimizers)
+        return {**scalars, SKIPPED: skipped}
 
 
-def build_phases(
-    objective: Objective,
-    networks: Networks,
-    batches: Batches,
-    batch: int,
-    compute: Compute,
-    beta: float = 0.0,
-    fakes: int | None = None,
-    nimg: int = 1,
-) -> Sequence[Phase]:
-    """Return the phases of an iteration, in order.
+@dataclass(frozen=True)
+class Phases:
+    """The phases of an iteration, in order."""
 
-    Args:
-        objective: the configuration's objective group.
-        networks: the players.
-        batches: real samples.
-        batch: how many of them a step takes.
-        compute: where and how to compute.
-        beta: weight of the diversity term, generators' side.
-        fakes: samples generated a step, before the experts' shares are made equal; None: see `fakes_per_step`.
-        nimg: length of the run in images, for schedules.
+    discriminator: DiscriminatorPhase
+    generator: GeneratorPhase
+    gate: GatePhase | None
+    """None if the objective has no term of the gate."""
+    reuse_latents: bool
+    """If true, the generator's step uses the latents of the last discriminator step."""
 
-    Raises:
-        ConfigError: an expert's share of the batch is too small.
-    """
-    generator, discriminator = networks
-    context = StepContext(
-        networks,
-        build(objective.adversarial),
-        beta,
-        objective.classifier.scale,
-        fakes_per_step(networks, objective, batch, fakes),
-        compute,
-        objective.reuse_latents,
-        build(objective.augment) if objective.augment else None,
-    )
-    settings = objective.optimizer
-    gate = {"gate": build_optimizer(settings.gate, generator.gate.own_parameters(), nimg)} if settings.gate else {}
-    apart = set(generator.gate.own_parameters()) if gate else set()
-    of_generator = build_optimizer(settings.generator, (p for p in generator.parameters() if p not in apart), nimg)
-    phases: list[Phase] = [
-        DiscriminatorPhase(
-            context,
-            build(objective.penalty),
-            generator.k if objective.fake_weight == "k" else 1,
-            objective.classifier.weight,
-            objective.classifier.stop_gradient,
-            batches,
-            batch,
-            {"discriminator": build_optimizer(settings.discriminator, discriminator.parameters(), nimg)},
-            objective.d_steps,
-        ),
-        GeneratorPhase(
-            context,
-            build(objective.competition) if objective.competition else None,
-            {"generator": of_generator, **gate},
-        ),
-    ]
-    if objective.balance:
-        own = gate
-        if settings.balance:
-            own = {"balance": build_optimizer(settings.balance, generator.gate.own_parameters(), nimg)}
-        phases.append(BalancePhase(context, build(objective.balance), own, build_schedule(objective.balance, nimg)))
-    return phases
+    def __iter__(self) -> Iterator[Phase]:
+        return iter([self.discriminator, self.generator, *([self.gate] if self.gate else [])])
 
+    @property
+    def n_real(self) -> int:
+        """Number of real images per iteration."""
+        return sum(phase.steps * phase.n_real for phase in self)
 
-def optimizers_of(phases: Sequence[Phase]) -> dict[str, torch.optim.Optimizer]:
-    """Return every optimiser, by name."""
-    return {name: optimizer for phase in phases for name, optimizer in phase.optimizers.items()}
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """All optimisers, by name."""
+        return {name: optimizer for phase in self for name, optimizer in phase.optimizers.items()}
 
-
-def scheduled(phases: Sequence[Phase]) -> list[torch.optim.Optimizer]:
-    """Return the optimisers whose learning rate has a schedule."""
-    return [optimizer for optimizer in optimizers_of(phases).values() if schedule_of(optimizer)]
-
-
-def learning_rate_factors(phases: Sequence[Phase], nimg: int, iteration: int) -> tuple[Tensor, ...]:
-    """Return the factor of each scheduled learning rate after `nimg` images and `iteration` iterations, as tensors."""
-    return tuple(
-        optimizer.param_groups[0]["lr"].new_tensor(optimizer.schedule.factor(nimg, iteration))  # type: ignore[attr-defined]
-        for optimizer in scheduled(phases)
-    )
+    def learning_rate_factors(self, nimg: int, iteration: int) -> dict[str, Tensor]:
+        """Return the factor of each scheduled learning rate, by its optimiser's name, scalars on the device."""
+        return {
+            name: optimizer.param_groups[0]["lr"].new_tensor(schedule.factor(nimg, iteration))
+            for name, optimizer in self.optimizers.items()
+            if (schedule := schedule_of(optimizer))
+        }
 
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """No gradients for the network's own parameters inside: the step of another does not need them."""
+    """Inside the block, do not compute gradients of the network's own parameters."""
     network.requires_grad_(False)
     try:
         yield
@@ -399,11 +254,13 @@ def frozen(network: nn.Module) -> Iterator[None]:
         network.requires_grad_(True)
 
 
-def _full(answer: DiscriminatorOutput) -> DiscriminatorOutput:
-    """What autocast computed in bfloat16, in float32; anything else as it is."""
+def _float32(output: DiscriminatorOutput) -> DiscriminatorOutput:
+    """Convert what autocast computed in bfloat16 to float32; leave other types as they are."""
 
-    def full(values: Tensor) -> Tensor:
+    def convert(values: Tensor) -> Tensor:
         return values.float() if values.dtype == torch.bfloat16 else values
 
-    scores_N, logits_NL, features_NF = answer
-    return DiscriminatorOutput(full(scores_N), None if logits_NL is None else full(logits_NL), full(features_NF))
+    scores_N, logits_NL, features_NF = output
+    return DiscriminatorOutput(
+        convert(scores_N), None if logits_NL is None else convert(logits_NL), convert(features_NF)
+    )

@@ -1,4 +1,4 @@
-"""One optimiser step over all ranks, skipped where it is not finite, and its statistics on the device."""
+"""One optimiser step over all ranks, skipped if it is not finite, and running statistics on the device."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from mixgan_cli.runtime import distributed
 
 
 class StepResult(NamedTuple):
-    """What a step down came to: scalars on the device."""
+    """What an optimiser step returns: scalars on the device."""
 
     loss: Tensor
     """The sum of its terms, before the step."""
     skipped: Tensor
-    """1 where the step was left out, else 0."""
+    """1 if the step was skipped, else 0."""
 
 
 def optimizer_step(terms: Iterable[Tensor], optimizers: Optimizers) -> StepResult:
-    """Take a step down the sum of the terms, scalars, with each optimiser; only what they move gets a gradient.
+    """Minimise the sum of the terms, scalars, by one step of each optimiser. Only its parameters get gradients.
 
-    Terms are differentiated one by one as they come: where they are computed as they are asked for, memory holds the
-    activations of one alone. With several ranks the gradient is the mean of theirs. A step whose loss or gradient is
-    not finite is left out, the optimisers' own state untouched: whether it is finite is known on the device alone,
-    and nothing waits for it.
+    Terms are differentiated one by one as they are yielded, so a generator of terms keeps the activations of one term
+    in memory at a time. With several ranks, the gradient is the mean over ranks. A step with a non-finite loss or
+    gradient changes neither parameters nor the optimisers' state. Only the device knows whether it is finite, and
+    nothing waits for it.
     """
     for optimizer in optimizers.values():
         optimizer.zero_grad(set_to_none=True)
@@ -54,73 +54,73 @@ def optimizer_step(terms: Iterable[Tensor], optimizers: Optimizers) -> StepResul
 
 
 SKIPPED = "skipped"
-"""Of the scalars, the one that is 1 where a step was left out, and else 0."""
+"""Name of the scalar that is 1 if a step was skipped, else 0."""
 
 
 class StepStats(NamedTuple):
-    """What was found since the last reading."""
+    """Statistics of the steps since the last reading."""
 
     means: dict[str, float]
-    """Of each scalar over the steps in which it was finite; not a number where it never was."""
+    """The mean of each scalar over the steps in which it was finite; NaN if it never was."""
     skipped: int
-    """Steps left out."""
+    """Number of skipped steps."""
     longest: int
-    """The most of them in a row."""
-    row: int
-    """The last ones: 0 where all is well now."""
+    """The longest run of skipped steps."""
+    current: int
+    """The length of the run of skipped steps that goes on now; 0 if the last step was taken."""
 
 
 class Means:
-    """The means of named scalars since they were last read, over all ranks, and how many steps were left out."""
+    """Means of named scalars over steps and ranks since the last reading, and the number of skipped steps."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        """For each phase, known by its scalars' names, sums of the values and how many were finite: [2, names]."""
-        self._rows: dict[str, Tensor] = {}
-        """For each phase, steps left out: in all, in a row up to now, and the longest such row: [3]."""
+        """For each phase, identified by its scalars' names: sums of the finite values and their number, [2, names]."""
+        self._runs: dict[str, Tensor] = {}
+        """For each phase, skipped steps: their number, the length of the current run and of the longest run, [3]."""
 
     def add(self, scalars: Mapping[str, Tensor]) -> None:
-        """Take what a phase's step told, still on the device, where what was taken before keeps its place."""
+        """Add the scalars of a phase's step, in place and on the device, so that it can be part of a CUDA graph."""
         names, values = " ".join(scalars), torch.stack([value.detach() for value in scalars.values()]).double()
         if names not in self._sums:
             self._sums[names] = torch.zeros_like(values).repeat(2, 1)
-            self._rows[names] = values.new_zeros(3)
+            self._runs[names] = values.new_zeros(3)
         finite = values.isfinite()
         self._sums[names] += torch.stack((torch.where(finite, values, 0), finite.double()))
         skipped = scalars[SKIPPED].detach().double()
-        total, row, longest = self._rows[names]
-        row = (row + 1) * skipped
-        self._rows[names].copy_(torch.stack((total + skipped, row, torch.maximum(longest, row))))
+        total, current, longest = self._runs[names]
+        current = (current + 1) * skipped
+        self._runs[names].copy_(torch.stack((total + skipped, current, torch.maximum(longest, current))))
 
     def read(self) -> StepStats:
-        """Return what was found, in one synchronisation with the device, and begin anew. All ranks must come here."""
+        """Return the statistics and reset them, with one synchronisation with the device. All ranks must call it."""
         if not self._sums:
             return StepStats({}, 0, 0, 0)
         with distributed.synchronized():
             distributed.average_(list(self._sums.values()))
-        numbers = iter(torch.cat([part.flatten() for part in (*self._sums.values(), *self._rows.values())]).tolist())
+        numbers = iter(torch.cat([part.flatten() for part in (*self._sums.values(), *self._runs.values())]).tolist())
         means: dict[str, float] = {}
         for names in map(str.split, self._sums):
             sums, counts = list(islice(numbers, len(names))), list(islice(numbers, len(names)))
-            if counts[names.index(SKIPPED)]:  # there was a step since
+            if counts[names.index(SKIPPED)]:  # this phase took a step since the last reading
                 means |= {
                     name: total / n if n else math.nan for name, total, n in zip(names, sums, counts, strict=True)
                 }
         means.pop(SKIPPED, None)
-        rows = [list(islice(numbers, 3)) for _ in self._rows]
+        runs = [list(islice(numbers, 3)) for _ in self._runs]
         for part in self._sums.values():
             part.zero_()
-        for part in self._rows.values():  # a row may go on
+        for part in self._runs.values():  # the current run may go on
             part *= part.new_tensor([0, 1, 0])
-        total, row, longest = zip(*rows, strict=True)
-        return StepStats(means, int(sum(total)), int(max(longest)), int(max(row)))
+        total, current, longest = zip(*runs, strict=True)
+        return StepStats(means, int(sum(total)), int(max(longest)), int(max(current)))
 
     def state(self) -> dict[str, dict[str, Tensor]]:
-        """Return all that was taken, [2, names] and [3] for each phase: for a checkpoint between two readings."""
-        return {"sums": self._sums, "rows": self._rows}
+        """Return the statistics since the last reading, for a checkpoint: [2, names] and [3] for each phase."""
+        return {"sums": self._sums, "runs": self._runs}
 
     def load_state(self, state: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> None:
-        """Take over what `state` gave, [2, names] and [3] for each phase."""
-        self._sums, self._rows = (
-            {names: values.to(device) for names, values in state[part].items()} for part in ("sums", "rows")
+        """Load what `state` returned, [2, names] and [3] for each phase."""
+        self._sums, self._runs = (
+            {names: values.to(device) for names, values in state[part].items()} for part in ("sums", "runs")
         )

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from mixgan_cli.models.layers import BatchNorm2d
 from mixgan_cli.models.networks import build_networks, parameter_counts
-from mixgan_cli.training.phases import build_phases
+from mixgan_cli.training.setup import build_phases
 from tests.conftest import composed, take_step
 from tests.training.test_phases import COMPUTE, Fixed
 
@@ -44,7 +44,7 @@ def game(*overrides, k=3):
     run = once_composed("model=madgan", f"model.k={k}", "model.backbone.channels=4", "model.latent.size=5", *overrides)
     players = build_networks(run.model, (1, 8, 8))
     real = torch.rand(BATCH, 1, 8, 8) * 2 - 1
-    return players, real, build_phases(run.objective, players, Fixed(real), BATCH, COMPUTE, run.model.beta)
+    return players, real, build_phases(run.objective, players, Fixed(real), BATCH, COMPUTE)
 
 
 def judged(discriminator, samples):
@@ -184,12 +184,12 @@ def test_discriminator_minimises_a_cross_entropy_over_real_and_k_experts(weight,
 
 
 def test_generators_want_the_real_class_and_judge_the_same_fakes_again():
-    (_, discriminator), _, (first, second) = game()
+    (_, discriminator), _, phases = game()
     seen = watch(discriminator)
-    take_step(first)
+    latent_BZ = phases.discriminator.step(phases.discriminator.inputs(0, 0)).latent_BZ
     updated = copy.deepcopy(discriminator)
-    told = take_step(second)["loss/generator"].item()
-    assert torch.equal(seen[2], seen[1])
+    told = take_step(phases.generator, latent_BZ=latent_BZ)["loss/generator"].item()
+    assert phases.reuse_latents and torch.equal(seen[2], seen[1])
     expected = cross_entropy(judged(updated, seen[1]), torch.zeros(3 * BATCH, dtype=torch.long))
     assert told == pytest.approx(expected.item(), rel=1e-5)
 

@@ -12,7 +12,7 @@ from torch.nn.functional import relu
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.backbones.mggan import TFPaddedConv2d, TFPaddedConvTranspose2d
 from mixgan_cli.models.networks import build_networks, parameter_counts
-from mixgan_cli.training.phases import build_phases
+from mixgan_cli.training.setup import build_phases
 from tests.conftest import composed, take_step
 from tests.training.test_phases import COMPUTE, Fixed
 
@@ -35,7 +35,7 @@ def game(*overrides, shape=(1, 8, 8)):
     run = once_composed("model=mggan", *SMALL, "training.batch=30", *overrides)
     players = build_networks(run.model, shape)
     real = torch.rand(30, *shape) * 2 - 1
-    return players, build_phases(run.objective, players, Fixed(real), 30, COMPUTE, run.model.beta)
+    return players, build_phases(run.objective, players, Fixed(real), 30, COMPUTE)
 
 
 def values(network):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mixgan_cli.objectives.regularizers import LoadBalance
+from mixgan_cli.objectives.terms import LoadBalance
 
 COUNTS = (2, 3, 10)
 

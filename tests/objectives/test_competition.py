@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mixgan_cli.objectives.regularizers import Competition
+from mixgan_cli.objectives.terms import Competition, GeneratedBatch
 
 K, B, F = 3, 5, 4
 WEIGHT = 0.3
@@ -15,6 +15,13 @@ def judged():
     score = torch.randn(K * B, dtype=torch.double, requires_grad=True)
     features = torch.randn(K * B, F, dtype=torch.double, requires_grad=True)
     return score, features
+
+
+def competition(score, features, others, through=False):
+    """The value of the term, of as many experts as make K equal parts."""
+    samples = torch.zeros(len(score), 1)
+    batch = GeneratedBatch(samples, samples, samples, score, None, features)
+    return Competition(WEIGHT, others, through, k=2 if len(score) == 2 else K)(batch)
 
 
 def sigmoid(x):
@@ -41,17 +48,17 @@ def margins(score, features, others):
 @pytest.mark.parametrize("others", ["mean", "max"])
 def test_values(others, through):
     score, features = judged()
-    expected = WEIGHT * np.maximum(0, margins(score, features, others)).mean()
-    assert Competition(WEIGHT, others, through)(score, features, K).item() == pytest.approx(expected, rel=1e-12)
+    expected = np.maximum(0, margins(score, features, others)).mean()
+    assert competition(score, features, others, through).item() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("others", ["mean", "max"])
 def test_only_ones_own_score_has_a_gradient(others):
-    """-(weight / KB) D (1 - D) where rivals are ahead, 0 elsewhere; as a rival no score has any, nor have features."""
+    """-(1 / KB) D (1 - D) where rivals are ahead, 0 elsewhere; as a rival no score has any, nor have features."""
     score, features = judged()
-    Competition(WEIGHT, others, through_similarity=False)(score, features, K).backward()
+    competition(score, features, others).backward()
     p = sigmoid(score.detach().numpy())
-    expected = -WEIGHT / (K * B) * p * (1 - p) * (margins(score, features, others).reshape(-1) > 0)
+    expected = -1 / (K * B) * p * (1 - p) * (margins(score, features, others).reshape(-1) > 0)
     np.testing.assert_allclose(score.grad.numpy(), expected, atol=1e-16)
     assert features.grad is None
 
@@ -60,24 +67,21 @@ def test_only_ones_own_score_has_a_gradient(others):
 def test_gradients_through_similarity(others):
     score, features = judged()
     margins(score, features, others)
-    loss = Competition(WEIGHT, others, through_similarity=True)
-    assert torch.autograd.gradcheck(lambda s, f: loss(s, f, K), (score, features))
-    loss(score, features, K).backward()
+    assert torch.autograd.gradcheck(lambda s, f: competition(s, f, others, through=True), (score, features))
+    competition(score, features, others, through=True).backward()
     assert features.grad.abs().max().item() > 1e-3
 
 
 def test_an_expert_alike_is_pushed_harder():
     """The same features and score: rivals are ahead by the likeness, 1. Opposite features: they are not."""
     score, features = torch.zeros(2).double(), torch.tensor([[1.0, 2.0], [3.0, 6.0]]).double()
-    term = Competition(WEIGHT, "mean", through_similarity=False)
-    assert term(score, features, 2).item() == pytest.approx(WEIGHT, rel=1e-12)
-    assert term(score, features * torch.tensor([[1.0], [-1.0]]), 2).item() == 0
+    assert competition(score, features, "mean").item() == pytest.approx(1, rel=1e-12)
+    assert competition(score, features * torch.tensor([[1.0], [-1.0]]), "mean").item() == 0
 
 
 @pytest.mark.parametrize("others", ["mean", "max"])
 def test_latents_do_not_compete(others):
     """Another latent's samples change its own part alone: the term is a mean over latents."""
     score, features = judged()
-    term = Competition(WEIGHT, others, through_similarity=False)
-    apart = [term(score[b::B], features[b::B], K).item() for b in range(B)]
-    assert term(score, features, K).item() == pytest.approx(np.mean(apart), rel=1e-12)
+    apart = [competition(score[b::B], features[b::B], others).item() for b in range(B)]
+    assert competition(score, features, others).item() == pytest.approx(np.mean(apart), rel=1e-12)

@@ -24,7 +24,7 @@ from mixgan_cli.runtime.distributed import launch, process_group, processes_per_
 from mixgan_cli.training.checkpoint import Progress, State, read_state
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.loop import iterate
-from mixgan_cli.training.phases import build_phases
+from mixgan_cli.training.setup import build_phases
 from tests.commands.test_train import weights
 from tests.conftest import TINY, composed, wait_for_reports
 
@@ -56,7 +56,7 @@ def trained(run: Run):
     batches = Double(PackedBatches(Packed(images, None, "random"), 0, CPU))
     if distributed.world_size() > 1:
         batches = Sharded(batches, distributed.rank(), distributed.world_size())
-    phases = build_phases(run.objective, networks, batches, 8, Compute(CPU), run.model.beta, run.training.fakes)
+    phases = build_phases(run.objective, networks, batches, 8, Compute(CPU), run.training.fakes)
     state = State(networks, MovingAverage(networks.generator, 100, None), phases, Progress(), {}, {})
     for _ in range(STEPS):
         iterate(state, seed=3)

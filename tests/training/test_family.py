@@ -23,7 +23,7 @@ from mixgan_cli.runtime.device import Compute
 from mixgan_cli.training import loop
 from mixgan_cli.training.checkpoint import Progress, State
 from mixgan_cli.training.ema import MovingAverage
-from mixgan_cli.training.phases import build_phases
+from mixgan_cli.training.setup import build_phases
 from tests.conftest import composition
 from tests.pairwise import all_pairs, covering, pairs_of
 
@@ -88,7 +88,7 @@ def begin(config):
     networks = build_networks(run.model, SHAPE)
     images = torch.randint(0, 256, (16, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     batches = PackedBatches(Packed(images, None, "random"), 0, CPU)
-    phases = build_phases(run.objective, networks, batches, run.training.batch, Compute(CPU), run.model.beta)
+    phases = build_phases(run.objective, networks, batches, run.training.batch, Compute(CPU))
     ema = MovingAverage(networks.generator, 100, None)
     return State(networks, ema, phases, Progress(), run.model_dump(mode="json"), {"set": "random"})
 

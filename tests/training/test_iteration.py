@@ -16,8 +16,8 @@ from mixgan_cli.data.packed import Packed
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.runtime.device import Compute
 from mixgan_cli.training.checkpoint import State
-from mixgan_cli.training.loop import begin, iterate, make_step
-from mixgan_cli.training.phases import optimizers_of
+from mixgan_cli.training.loop import iterate, make_step
+from mixgan_cli.training.setup import begin
 from tests.conftest import composed
 
 SHAPE, STEPS = (1, 8, 8), 20
@@ -27,8 +27,8 @@ RECIPES = {
         "model=megan",
         "model.gate.every=1",
         "model.gate.rate=0.05",
-        "objective.balance.every=1",
-        "objective.balance.rate=0.05",
+        "objective.terms.balance.schedule.every=1",
+        "objective.terms.balance.schedule.rate=0.05",
     ),
     "hmog, leaves left out": ("model=hmog", "model.gate.dropout=0.3"),
     "mggan, pairwise": ("model=mggan", "model.head.form=pairwise", "model.beta=0.5"),
@@ -64,19 +64,19 @@ class Written:
         if self.repeated is None:
             self.repeated = self.written(inputs)
         with torch.no_grad():  # gradients are written down like all else
-            self.repeated(*(value for needed in inputs for value in needed))
+            self.repeated(*(value for needed in inputs for value in needed.values()))
 
     def written(self, inputs):
         """Write down without effect: a recording of a CUDA graph has none either."""
-        counts = [len(needed) for needed in inputs]
+        names = [list(needed) for needed in inputs]
 
         def work(*flat):
             values = iter(flat)
-            self.work([tuple(next(values) for _ in range(count)) for count in counts])
+            self.work([{name: next(values) for name in needed} for needed in names])
             return ()
 
         kept, random_state = [(tensor, tensor.detach().clone()) for tensor in self.tensors()], torch.get_rng_state()
-        graph = make_fx(work)(*(value.clone() for needed in inputs for value in needed))
+        graph = make_fx(work)(*(value.clone() for needed in inputs for value in needed.values()))
         with torch.no_grad():
             for tensor, before in kept:
                 tensor.copy_(before)
@@ -86,7 +86,7 @@ class Written:
     def tensors(self):
         """All that an iteration changes."""
         networks = (*self.state.networks, self.state.ema.average)
-        optimizers = optimizers_of(self.state.phases).values()
+        optimizers = self.state.phases.optimizers.values()
         return [
             *(value for network in networks for value in network.state_dict().values()),
             *(value for optimizer in optimizers for kept in optimizer.state.values() for value in kept.values()),

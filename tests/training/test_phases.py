@@ -8,7 +8,7 @@ import torch
 
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.runtime.device import Compute
-from mixgan_cli.training.phases import build_phases
+from mixgan_cli.training.setup import build_phases
 from tests.conftest import composed, take_step
 
 COMPUTE = Compute(torch.device("cpu"))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.training.phases import check_shape
+from mixgan_cli.training.checks import check_shape
 from tests.conftest import TINY, composed, take_step
 from tests.training.test_phases import BATCH, double, game  # noqa: F401
 
@@ -102,7 +102,7 @@ def test_the_generator_learns_through_diffaugment(double):  # noqa: F811
 def test_every_kind_of_game_is_played_on_augmented_images(model):
     networks, _, phases = game(f"model={model}", PALED, "objective.reuse_latents=false", "training.fakes=24")
     seen = seen_by(networks.discriminator)
-    discriminator_phase, generator_phase = phases[:2]
+    discriminator_phase, generator_phase = phases.discriminator, phases.generator
     take_step(discriminator_phase)
     take_step(generator_phase)
     passes = [images for images in seen if any(torch.equal(images, made) for made in Paled.made)]

@@ -12,21 +12,22 @@ from torch.nn.functional import softplus
 
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.networks import build_networks
-from mixgan_cli.training.phases import build_phases, check_networks, optimizers_of
-from tests.conftest import composed, take_step
+from mixgan_cli.training.checks import check_networks
+from mixgan_cli.training.setup import build_phases
+from tests.conftest import composed, take_step, take_steps
 from tests.training.test_phases import COMPUTE, Fixed
 
 once_composed = cache(composed)  # composing is what takes time
 
 SMALL = ("model.backbone.channels=4", "model.latent.size=5")
-ADAM = "{lr: 1.0e-3, betas: [0.5, 0.9], amsgrad: false, weight_decay: 0.0}"
+ADAM = "{_target_: torch.optim.Adam, lr: 1.0e-3, betas: [0.5, 0.9], amsgrad: false, weight_decay: 0.0}"
 
 
 def game(model, *overrides, batch=8):
     run = once_composed(f"model={model}", *SMALL, f"training.batch={batch}", *overrides)
     players = build_networks(run.model, (1, 16, 16))
     real = torch.rand(batch, 1, 16, 16) * 2 - 1
-    phases = build_phases(run.objective, players, Fixed(real), batch, COMPUTE, run.model.beta, run.training.fakes)
+    phases = build_phases(run.objective, players, Fixed(real), batch, COMPUTE, run.training.fakes)
     return players, real, phases
 
 
@@ -108,7 +109,7 @@ def test_fakes_of_a_step(model, overrides, expected):
 def test_unless_it_is_said_experts_with_batch_norm_make_enough(overrides, expected):
     (_, discriminator), _, phases = game("mggan", *overrides, batch=16)
     seen = shown_to(discriminator)
-    take_step(phases[0])
+    take_step(phases.discriminator)
     assert seen == [16, expected]
 
 
@@ -118,7 +119,7 @@ def test_too_few_fakes_for_batch_norm(fakes, share):
         game("mggan", f"training.fakes={fakes}")
     (_, discriminator), _, phases = game("mggan", "objective.fakes=per_expert", f"training.fakes={fakes}")
     seen = shown_to(discriminator)
-    take_step(phases[0])
+    take_step(phases.discriminator)
     assert seen == [8, 10 * fakes]
 
 
@@ -127,10 +128,10 @@ def test_too_few_fakes_for_batch_norm(fakes, share):
 
 @pytest.mark.parametrize("reuse", [True, False])
 def test_the_generators_step_on_the_discriminators_last_latents(reuse):
-    (generator, _), _, (first, second) = game("mggan", f"objective.reuse_latents={reuse}", batch=30)
+    (generator, _), _, phases = game("mggan", f"objective.reuse_latents={reuse}", "objective.d_steps=2", batch=30)
     seen = latents_of(generator)
-    for phase in (first, first, second, first):
-        take_step(phase)
+    for _ in range(2):
+        take_steps(phases)
     assert not torch.equal(seen[0], seen[1]) and not torch.equal(seen[3], seen[2])
     assert torch.equal(seen[2], seen[1]) == reuse
 
@@ -140,8 +141,7 @@ def test_reused_latents_give_the_same_fakes():
     (generator, _), _, phases = game("mggan", batch=30)
     seen = []
     generator.register_forward_hook(lambda generator, inputs, fakes: seen.append(fakes.samples.detach()))
-    for phase in phases:
-        take_step(phase)
+    take_steps(phases)
     torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=0)
 
 
@@ -149,9 +149,9 @@ def test_reused_latents_give_the_same_fakes():
 def test_the_balance_has_fresh_latents(model):
     (generator, _), _, phases = game(model, "model.k=3", "objective.reuse_latents=true")
     seen = latents_of(generator)
-    for phase in phases:
-        take_step(phase)
-    assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[2], seen[1])
+    take_steps(phases)
+    *_, of_discriminator, of_generator, of_gate = seen
+    assert torch.equal(of_generator, of_discriminator) and not torch.equal(of_gate, of_generator)
 
 
 # Losses
@@ -213,7 +213,7 @@ def test_soft_weights_are_the_classifiers_targets(step):
 @pytest.mark.parametrize(("form", "logged"), [("general", True), ("one_vs_all", False), ("pairwise", False)])
 def test_the_divergence_of_experts_is_logged_where_the_classifier_estimates_it(form, logged):
     _, _, phases = game("mggan", "model.k=3", f"model.head.form={form}")
-    told = take_step(phases[0])
+    told = take_step(phases.discriminator)
     assert ("jsd_experts" in told) == logged and "loss/classifier" in told
 
 
@@ -258,17 +258,17 @@ def test_gradient_penalty_takes_fakes_of_all_experts(monkeypatch):
 @pytest.mark.parametrize("projection", ["per_expert", "shared"])
 def test_megans_balance_moves_the_mlp_alone(projection):
     players, _, phases = game("megan", "model.k=3", f"model.gate.projection={projection}")
-    balance = phase_of("Balance", phases)
+    balance = phase_of("Gate", phases)
     assert moved_by(balance, players) == names(players.generator.gate.mlp, "generator.gate.mlp")
     assert balance.optimizers == {"gate": phase_of("Generator", phases).optimizers["gate"]}
 
 
 def test_the_hmog_authors_balance_moves_the_whole_gate_with_an_adam_of_its_own():
     players, _, phases = game("megan_hidden", "model.k=3")
-    balance = phase_of("Balance", phases)
+    balance = phase_of("Gate", phases)
     assert moved_by(balance, players) == names(players.generator.gate, "generator.gate")
     assert list(balance.optimizers) == ["balance"]
-    optimizers = optimizers_of(phases)
+    optimizers = phases.optimizers
     assert list(optimizers) == ["discriminator", "generator", "balance"]
     assert not optimizers["generator"].state
     in_both = set(optimizers["generator"].param_groups[0]["params"])
@@ -279,14 +279,14 @@ def test_the_hmog_authors_balance_moves_the_whole_gate_with_an_adam_of_its_own()
 
 def test_a_balance_with_its_own_optimiser_leaves_the_gates_alone():
     players, _, phases = game("megan", "model.k=3", f"objective.optimizer.balance={ADAM}")
-    balance = phase_of("Balance", phases)
+    balance = phase_of("Gate", phases)
     assert moved_by(balance, players) <= names(players.generator.gate.mlp, "generator.gate.mlp")
     assert not phase_of("Generator", phases).optimizers["gate"].state and balance.optimizers["balance"].state
 
 
 def test_a_soft_gate_can_be_balanced():
     players, _, phases = game("mog", "model.k=4", "objective=megan_hidden")
-    assert moved_by(phase_of("Balance", phases), players) == names(players.generator.gate, "generator.gate")
+    assert moved_by(phase_of("Gate", phases), players) == names(players.generator.gate, "generator.gate")
 
 
 def test_balance_pulls_a_one_sided_gate_back():
@@ -296,25 +296,28 @@ def test_balance_pulls_a_one_sided_gate_back():
     )
     with torch.no_grad():
         generator.gate.mlp[-1].bias[0] = 5
-    balance = phase_of("Balance", phases)
+    balance = phase_of("Gate", phases)
     losses = [take_step(balance)["loss/balance"].item() for _ in range(60)]
     assert losses[0] > 0.1 and sum(losses[-10:]) / 10 < 0.02
 
 
 def test_balance_follows_its_schedule():
-    told = []
+    """The gradient has the weight of the iteration; the logged value has none."""
+    gradients, logged = [], []
     for iteration in (0, 7_810):
         torch.manual_seed(0)
-        _, _, phases = game("megan", "model.k=3")
-        told.append(take_step(phase_of("Balance", phases), 0, iteration)["loss/balance"].item())
-    assert told[1] == pytest.approx(told[0] * math.exp(-0.781), rel=1e-5) and told[0] > 0
+        (generator, _), _, phases = game("megan", "model.k=3")
+        logged.append(take_step(phases.gate, 0, iteration)["loss/balance"].item())
+        gradients.append(generator.gate.mlp[-1].weight.grad)
+    torch.testing.assert_close(gradients[1], gradients[0] * math.exp(-0.781), rtol=1e-5, atol=0)
+    assert logged[1] == logged[0] > 0 and gradients[0].any()
 
 
 def test_megans_gate_has_an_optimiser_with_weight_decay():
     """Adam(0, 0.9) and 2e-4 for all; 0.1 of weight decay for the MLP alone; 5 critic steps; a weight moves with one."""
     players, _, phases = game("megan", "model.k=3")
     generator = players.generator
-    optimizers = optimizers_of(phases)
+    optimizers = phases.optimizers
     groups = {name: optimizer.param_groups[0] for name, optimizer in optimizers.items()}
     assert {name: group["weight_decay"] for name, group in groups.items()} == {
         "discriminator": 0,
@@ -373,7 +376,7 @@ def test_one_expert_is_compared_with_none(form):
         (("model=mggan", "objective=wgan_gp", "objective.fake_weight=k"), "Wasserstein balances real against fake"),
         (("model=megan", "model.gate.every=0"), "every=0"),
         (("model=megan", "model.gate.temperature=0"), "temperature=0"),
-        (("model=megan", "objective.balance.every=0"), "every=0"),
+        (("model=megan", "objective.terms.balance.every=0"), "every=0"),
     ],
 )
 def test_what_does_not_go_together(overrides, reason):
@@ -397,7 +400,7 @@ def test_a_gate_with_batch_norm_needs_two_samples():
             8,
             "objective.optimizer.gate: with model.k=1",
         ),
-        (("model=hmog", "model.k=1", "objective=megan_hidden"), 8, "objective.balance: with model.k=1"),
+        (("model=hmog", "model.k=1", "objective=megan_hidden"), 8, "objective.terms.balance: with model.k=1"),
         (("model=mggan", "model.k=1"), 1, "training.batch=1: the discriminator has batch norm"),
     ],
 )

@@ -27,8 +27,8 @@ def test_what_is_not_finite_is_left_out_and_counted():
         means.add(step(value, skipped))
     assert means.read() == ({"loss/generator": 2.0}, 3, 2, 1)
     means.add(step(math.nan, 1))  # the row that was begun before goes on
-    told = means.read()
-    assert math.isnan(told.means["loss/generator"]) and told.skipped == 1 and told.longest == told.row == 2
+    stats = means.read()
+    assert math.isnan(stats.means["loss/generator"]) and stats.skipped == 1 and stats.longest == stats.current == 2
 
 
 def test_a_row_is_of_one_phase():

@@ -1,0 +1,120 @@
+"""Everything that exists before the first iteration: networks on the device, batches, phases and moving average."""
+
+from __future__ import annotations
+
+from mixgan_cli.config.components import build
+from mixgan_cli.config.schema import Objective, Run
+from mixgan_cli.data.batches import Batches, Flipped, Sharded
+from mixgan_cli.data.dataset import Dataset
+from mixgan_cli.models.networks import Networks
+from mixgan_cli.objectives.terms import GateTerm, GeneratorTerm, Term
+from mixgan_cli.optim.optimizers import build_optimizer, build_schedule
+from mixgan_cli.runtime import distributed
+from mixgan_cli.runtime.device import Compute
+from mixgan_cli.training.checkpoint import Progress, State
+from mixgan_cli.training.checks import fakes_per_step
+from mixgan_cli.training.ema import MovingAverage
+from mixgan_cli.training.phases import DiscriminatorPhase, GatePhase, GeneratorPhase, Phases, StepContext
+
+
+def begin(settings: Run, networks: Networks, dataset: Dataset, compute: Compute) -> State:
+    """Return the state before the first iteration, on the device.
+
+    Raises:
+        ConfigError: an expert's share of the batch is too small.
+    """
+    for network in networks:
+        compute.place(network)
+    compute.compile_(networks.generator.trunk, networks.discriminator.body)
+    training = settings.training
+    order = settings.seed if training.shuffle else None
+    batches = dataset.batches(order, compute.device, settings.hardware.data_on)
+    if training.flips:
+        batches = Flipped(batches, settings.seed, compute.device)
+    if distributed.world_size() > 1:
+        batches = Sharded(batches, distributed.rank(), distributed.world_size())
+    return State(
+        networks,
+        MovingAverage(networks.generator, training.ema_half_life_nimg, training.ema_ramp_up),
+        build_phases(
+            settings.objective, networks, batches, training.batch, compute, training.fakes, training.total_nimg
+        ),
+        Progress(),
+        settings.model_dump(mode="json"),
+        dataset.describe(),
+        gate_schedule=build_schedule(settings.model.gate, training.total_nimg),
+    )
+
+
+def build_phases(
+    objective: Objective,
+    networks: Networks,
+    batches: Batches,
+    batch: int,
+    compute: Compute,
+    fakes: int | None = None,
+    nimg: int = 1,
+) -> Phases:
+    """Return the phases of an iteration.
+
+    Args:
+        objective: the configuration's objective group.
+        networks: generator and discriminator.
+        batches: real samples.
+        batch: number of real samples per discriminator step.
+        compute: where and how to compute.
+        fakes: number of generated samples per step; None: see `fakes_per_step`.
+        nimg: length of the run in images, for schedules.
+
+    Raises:
+        ConfigError: an expert's share of the batch is too small.
+    """
+    generator, discriminator = networks
+    context = StepContext(
+        networks,
+        build(objective.adversarial),
+        fakes_per_step(networks, objective, batch, fakes),
+        compute,
+        build(objective.augment) if objective.augment else None,
+    )
+    terms = build_terms(objective, networks, nimg)
+    of_generator = {name: term for name, term in terms.items() if isinstance(term, GeneratorTerm)}
+    of_gate = {name: term for name, term in terms.items() if isinstance(term, GateTerm)}
+    settings, own = objective.optimizer, generator.gate.own_parameters()
+    gate = {"gate": build_optimizer(settings.gate, own, nimg)} if settings.gate else {}
+    balance = {"balance": build_optimizer(settings.balance, own, nimg)} if of_gate and settings.balance else gate
+    moved_by_gate = set(own) if gate else set()
+    others = [parameter for parameter in generator.parameters() if parameter not in moved_by_gate]
+    return Phases(
+        DiscriminatorPhase(
+            context,
+            build(objective.penalty),
+            generator.k if objective.fake_weight == "k" else 1,
+            objective.classifier.weight,
+            objective.classifier.scale,
+            objective.classifier.stop_gradient,
+            batches,
+            batch,
+            {"discriminator": build_optimizer(settings.discriminator, discriminator.parameters(), nimg)},
+            objective.d_steps,
+        ),
+        GeneratorPhase(context, of_generator, {"generator": build_optimizer(settings.generator, others, nimg), **gate}),
+        GatePhase(context, of_gate, balance) if of_gate else None,
+        objective.reuse_latents,
+    )
+
+
+def build_terms(objective: Objective, networks: Networks, nimg: int) -> dict[str, Term]:
+    """Return the objective's terms by name, with their schedules; a generator's term of weight 0 is left out."""
+    terms: dict[str, Term] = {}
+    given = {
+        "k": networks.generator.k,
+        "form": networks.discriminator.head.form,
+        "scale": objective.classifier.scale,
+    }
+    for name, node in objective.terms.items():
+        term: Term = build(node, **given)
+        term.schedule = build_schedule(node, nimg)
+        if term.weight or term.network == "gate":
+            terms[name] = term
+    return terms
