@@ -70,8 +70,8 @@ def test_what_is_not_told_is_found(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("path", "words"),
     [("seed", "integer ≥ 0"), ("alarms.usage", "number > 0 and ≤ 1 or `null`"), ("training.flips", "`true`, `false`"),
-     ("hardware.device", "`auto`, `cpu`, `cuda`"), ("paths.run", "text or `null`"), ("model.experts", "a part"),
-     ("objective.optimizer.gate", "a part or `null`"), ("no.such", "")],
+     ("hardware.device", "`auto`, `cpu`, `cuda`"), ("paths.run", "text or `null`"), ("model.experts", "a component"),
+     ("objective.optimizer.gate", "a component or `null`"), ("no.such", "")],
 )  # fmt: skip
 def test_what_is_accepted_is_said_as_the_schema_has_it(path, words):
     assert accepted.by_command("config", path) == words

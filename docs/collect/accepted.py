@@ -1,4 +1,4 @@
-"""What a key of the configuration accepts, in words: from mixgan_cli/config.py, or the signature of a part's class."""
+"""What a key of the configuration accepts, from mixgan_cli/config/schema.py or the signature of a component's class."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mixgan_cli.config import schema as schemas
 from mixgan_cli.config.components import TYPE_CHECKS
 
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-TYPES = {"boolean": "`true`, `false`", "string": "text", "null": "`null`", "object": "a part"}
+TYPES = {"boolean": "`true`, `false`", "string": "text", "null": "`null`", "object": "a component"}
 
 
 def by_command(primary: str, path: str) -> str:
-    """Say what a key accepts, by the schema called as the command's primary configuration; "" where that has none."""
+    """Return what a key accepts by the schema of a command's primary configuration, or "" if it has no schema."""
     schema = node = _of_command(primary)
     for step in path.split("."):
         inner = [_resolved(each, schema) for each in (node, *node.get("anyOf", ()))]
@@ -25,7 +25,7 @@ def by_command(primary: str, path: str) -> str:
 
 
 def by_part(target: str, argument: str) -> str:
-    """Say what an argument of a part's class accepts."""
+    """Return what an argument of a component's class accepts."""
     hints = get_type_hints(get_class(target).__init__, include_extras=True)  # type: ignore[misc]
     hint = hints.get(argument, str)  # a data set's `name` is a plain key
     schema = TypeAdapter(hint, config=TYPE_CHECKS).json_schema()
@@ -39,7 +39,7 @@ def _of_command(primary: str) -> dict[str, Any]:
 
 
 def _in_words(node: dict[str, Any], schema: dict[str, Any]) -> str:
-    """Say a node of a JSON schema in words: "integer > 0 or `null`"."""
+    """A node of a JSON schema in words: "integer > 0 or `null`"."""
     node = _resolved(node, schema)
     if "anyOf" in node:
         return " or ".join(_in_words(each, schema) for each in node["anyOf"])

@@ -1,4 +1,4 @@
-"""The keys of conf/: where each is defined, and the comment beside it."""
+"""The keys of conf/: where each is defined, and its comment."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mixgan_cli.config.help import UNLESS_NAMED
 from mixgan_cli.config.schema import conf_dir
 
 PRESETS = "experiment"
-"""The group that defines no keys, and only sets them."""
+"""The group that defines no keys and only sets them."""
 
 
 class Choice(NamedTuple):
-    """An entry of a defaults list that takes a choice of another group, and the comment beside it."""
+    """An entry of a defaults list that selects a choice of another group, and its comment."""
 
     group: str
     choice: str
@@ -27,46 +27,46 @@ class Choice(NamedTuple):
 
 
 class Key(NamedTuple):
-    """A key in a YAML file: its path in the composed configuration, its value as written, the comment beside it."""
+    """A key in a YAML file: its path in the composed configuration, its value as written, and its comment."""
 
     path: str
     value: str
     comment: str
     target: str | None
-    """The class, where it is a part."""
+    """The class, if the key is a component."""
     is_section: bool
-    """Whether its own keys stand below it, each with its comment."""
+    """True if its own keys follow below it, each with a comment."""
 
     @property
     def is_hydras(self) -> bool:
-        """Whether it is a section that Hydra defines."""
+        """True if Hydra defines this section."""
         return self.is_section and self.path.partition(".")[0] == "hydra"
 
 
 class File:
-    """A YAML file of conf/: a choice of a group, or (group "") what a command begins with."""
+    """A YAML file of conf/: a choice of a group, or the primary configuration of a command (group "")."""
 
     def __init__(self, path: Path) -> None:
         self.group, self.name = path.parent.relative_to(conf_dir()).as_posix().removeprefix("."), path.stem
         self.path = self.group.replace("/", ".")
-        """Where the group is in the composed configuration."""
+        """Path of the group in the composed configuration."""
         self.source = path.read_text(encoding="utf-8")
         comments = [line[1:].strip() for line in self.source.splitlines() if line[:1] == "#"]
         self.about = [line for line in comments if not line.startswith("@package")]
         self.package = "" if "@package _global_" in comments else self.path
-        """Where its content is."""
+        """Path of the file's content in the composed configuration."""
         root = yaml.compose(self.source)
         defaults = _inside(root).get("defaults", yaml.SequenceNode("", [])).value
         self.bases = [node.value for node in defaults if isinstance(node.value, str) and node.value != "_self_"]
-        """The choices of the same group that it is as."""
+        """The choices of the same group that it extends."""
         self.chosen = [choice for node in defaults if not isinstance(node.value, str) for choice in self._choices(node)]
-        """What it takes of other groups."""
+        """Its choices of other groups."""
         own = root if self.package else _inside(root).get(self.group)
         self.target = _target(own)
-        """Its class, where it is a part."""
+        """Its class, if it is a component."""
         found = [key for key in self._keys(root, self.package) if not (key.is_section and key.path == self.path)]
         self.keys = [key for key in found if self.group or key.path.partition(".")[0] != "hydra"]
-        """In their order; where a command begins, without what is said to Hydra."""
+        """Its keys in order, without Hydra's settings in a primary configuration."""
 
     def _choices(self, default: yaml.MappingNode) -> Iterator[Choice]:
         for name, value in default.value:
@@ -77,7 +77,7 @@ class File:
                 yield Choice(group, choice, self._beside(value.end_mark))
 
     def _keys(self, node: yaml.MappingNode | None, package: str) -> Iterator[Key]:
-        """Go through mappings in block style; one in braces is a value."""
+        """Yield the keys of mappings in block style; a mapping in braces is a value."""
         for name, value in node.value if node else ():
             if name.value in (TARGET, "defaults"):
                 continue
@@ -93,7 +93,7 @@ class File:
                 yield Key(path, written, self._beside(value.end_mark), None, False)
 
     def _beside(self, end: yaml.Mark) -> str:
-        """The comment in the rest of a line, and in lines below it whose comment begins in the same column."""
+        """The comment at the end of a line, with the lines below it whose comment starts in the same column."""
         rest, *below = self.source[end.index :].split("\n")
         code, _, comment = rest.partition("#")
         margin = " " * (end.column + len(code)) + "#"
@@ -114,25 +114,25 @@ class Conf:
                 self._homes.setdefault(key.path, set()).add(file.group)
 
     def lineage(self, file: File) -> list[File]:
-        """Return the file and those it is as, the nearest first."""
+        """Return the file and the files that it extends, the nearest first."""
         bases = [self.files[file.group, name] for name in file.bases]
         return [file, *(ancestor for base in bases for ancestor in self.lineage(base))]
 
     def defines(self, file: File, key: Key) -> bool:
-        """Whether a key is defined here: not by a base, by another group, or by the command."""
+        """Return True if the key is defined here and not in a base, another group or the command."""
         if file.group in ("", PRESETS):
             return file.group == ""
         inherited = any(key.path == other.path for base in self.lineage(file)[1:] for other in base.keys)
         return not inherited and self._homes[key.path] == {file.group}
 
     def part_of(self, file: File, key: Key) -> str | None:
-        """Return the class of the part that a key is an argument of, or None."""
+        """Return the class of the component that has the key as an argument, or None."""
         home, lineage = key.path.rpartition(".")[0], self.lineage(file)
         inside = (other.target for each in lineage for other in each.keys if other.path == home)
         return next(filter(None, (*inside, *(each.target for each in lineage if each.path == home))), None)
 
     def undocumented(self) -> list[str]:
-        """Return the keys without a comment where they are defined."""
+        """Return the keys that have no comment where they are defined."""
         return [
             f"{file.group}/{file.name}.yaml: {key.path}".lstrip("/")
             for file in self.files.values()

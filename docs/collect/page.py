@@ -8,9 +8,10 @@ from mixgan_cli.cli import COMMANDS
 
 HEAD = """# Configuration
 
-Collected from `conf/` by `make configuration`: for every key its default, what it accepts, and the comment beside it.
-On the command line `KEY=VALUE` sets a key and `GROUP=CHOICE` takes a choice of a group; `mixgan train --cfg job` prints
-what a run would have. A choice that is *as* another one has all its keys, and only what differs is told.
+`make configuration` collects this page from `conf/`: the default of each key, the values it accepts, and its comment.
+On the command line, `KEY=VALUE` sets a key and `GROUP=CHOICE` selects a choice of a group. `mixgan train --cfg job`
+prints the configuration of a run. A choice that is *the same as* another one has all its keys, and the page lists only
+the differences.
 """
 
 
@@ -47,16 +48,22 @@ def page(conf: Conf) -> str:
 
 
 def _said(conf: Conf, file: File) -> str:
-    """What a choice is as, what it sets that is defined elsewhere, what it takes of other groups, and its class."""
+    """The bases of a choice, the keys that it sets for others, its choices of other groups, and its class."""
     prefix = f"{file.package}." if file.package else ""
     elsewhere = [key for key in file.keys if not conf.defines(file, key) and key.value]
     sets = ", ".join(f"`{key.path.removeprefix(prefix)}: {key.value}`{_in_brackets(key.comment)}" for key in elsewhere)
     bases = ", ".join(f"`{base}`" for base in file.bases)
     takes = ", ".join(f"`{group}={choice}`{_in_brackets(comment)}" for group, choice, comment in file.chosen)
     said = [
-        f"As {bases}, but {sets}." if bases and sets else f"As {bases}." if bases else f"Sets {sets}." if sets else ""
+        f"Same as {bases}, except {sets}."
+        if bases and sets
+        else f"Same as {bases}."
+        if bases
+        else f"Sets {sets}."
+        if sets
+        else ""
     ]
-    said += [f"Takes {takes}."] if takes else []
+    said += [f"Selects {takes}."] if takes else []
     said += [f"Class: `{file.target}`."] if file.target else []
     return " ".join(said).strip()
 
