@@ -138,6 +138,7 @@ class Training(Strict):
     max_skipped: NonNegativeInt
     ema_half_life_nimg: NonNegativeInt
     ema_ramp_up: NonNegativeFloat | None
+    ema_schedule: components.Schedule | None
 
     @model_validator(mode="after")
     def _has_one_length(self) -> Training:

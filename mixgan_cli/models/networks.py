@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mixgan_cli.config.components import build
+from mixgan_cli.config.components import SCHEDULE, build
 from mixgan_cli.config.schema import Model
 from mixgan_cli.errors import ConfigError, UserError
 from mixgan_cli.models.backbones.base import Backbone
@@ -128,7 +128,9 @@ def build_networks(model: Model, shape: tuple[int, ...]) -> Networks:
     experts: Experts = build(
         model.experts, **sizes, hidden_size=backbone.hidden_size, initialise=backbone.initialise, backbone=backbone
     )
-    gate = build(model.gate, **sizes, feature_size=experts.feature_size)
+    gate: Gate = build(model.gate, **sizes, feature_size=experts.feature_size)
+    if model.gate.get(SCHEDULE) and type(gate).anneal is Gate.anneal:
+        gate.anneal(1.0)  # it cannot: say so before anything is written
     shared = experts.shared_layers(backbone, model.latent.size)
     generator = Generator(gate, experts, shared, model.latent.size, model.latent.distribution)
     head = build(

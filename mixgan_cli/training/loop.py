@@ -92,7 +92,7 @@ def read_inputs(state: State) -> Inputs:
     return [
         *inputs,
         phases.learning_rate_factors(nimg, iteration),
-        {"weight": state.ema.weight(shown, shown - nimg)},
+        {"weight": state.ema.weight(shown, shown - nimg, iteration)},
     ]
 
 

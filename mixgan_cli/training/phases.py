@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -22,8 +22,10 @@ from mixgan_cli.objectives import diversity
 from mixgan_cli.objectives.adversarial import Adversarial
 from mixgan_cli.objectives.terms import GateTerm, GeneratedBatch, GeneratorTerm, Term
 from mixgan_cli.optim.optimizers import Optimizers, schedule_of
+from mixgan_cli.optim.schedules import Schedule
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute
+from mixgan_cli.runtime.random import uniform
 from mixgan_cli.training.step import SKIPPED, optimizer_step
 
 Scalars = dict[str, Tensor]
@@ -57,23 +59,30 @@ class StepContext:
     compute: Compute
     augment: Callable[[Tensor], Tensor] | None
     """Applied to all samples before the discriminator sees them."""
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    """Of the penalty's weight (`penalty`) and of the share of samples that are augmented (`augment`)."""
 
     def latents(self) -> Tensor:
         """Draw this rank's latents for a step, [B, Z]."""
         return self.networks.generator.latents(self.fakes // distributed.sync_size())
 
-    def augmented(self, samples: Tensor) -> Tensor:
-        """Return samples [N, …] as the discriminator sees them."""
-        return samples if self.augment is None else self.augment(samples)
+    def augmented(self, samples: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return samples [N, …] as the discriminator sees them; with a schedule, each is augmented at random."""
+        if self.augment is None:
+            return samples
+        if "factor/augment" not in inputs:
+            return self.augment(samples)
+        chosen = uniform(len(samples), *[1] * (samples.dim() - 1), device=samples.device) < inputs["factor/augment"]
+        return torch.where(chosen, self.augment(samples), samples)
 
-    def values(self, terms: Mapping[str, Term], nimg: int, iteration: int) -> dict[str, Tensor]:
-        """Return the weights of the scheduled terms, scalars on the device."""
+    def inputs(self, terms: Mapping[str, Term], nimg: int, iteration: int) -> dict[str, Tensor]:
+        """Return scheduled values as scalars on the device: weights of terms, and the factors of `schedules`."""
+        values = {f"factor/{name}": schedule.factor(nimg, iteration) for name, schedule in self.schedules.items()}
+        for name, term in terms.items():
+            if term.schedule:
+                values[name] = term.weight * term.schedule.factor(nimg, iteration)
         parameter = next(self.networks.generator.parameters())
-        return {
-            name: parameter.new_full((), term.weight * term.schedule.factor(nimg, iteration))
-            for name, term in terms.items()
-            if term.schedule
-        }
+        return {name: parameter.new_full((), value) for name, value in values.items()}
 
 
 class DiscriminatorStep(NamedTuple):
@@ -110,22 +119,25 @@ class DiscriminatorPhase:
         return self.batch
 
     def inputs(self, nimg: int, iteration: int) -> dict[str, Tensor]:
-        """Return the next batch of real samples [N, …]."""
-        return {"real": self.batches.get_batch(nimg, self.batch)}
+        """Return the next batch of real samples [N, …], and scheduled factors, scalars."""
+        return {"real": self.batches.get_batch(nimg, self.batch), **self.context.inputs({}, nimg, iteration)}
 
     def step(self, inputs: Mapping[str, Tensor]) -> DiscriminatorStep:
         """Take one step on the real samples in `inputs` [N, …] and on fresh latents."""
         context, (generator, _) = self.context, self.context.networks
-        real = context.augmented(inputs["real"])
+        real = context.augmented(inputs["real"], inputs)
         latent_BZ = context.latents()
         with torch.no_grad(), context.compute.autocast():
             samples, weights_BK = generator(latent_BZ)
-            fake = context.augmented(samples)
+            fake = context.augmented(samples, inputs)
         scalars: Scalars = {}
-        loss, skipped = optimizer_step(self._losses(real, fake, weights_BK, scalars), self.optimizers)
+        losses = self._losses(real, fake, weights_BK, scalars, inputs.get("factor/penalty"))
+        loss, skipped = optimizer_step(losses, self.optimizers)
         return DiscriminatorStep({"loss/discriminator": loss, **scalars, SKIPPED: skipped}, latent_BZ)
 
-    def _losses(self, real: Tensor, fake: Tensor, weights_BK: Tensor, scalars: Scalars) -> Iterator[Tensor]:
+    def _losses(
+        self, real: Tensor, fake: Tensor, weights_BK: Tensor, scalars: Scalars, penalty_factor: Tensor | None
+    ) -> Iterator[Tensor]:
         """Yield the loss term by term; each is differentiated before the next is computed. Log to scalars."""
         context, discriminator = self.context, self.context.networks.discriminator
         with context.compute.autocast():
@@ -148,6 +160,7 @@ class DiscriminatorPhase:
         with torch.compiler.set_stance("force_eager"):  # compiled code has no second derivative
             penalty = self.penalty(lambda samples: discriminator(samples).scores_N, real, fake.to(real.dtype))
         if penalty is not None:
+            penalty = penalty if penalty_factor is None else penalty_factor * penalty
             scalars["loss/penalty"] = penalty
             yield penalty
 
@@ -164,7 +177,7 @@ class GeneratorPhase:
 
     def inputs(self, nimg: int, iteration: int) -> dict[str, Tensor]:
         """Return the scheduled weights of terms, scalars."""
-        return self.context.values(self.terms, nimg, iteration)
+        return self.context.inputs(self.terms, nimg, iteration)
 
     def step(self, inputs: Mapping[str, Tensor], latent_BZ: Tensor | None = None) -> Scalars:
         """Take one step on these latents [B, Z], or on fresh ones. `inputs` has scheduled weights, scalars."""
@@ -174,7 +187,7 @@ class GeneratorPhase:
         with frozen(discriminator):
             with context.compute.autocast():
                 samples, weights_BK = generator(latent_BZ)
-                output = discriminator(context.augmented(samples))
+                output = discriminator(context.augmented(samples, inputs))
             output = _float32(output)
             loss = context.adversarial.generator(output.scores_N)
             generated = GeneratedBatch(latent_BZ, samples, weights_BK, *output)
@@ -198,7 +211,7 @@ class GatePhase:
 
     def inputs(self, nimg: int, iteration: int) -> dict[str, Tensor]:
         """Return the scheduled weights of terms, scalars."""
-        return self.context.values(self.terms, nimg, iteration)
+        return self.context.inputs(self.terms, nimg, iteration)
 
     def step(self, inputs: Mapping[str, Tensor]) -> Scalars:
         """Take one step on fresh latents [B, Z]. `inputs` has scheduled weights, scalars."""

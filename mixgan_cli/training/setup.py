@@ -35,7 +35,12 @@ def begin(settings: Run, networks: Networks, dataset: Dataset, compute: Compute)
         batches = Sharded(batches, distributed.rank(), distributed.world_size())
     return State(
         networks,
-        MovingAverage(networks.generator, training.ema_half_life_nimg, training.ema_ramp_up),
+        MovingAverage(
+            networks.generator,
+            training.ema_half_life_nimg,
+            training.ema_ramp_up,
+            build(training.ema_schedule, nimg=training.total_nimg) if training.ema_schedule else None,
+        ),
         build_phases(
             settings.objective, networks, batches, training.batch, compute, training.fakes, training.total_nimg
         ),
@@ -76,6 +81,11 @@ def build_phases(
         fakes_per_step(networks, objective, batch, fakes),
         compute,
         build(objective.augment) if objective.augment else None,
+        {
+            name: schedule
+            for name, node in {"penalty": objective.penalty, "augment": objective.augment}.items()
+            if node and (schedule := build_schedule(node, nimg))
+        },
     )
     terms = build_terms(objective, networks, nimg)
     of_generator = {name: term for name, term in terms.items() if isinstance(term, GeneratorTerm)}
