@@ -15,9 +15,10 @@ from torch import Tensor
 
 from mixgan_cli.config.components import build, trust
 from mixgan_cli.config.schema import EvaluateCommand, Run, parse
+from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.dataset import Source
 from mixgan_cli.data.datasets.arrays import as_images, convert_channels, read_array
-from mixgan_cli.data.images import ImageFiles, Preprocessing, read_images
+from mixgan_cli.data.images import Preprocessing, read_images
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.errors import RunError
 from mixgan_cli.evaluation.evaluator import Evaluator, Result, check_settings
@@ -132,7 +133,7 @@ def read_path(path: str, key: str, channels: int) -> Packed:
     if Path(path).suffix in (".npy", ".npz"):
         images = convert_channels(as_images(read_array(Path(path), "images"), path), channels)
         return Packed(images, None, f"{Path(path).name}, as they are")
-    return read_images(ImageFiles(Path(path), key), Preprocessing(None, "none", channels))
+    return read_images(Archive(Path(path), key), Preprocessing(None, "none", channels))
 
 
 def _shuffled(images: Packed, seed: int) -> Tensor:

@@ -197,21 +197,17 @@ class Archive:
 
 
 class MultiArchive(Archive):
-    """Several archives read as one. The name of each file starts with the name of its archive."""
+    """Several archives, none of them a tar, read as one. The name of each file starts with the name of its archive."""
 
     def __init__(self, archives: Sequence[Archive]) -> None:
         self.root, self.key = archives[0].root.parent, archives[0].key
+        self._is_tar = False
         self._archives = {archive.root.name: archive for archive in archives}
 
     @cached_property
     def names(self) -> list[str]:
         """The files' paths, sorted."""
         return sorted(f"{part}/{name}" for part, archive in self._archives.items() for name in archive.names)
-
-    def read(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
-        """Return the bytes of one file. Raises DataError if its archive is damaged or it exceeds `max_bytes`."""
-        part, _, inner = name.partition("/")
-        return self._archives[part].read(inner, max_bytes)
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
@@ -220,15 +216,13 @@ class MultiArchive(Archive):
         with self._archives[part].open(inner) as file:
             yield file
 
-    def read_each(
-        self, names: Sequence[str], decode: Callable[[bytes], Any] = bytes, max_bytes: int = MAX_FILE_BYTES
-    ) -> Iterator[tuple[str, Any]]:
-        """Yield (name, decode(content)) for each file, one after the other."""
-        return ((name, decode(self.read(name, max_bytes))) for name in names)
-
     def fingerprint(self) -> dict[str, list[int]]:
         """Return {archive: [size in bytes, modification time in ns]}."""
         return {name: stat for archive in self._archives.values() for name, stat in archive.fingerprint().items()}
+
+    def _size(self, name: str) -> int:
+        part, _, inner = name.partition("/")
+        return self._archives[part]._size(inner)
 
 
 class _CheckedHeader(tarfile.TarInfo):

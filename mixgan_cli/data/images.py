@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, Literal
@@ -66,27 +65,9 @@ def describe_resize(before: int, size: int) -> str:
     return f"{size} px" if size == before else f"{before} px, bilinear to {size} px"
 
 
-class ImageFiles(Archive):
-    """The image files in a folder, zip or tar, by name; `key` is the configuration key that named it.
-
-    Raises:
-        DataError: there is no such folder or archive, or no image in it.
-    """
-
-    def __init__(self, root: Path, key: str) -> None:
-        super().__init__(root, key)
-        if not self.names:
-            raise DataError(f"{key}={root}: no images there ({', '.join(sorted(EXTENSIONS))})")
-
-    @cached_property
-    def names(self) -> list[str]:
-        """The images' paths below the root, sorted."""
-        return image_names(super().names)
-
-
-def image_names(names: Sequence[str]) -> list[str]:
-    """Return the names that have the extension of an image file."""
-    return [name for name in names if Path(name).suffix.lower() in EXTENSIONS]
+def image_names(archive: Archive) -> list[str]:
+    """Return the names of the image files in an archive, sorted."""
+    return [name for name in archive.names if Path(name).suffix.lower() in EXTENSIONS]
 
 
 @dataclass(frozen=True)
@@ -136,8 +117,10 @@ def image_blocks(
         skip_corrupt: if true, images that cannot be decoded are skipped with a warning; otherwise they are an error.
 
     Raises:
-        DataError: images cannot be decoded (they are named), or have different sizes.
+        DataError: there are no images, some cannot be decoded (they are named), or they have different sizes.
     """
+    if not names:
+        raise DataError(f"{files.key}={files.root}: no images there ({', '.join(sorted(EXTENSIONS))})")
     large_image = Lock()
 
     def decode(content: bytes) -> np.ndarray | Exception:
@@ -180,18 +163,18 @@ def image_blocks(
         raise DataError(f"{files.key}={files.root}: none of its {len(corrupt)} images can be decoded")
 
 
-def read_images(files: ImageFiles, preprocessing: Preprocessing) -> Packed:
-    """Return all images in memory, without labels.
+def read_images(files: Archive, preprocessing: Preprocessing) -> Packed:
+    """Return all images of an archive in memory, without labels.
 
     Raises:
-        DataError: images cannot be decoded (they are named), or do not fit in memory.
+        DataError: there are no images, some cannot be decoded (they are named), or they do not fit in memory.
     """
-    images, needed = [], 0
-    for block in image_blocks(files, files.names, preprocessing, None, skip_corrupt=False):
+    names, images, needed = image_names(files), [], 0
+    for block in image_blocks(files, names, preprocessing, None, skip_corrupt=False):
         images.append(block.images_NCHW)
         needed += block.images_NCHW.nbytes
         if needed > total_memory() / 4:  # `cat` copies them once more
-            raise DataError(f"{files.key}={files.root}: {len(files.names):,} images take too much memory. Use fewer")
+            raise DataError(f"{files.key}={files.root}: {len(names):,} images take too much memory. Use fewer")
     return Packed(torch.cat(images), None, f"{files.root.name}, {preprocessing}")
 
 

@@ -11,16 +11,17 @@ import tempfile
 from importlib import import_module
 from pathlib import Path
 
+from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.datasets.arrays import Arrays
 from mixgan_cli.data.datasets.cifar10 import CIFAR10
 from mixgan_cli.data.datasets.folder import Flowers102, Folder
 from mixgan_cli.data.datasets.mnist import MNIST
 from mixgan_cli.data.datasets.stl10 import STL10
-from mixgan_cli.data.images import ImageFiles, Preprocessing, read_images
+from mixgan_cli.data.images import Preprocessing, read_images
 
 READ = {
     "folder": lambda root: Folder(root, 16, "center", 3, 0.5, 0, False, False).load(),
-    "images": lambda root: read_images(ImageFiles(Path(root), "images"), Preprocessing(None, "none", 3)),
+    "images": lambda root: read_images(Archive(Path(root), "images"), Preprocessing(None, "none", 3)),
     "flowers": lambda root: Flowers102(root, 16, "center", 3, 0.5, 0, True, False).load(),
     "cifar": lambda root: CIFAR10(root, 32, True).load(),
     "stl": lambda root: STL10(root, 96, True).load(),

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mixgan_cli.data.images import ImageFiles, Preprocessing, read_images, to_float, to_uint8
+from mixgan_cli.data.archives import Archive
+from mixgan_cli.data.images import Preprocessing, image_names, read_images, to_float, to_uint8
 from tests.data.make import folder
 
 BYTES = torch.arange(256, dtype=torch.uint8)
@@ -31,8 +32,8 @@ def test_zip_and_folder_give_the_same_images(pictures, tmp_path):
 
 
 def test_16_bits_are_scaled_not_clipped(pictures):
-    packed = read_images(ImageFiles(pictures, "data.root"), Preprocessing(16, "center", 1))
-    names = ImageFiles(pictures, "data.root").names
+    packed = read_images(Archive(pictures, "data.root"), Preprocessing(16, "center", 1))
+    names = image_names(Archive(pictures, "data.root"))
     image = packed.images_NCHW[names.index("b/deep.png")]
     assert 90 < image.float().mean() < 165 and (image == 255).float().mean() < 0.05
 
@@ -46,7 +47,7 @@ def test_crops(tmp_path):
     stripes = np.zeros((10, 30, 3), np.uint8)
     stripes[:, 10:20] = 255  # the middle third is white
     Image.fromarray(stripes).save(tmp_path / "stripes.png")
-    files = ImageFiles(tmp_path, "data.root")
+    files = Archive(tmp_path, "data.root")
     assert read_images(files, Preprocessing(10, "center", 1)).images_NCHW.float().mean() == 255
     assert read_images(files, Preprocessing(10, 4, 1)).images_NCHW.float().mean() == 255
     assert 60 < read_images(files, Preprocessing(10, "none", 1)).images_NCHW.float().mean() < 110

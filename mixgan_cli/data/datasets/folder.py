@@ -15,7 +15,7 @@ from torchvision import datasets
 from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.cache import SplitReader, prepare
 from mixgan_cli.data.dataset import ImageDataset, random_split
-from mixgan_cli.data.images import Crop, ImageFiles, Preprocessing, Side, image_blocks, image_names
+from mixgan_cli.data.images import Crop, Preprocessing, Side, image_blocks, image_names
 from mixgan_cli.data.locate import PublishedSet, RemoteFile
 from mixgan_cli.data.packed import checksum
 from mixgan_cli.errors import DataError
@@ -81,9 +81,9 @@ class Folder:
         return random_split(packed, self.held_out, self.split_seed)
 
     def locate(self) -> tuple[Archive, list[str]]:
-        """Return the archive and the names of its images. Raises DataError if there are none."""
-        files = ImageFiles(Path(str(self.root)), "data.root")
-        return files, files.names
+        """Return the archive and the names of its images. Raises DataError if there is no such archive."""
+        archive = Archive(Path(str(self.root)), "data.root")
+        return archive, image_names(archive)
 
     def labels_of(self, archive: Archive, names: Sequence[str]) -> list[int]:
         """Return the labels of the images: the number of the folder that each is in."""
@@ -106,7 +106,7 @@ class PublishedFolder(PublishedSet[list[str]], Folder):
 
     def recognise(self, archive: Archive) -> list[str] | None:
         """Return the names of the set's images; None if there are none."""
-        return image_names(archive.names) or None
+        return image_names(archive) or None
 
     def title_of(self, archive: Archive) -> str:
         """Return the name of the set in protocols."""

@@ -7,14 +7,15 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.datasets.folder import Flowers102, UTZap50K, folder_labels
-from mixgan_cli.data.images import ImageFiles
+from mixgan_cli.data.images import image_names
 from mixgan_cli.errors import DataError
 from tests.data.make import COMMON, everything, folder, picture
 
 
 def test_labels_are_the_folders(pictures):
-    names = ImageFiles(pictures, "data.root").names
+    names = image_names(Archive(pictures, "data.root"))
     parents = [name.rpartition("/")[0] for name in names]
     expected = [sorted(set(parents)).index(parent) for parent in parents]
     assert folder_labels(names) == expected and set(expected) == {0, 1, 2}
