@@ -65,9 +65,9 @@ def describe_resize(before: int, size: int) -> str:
     return f"{size} px" if size == before else f"{before} px, bilinear to {size} px"
 
 
-def image_names(archive: Archive) -> list[str]:
-    """Return the names of the image files in an archive, sorted."""
-    return [name for name in archive.names if Path(name).suffix.lower() in EXTENSIONS]
+def image_names(names: Sequence[str]) -> list[str]:
+    """Return the names of files that have the extension of an image file."""
+    return [name for name in names if Path(name).suffix.lower() in EXTENSIONS]
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def read_images(files: Archive, preprocessing: Preprocessing) -> Packed:
     Raises:
         DataError: there are no images, some cannot be decoded (they are named), or they do not fit in memory.
     """
-    names, images, needed = image_names(files), [], 0
+    names, images, needed = image_names(files.names), [], 0
     for block in image_blocks(files, names, preprocessing, None, skip_corrupt=False):
         images.append(block.images_NCHW)
         needed += block.images_NCHW.nbytes

@@ -33,7 +33,7 @@ def test_zip_and_folder_give_the_same_images(pictures, tmp_path):
 
 def test_16_bits_are_scaled_not_clipped(pictures):
     packed = read_images(Archive(pictures, "data.root"), Preprocessing(16, "center", 1))
-    names = image_names(Archive(pictures, "data.root"))
+    names = image_names(Archive(pictures, "data.root").names)
     image = packed.images_NCHW[names.index("b/deep.png")]
     assert 90 < image.float().mean() < 165 and (image == 255).float().mean() < 0.05
 

@@ -72,7 +72,7 @@ class CIFARFormat(PublishedSet[Layout]):
         for extension, read in READERS.items():
             if archive.find(self.batches["train"][0] + extension):
                 return Layout(read, {split: self._find_all(archive, split, extension) for split in SPLITS})
-        images = image_names(archive)
+        images = image_names(archive.names)
         files = {split: [n for n in images if self.folders[split] in Path(n).parent.parts] for split in SPLITS}
         return Layout(None, files) if all(files.values()) else None
 

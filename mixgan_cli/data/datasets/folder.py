@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -82,8 +82,8 @@ class Folder:
 
     def locate(self) -> tuple[Archive, list[str]]:
         """Return the archive and the names of its images. Raises DataError if there is no such archive."""
-        archive = Archive(Path(str(self.root)), "data.root")
-        return archive, image_names(archive)
+        archive = _ImageArchive(Path(str(self.root)), "data.root")
+        return archive, archive.names
 
     def labels_of(self, archive: Archive, names: Sequence[str]) -> list[int]:
         """Return the labels of the images: the number of the folder that each is in."""
@@ -92,6 +92,14 @@ class Folder:
     def title_of(self, archive: Archive) -> str:
         """Return the name of the set in protocols."""
         return archive.root.name
+
+
+class _ImageArchive(Archive):
+    """An archive that lists images only, so that other files do not change its fingerprint."""
+
+    @cached_property
+    def names(self) -> list[str]:
+        return image_names(super().names)
 
 
 def folder_labels(names: Sequence[str], above: int = 0) -> list[int]:
@@ -106,7 +114,7 @@ class PublishedFolder(PublishedSet[list[str]], Folder):
 
     def recognise(self, archive: Archive) -> list[str] | None:
         """Return the names of the set's images; None if there are none."""
-        return image_names(archive) or None
+        return image_names(archive.names) or None
 
     def title_of(self, archive: Archive) -> str:
         """Return the name of the set in protocols."""

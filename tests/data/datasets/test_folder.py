@@ -8,6 +8,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from mixgan_cli.data.archives import Archive
+from mixgan_cli.data.cache import cache_dir
 from mixgan_cli.data.datasets.folder import Flowers102, UTZap50K, folder_labels
 from mixgan_cli.data.images import image_names
 from mixgan_cli.errors import DataError
@@ -15,13 +16,23 @@ from tests.data.make import COMMON, everything, folder, picture
 
 
 def test_labels_are_the_folders(pictures):
-    names = image_names(Archive(pictures, "data.root"))
+    names = image_names(Archive(pictures, "data.root").names)
     parents = [name.rpartition("/")[0] for name in names]
     expected = [sorted(set(parents)).index(parent) for parent in parents]
     assert folder_labels(names) == expected and set(expected) == {0, 1, 2}
     dataset = folder(pictures, labels=True).load()
     assert sorted([*dataset.train.labels_N.tolist(), *dataset.held_out.labels_N.tolist()]) == sorted(expected)
     assert folder_labels(["set/Boots/Ankle/Brand/1.jpg", "set/Shoes/Flat/Brand/2.jpg"], above=2) == [0, 1]
+
+
+def test_other_files_do_not_change_the_prepared_set(pictures):
+    folder(pictures).load()
+    (pictures / "notes.txt").write_text("new")
+    folder(pictures).load()
+    assert len(list((cache_dir() / "prepared").glob("folder-*/"))) == 1
+    Image.new("RGB", (20, 20)).save(pictures / "new.png")
+    folder(pictures).load()
+    assert len(list((cache_dir() / "prepared").glob("folder-*/"))) == 2
 
 
 def test_corrupt_image_is_named(pictures):
