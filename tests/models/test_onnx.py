@@ -69,7 +69,7 @@ def test_the_model_says_what_it_is():
 def test_a_model_that_makes_something_else_is_refused(monkeypatch):
     right = Sampler.mix
     monkeypatch.setattr(Sampler, "mix", lambda self, latent, weights: right(self, latent * 1.5, weights))
-    with pytest.raises(RunError, match=r"samples that differ by .*onnx=false"):
+    with pytest.raises(RunError, match=r"samples of onnxruntime differ by .*onnx=false"):
         to_onnx(sampler("hmog", *POINTS), {})
 
 
@@ -97,6 +97,6 @@ def test_without_the_extra(monkeypatch, package):
 
 
 def test_weights_that_fit_no_file(monkeypatch):
-    monkeypatch.setattr(exported, "LARGEST", 1000)
+    monkeypatch.setattr(exported, "MAX_BYTES", 1000)
     with pytest.raises(ConfigError, match="at most 2"):
         to_onnx(sampler("gan", *POINTS), {})
