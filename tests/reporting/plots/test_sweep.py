@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mixgan_cli.evaluation.ranking import deciding
 from mixgan_cli.reporting.plots.sweep import sweep_plots
 
 
@@ -31,6 +32,22 @@ def test_beta_by_k_is_a_heat_map_with_numbers_in_order():
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["8", "16"]  # as numbers, not as words
     np.testing.assert_array_equal(axes.images[0].get_array(), [[3.0, 2.0], [4.0, 1.0]])
     assert {text.get_position(): text.get_text() for text in axes.texts}[(1, 0)] == "2.00\n± 0.50"
+
+
+def test_brightest_cell_is_the_best_by_the_ranking():
+    """The best MS-SSIM is that of real samples, not the lowest one."""
+    cells = {("0", "2"): 0.1, ("0", "4"): 0.25, ("1", "2"): 0.3, ("1", "4"): 0.6}
+    rows = [
+        {"model.beta": beta, "model.k": k, "ms_ssim": value, "ms_ssim_sd": None, "ms_ssim_real": 0.3}
+        for (beta, k), value in cells.items()
+    ]
+    ((_, figure),) = sweep_plots(Of(["model.beta", "model.k"], rows, metrics=["ms_ssim"]))
+    image = figure.axes[0].images[0]
+    np.testing.assert_allclose(image.get_array(), [[0.2, 0.05], [0, 0.3]], atol=1e-12)
+    brightness = image.to_rgba(image.get_array())[..., :3].sum(axis=2)
+    assert brightness.argmax() == 2 and brightness.argmin() == 3
+    best = min(cells, key=lambda cell: deciding({"ms_ssim": cells[cell], "ms_ssim_real": 0.3}).rank_value)
+    assert best == ("1", "2")
 
 
 def test_a_cell_without_a_run_is_empty_and_models_have_panels():
