@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
 from mixgan_cli.config.components import build
@@ -17,16 +15,13 @@ from mixgan_cli.config.redact import log_to_stderr
 from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.data.dataset import Dataset, Source, size_of
 from mixgan_cli.errors import DataError, TrainingStopped
-from mixgan_cli.evaluation.evaluator import Evaluator, Result, check_settings
-from mixgan_cli.evaluation.ranking import deciding
+from mixgan_cli.evaluation.evaluator import Evaluator, check_settings
 from mixgan_cli.evaluation.reference import reference_set
 from mixgan_cli.models.export.safetensors import checkpoint_errors, save_generator
-from mixgan_cli.models.networks import Generator, Networks, build_networks, check_memory, parameter_counts
+from mixgan_cli.models.networks import Generator, Networks, build_networks, check_memory
 from mixgan_cli.models.sampler import Sampler
-from mixgan_cli.reporting.plots.mixture import mixture_plots
-from mixgan_cli.reporting.plots.run import save_figure, write_grid
-from mixgan_cli.reporting.plots.toy2d import write_scatter, write_snapshots
-from mixgan_cli.runs import RunFolder, open_run, run_hash, write_environment
+from mixgan_cli.reporting.plots.training import draw_figures, draw_samples
+from mixgan_cli.runs import RunFolder, open_run, write_environment
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute, resolve_hardware
 from mixgan_cli.runtime.distributed import is_worker, launch, process_group, processes_per_node
@@ -40,6 +35,7 @@ from mixgan_cli.training.callbacks import Callbacks
 from mixgan_cli.training.checkpoint import Best, State
 from mixgan_cli.training.checks import check_networks, check_ranks, check_shape
 from mixgan_cli.training.loop import train
+from mixgan_cli.training.results import best_of, run_results
 from mixgan_cli.training.setup import begin
 
 log = logging.getLogger("mixgan")
@@ -145,27 +141,27 @@ def _train_and_evaluate(
     generator: Generator = state.ema.average if settings.evaluation.ema else state.networks.generator
     sampler = Sampler(generator)
     evaluator = Evaluator(settings.evaluation, reference_set(source, dataset, settings.evaluation), compute.device)
-    interim = evaluator.interim()
+    interim, reals = evaluator.interim(), evaluator.reference.samples
     tracker = Tracker([JsonlLogger(folder.metrics), ProgressBar(), *loggers])
     tracker.start(
         RunInfo(folder.path.name, folder.path, state.config, settings.training.total_nimg, state.progress.nimg)
     )
 
     def draw(nimg: int) -> dict[str, Path]:
-        drawn = {"samples": draw_samples(folder.samples, nimg, sampler, evaluator, settings.seed)}
+        drawn = {"samples": draw_samples(folder.samples, nimg, sampler, reals, settings.seed)}
         if settings.training.figures and tracker.shows_images:
-            drawn |= draw_figures(folder, sampler, evaluator, settings.seed, pdf=False)
+            drawn |= draw_figures(folder, sampler, reals, settings.seed, pdf=False)
         return drawn
 
     def evaluate(nimg: int) -> tuple[dict[str, Any], Best | None]:
         metrics = interim.evaluate(sampler, state.networks.discriminator).metrics
-        return {"protocol": interim.settings.name, **metrics}, _best(metrics, nimg)
+        return {"protocol": interim.settings.name, **metrics}, best_of(metrics, nimg)
 
     callbacks = Callbacks(settings.training, settings.alarms, folder, tracker, draw, evaluate)
     try:
         train(settings.training, settings.seed, state, compute, callbacks, interruptions)
         if settings.training.figures:
-            draw_figures(folder, sampler, evaluator, settings.seed)  # before the evaluation, which may take long
+            draw_figures(folder, sampler, reals, settings.seed)  # before the evaluation, which may take long
         result = evaluator.evaluate(sampler, state.networks.discriminator)
         progress = state.progress
         # the best state is chosen by one protocol, as metrics of more images are better
@@ -173,10 +169,10 @@ def _train_and_evaluate(
         with interruptions.deferred(), _results_must_be_written(folder):
             if result.metrics:
                 tracker.record({**progress.summary(), "protocol": settings.evaluation.name, **result.metrics})
-            callbacks.keep_best(state, _best(ranked, progress.nimg))
+            callbacks.keep_best(state, best_of(ranked, progress.nimg))
             state.save(folder.checkpoint("last"))
             save_generator(folder.generator, generator, settings.model.model_dump(mode="json"), source.shape)
-            write_json(folder.results, _results(settings, state, folder, result))
+            write_json(folder.results, run_results(settings, state, folder.path.name, result))
             folder.mark_done()
         tracker.finish(result.metrics)
         for name, reason in result.unavailable.items():
@@ -196,67 +192,6 @@ def _results_must_be_written(folder: RunFolder) -> Iterator[None]:
             f"{folder.path}: trained, but the results cannot be written ({error_summary(error)}). Free some space; the "
             "same command then evaluates the last saved state and writes the results"
         ) from error
-
-
-def draw_samples(folder: Path, nimg: int, sampler: Sampler, evaluator: Evaluator, seed: int) -> Path:
-    """Draw samples of fixed latents: points as a scatter plot, images as a grid with a row per hard expert."""
-    path = folder / f"{nimg:09d}.png"
-    reals = evaluator.reference.samples
-    if reals.dim() == 2:
-        fakes = sampler.draw(2000, seed)
-        write_scatter(path, fakes.samples, reals[:2000], fakes.weights_BK.argmax(dim=1), f"{nimg:,} images")
-    elif sampler.hard and sampler.k > 1:
-        rows = [sampler.sample(10, seed, expert) for expert in range(sampler.k)]
-        write_grid(path, torch.cat(rows), columns=10)
-    else:
-        write_grid(path, sampler.sample(100, seed), columns=10)
-    return path
-
-
-def draw_figures(
-    folder: RunFolder, sampler: Sampler, evaluator: Evaluator, seed: int, pdf: bool = True
-) -> dict[str, Path]:
-    """Plot what the run learned, and return the path of each figure. For points, also plot the snapshots."""
-    reals = evaluator.reference.samples[:2000] if evaluator.reference.samples.dim() == 2 else None
-    drawn = {}
-    try:
-        if reals is not None and (pictures := sorted(folder.samples.glob("[0-9]*.png"))[1:]):  # skip the untrained one
-            drawn["figures/snapshots"] = write_snapshots(folder.figures / "snapshots.png", pictures)
-        for name, figure in mixture_plots(sampler, reals, seed):
-            drawn[f"figures/{name}"] = save_figure(figure, folder.figures, name, pdf)
-    except Exception as error:  # figures never end a run: the disk may be full, or a user's own component may fail
-        log.warning("warning: figures could not be drawn (%s: %s)", type(error).__name__, error_summary(error))
-    return drawn
-
-
-def _results(settings: Run, state: State, folder: RunFolder, result: Result) -> dict[str, Any]:
-    progress = state.progress
-    share = round(progress.evaluating / (progress.evaluating + progress.seconds), 4)
-    if progress.evaluating:
-        log.info("  evaluations during training took %.1f %% of the time (training.evaluate_nimg)", 100 * share)
-    return {
-        "run": {
-            "name": folder.path.name,
-            "seed": settings.seed,
-            "hash": run_hash(settings),
-            "nimg": progress.nimg,
-            "steps": progress.step,
-            "seconds": round(progress.seconds, 3),
-            "img_per_second": round(progress.nimg / progress.seconds, 1),
-            "evaluation_share": share,
-            "parameters": parameter_counts(state.networks),
-            "best": copy.copy(vars(progress.best)) if progress.best else None,
-            **({"ended_by": list(progress.alarms)} if progress.ended else {}),
-        },
-        "protocol": {**result.protocol, "nimg": progress.nimg},
-        "metrics": result.metrics,
-        "unavailable": result.unavailable,
-    }
-
-
-def _best(metrics: dict[str, Any], nimg: int) -> Best | None:
-    value = deciding(metrics)
-    return None if value is None else Best(*value, nimg)
 
 
 def _check_enough_images(dataset: Dataset, settings: Run) -> None:

@@ -1,0 +1,64 @@
+"""Pictures that a run draws while it trains: samples of fixed latents, and plots of what it learned."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mixgan_cli.models.sampler import Sampler
+from mixgan_cli.reporting.plots.mixture import mixture_plots
+from mixgan_cli.reporting.plots.run import save_figure, write_grid
+from mixgan_cli.reporting.plots.toy2d import write_scatter, write_snapshots
+from mixgan_cli.runs import RunFolder
+from mixgan_cli.runtime.io import error_summary
+
+log = logging.getLogger("mixgan")
+
+
+def draw_samples(folder: Path, nimg: int, sampler: Sampler, reals: Tensor, seed: int) -> Path:
+    """Draw samples of fixed latents, and return the picture's path.
+
+    Points are drawn as a scatter plot next to real ones, images as a grid with a row per hard expert.
+
+    Args:
+        folder: folder of the picture.
+        nimg: images shown so far, which name the picture.
+        sampler: the generator.
+        reals: real samples, [N, C, H, W] or [N, 2].
+        seed: seed of the latents.
+    """
+    path = folder / f"{nimg:09d}.png"
+    if reals.dim() == 2:
+        fakes = sampler.draw(2000, seed)
+        write_scatter(path, fakes.samples, reals[:2000], fakes.weights_BK.argmax(dim=1), f"{nimg:,} images")
+    elif sampler.hard and sampler.k > 1:
+        rows = [sampler.sample(10, seed, expert) for expert in range(sampler.k)]
+        write_grid(path, torch.cat(rows), columns=10)
+    else:
+        write_grid(path, sampler.sample(100, seed), columns=10)
+    return path
+
+
+def draw_figures(folder: RunFolder, sampler: Sampler, reals: Tensor, seed: int, pdf: bool = True) -> dict[str, Path]:
+    """Plot what the run learned, and return the path of each figure. A failure is logged and never ends the run.
+
+    Args:
+        folder: the run's folder.
+        sampler: the generator.
+        reals: real samples, [N, C, H, W] or [N, 2]. For points, the pictures of `draw_samples` are joined, too.
+        seed: seed of the samples.
+        pdf: whether to write each figure as a PDF, too.
+    """
+    points = reals[:2000] if reals.dim() == 2 else None
+    drawn = {}
+    try:
+        if points is not None and (pictures := sorted(folder.samples.glob("[0-9]*.png"))[1:]):  # skip the untrained one
+            drawn["figures/snapshots"] = write_snapshots(folder.figures / "snapshots.png", pictures)
+        for name, figure in mixture_plots(sampler, points, seed):
+            drawn[f"figures/{name}"] = save_figure(figure, folder.figures, name, pdf)
+    except Exception as error:  # figures never end a run: the disk may be full, or a user's own component may fail
+        log.warning("warning: figures could not be drawn (%s: %s)", type(error).__name__, error_summary(error))
+    return drawn

@@ -1,0 +1,55 @@
+"""The results of a run: results.json, and the evaluation that decides which state is the best."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from mixgan_cli.config.schema import Run
+from mixgan_cli.evaluation.evaluator import Result
+from mixgan_cli.evaluation.ranking import deciding
+from mixgan_cli.models.networks import parameter_counts
+from mixgan_cli.runs import run_hash
+from mixgan_cli.training.checkpoint import Best, State
+
+log = logging.getLogger("mixgan")
+
+
+def run_results(settings: Run, state: State, name: str, result: Result) -> dict[str, Any]:
+    """Return the content of results.json.
+
+    Args:
+        settings: the configuration.
+        state: the state at the end of training.
+        name: the name of the run's folder.
+        result: the final evaluation.
+    """
+    progress = state.progress
+    share = round(progress.evaluating / (progress.evaluating + progress.seconds), 4)
+    if progress.evaluating:
+        log.info("  evaluations during training took %.1f %% of the time (training.evaluate_nimg)", 100 * share)
+    return {
+        "run": {
+            "name": name,
+            "seed": settings.seed,
+            "hash": run_hash(settings),
+            "nimg": progress.nimg,
+            "steps": progress.step,
+            "seconds": round(progress.seconds, 3),
+            "img_per_second": round(progress.nimg / progress.seconds, 1),
+            "evaluation_share": share,
+            "parameters": parameter_counts(state.networks),
+            "best": dict(vars(progress.best)) if progress.best else None,
+            **({"ended_by": list(progress.alarms)} if progress.ended else {}),
+        },
+        "protocol": {**result.protocol, "nimg": progress.nimg},
+        "metrics": result.metrics,
+        "unavailable": result.unavailable,
+    }
+
+
+def best_of(metrics: Mapping[str, Any], nimg: int) -> Best | None:
+    """Return the metric that decides which state is the best, or None if no metric can decide."""
+    value = deciding(metrics)
+    return None if value is None else Best(*value, nimg)
