@@ -14,14 +14,13 @@ from mixgan_cli.config.components import build
 from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.data.dataset import Dataset, ImageDataset, Source
 from mixgan_cli.data.packed import Packed
-from mixgan_cli.models.networks import build_networks, check_memory, parameter_counts
+from mixgan_cli.models.networks import parameter_counts
 from mixgan_cli.runtime.device import resolve_hardware
 from mixgan_cli.runtime.measure import OpCounter, ceilings, peak_memory, reset_peak_memory, time_calls
-from mixgan_cli.runtime.random import fork_seed
-from mixgan_cli.training.checks import check_networks, check_shape, fakes_per_step
+from mixgan_cli.training.checks import fakes_per_step
 from mixgan_cli.training.cuda_graph import WARM_UP, maybe_capture
 from mixgan_cli.training.loop import iterate, make_step
-from mixgan_cli.training.setup import begin
+from mixgan_cli.training.setup import begin, check_and_build
 
 log = logging.getLogger("mixgan")
 
@@ -55,13 +54,9 @@ def run(config: DictConfig) -> dict[str, Any]:
     device = compute.device
     best = ceilings(device, compute.precision)
     source: Source = build(settings.data)
-    check_shape(source.shape, settings.training, settings.objective)
-    check_memory(settings.model, source.shape)
     gc.collect()
     before = reset_peak_memory(device.type)
-    with fork_seed("networks", settings.seed):
-        networks = build_networks(settings.model, source.shape)
-    check_networks(networks, settings.objective, settings.training.batch, settings.training.fakes)
+    networks = check_and_build(settings, source.shape)
     state = begin(settings, networks, noise(source), compute)
     iterate(state, settings.seed)  # creates the optimisers' state, compiles the networks
     with torch.compiler.set_stance("force_eager"), OpCounter(best.floor) as counted:

@@ -14,11 +14,11 @@ from mixgan_cli.config.components import build
 from mixgan_cli.config.redact import log_to_stderr
 from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.data.dataset import Dataset, Source, size_of
-from mixgan_cli.errors import DataError, TrainingStopped
+from mixgan_cli.errors import TrainingStopped
 from mixgan_cli.evaluation.evaluator import Evaluator, check_settings
 from mixgan_cli.evaluation.reference import reference_set
 from mixgan_cli.models.export.safetensors import checkpoint_errors, save_generator
-from mixgan_cli.models.networks import Generator, Networks, build_networks, check_memory
+from mixgan_cli.models.networks import Generator
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.plots.training import draw_figures, draw_samples
 from mixgan_cli.runs import RunFolder, open_run, write_environment
@@ -26,17 +26,15 @@ from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute, resolve_hardware
 from mixgan_cli.runtime.distributed import is_worker, launch, process_group, processes_per_node
 from mixgan_cli.runtime.io import error_summary, write_json
-from mixgan_cli.runtime.random import fork_seed
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
 from mixgan_cli.tracking.jsonl import JsonlLogger
 from mixgan_cli.tracking.progress import ProgressBar
 from mixgan_cli.tracking.tracker import RunInfo, Tracker
 from mixgan_cli.training.callbacks import Callbacks
 from mixgan_cli.training.checkpoint import Best, State
-from mixgan_cli.training.checks import check_networks, check_ranks, check_shape
 from mixgan_cli.training.loop import train
 from mixgan_cli.training.results import best_of, run_results
-from mixgan_cli.training.setup import begin
+from mixgan_cli.training.setup import begin, check_and_build, check_set_size
 
 log = logging.getLogger("mixgan")
 
@@ -61,7 +59,8 @@ def _run(settings: Run) -> dict[str, Any] | None:
         if not distributed.is_main():
             log.setLevel(logging.ERROR)  # only rank 0 logs
         source: Source = build(settings.data)
-        networks = _check_and_build(settings, source)
+        check_settings(settings.evaluation)
+        networks = check_and_build(settings, source.shape)
         loggers = [build(logger) for logger in settings.logger.values()] if distributed.is_main() else []
         dataset: Dataset | None = None
         if settings.training.epochs is not None:  # the identity of a run has its length in images
@@ -73,7 +72,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
                 return _finished(folder)
             try:
                 dataset = source.load() if dataset is None else dataset
-                _check_enough_images(dataset, settings)
+                check_set_size(dataset, settings.training.batch)
                 state = begin(settings, networks, dataset, compute)
                 _resume(state, folder)
                 if not distributed.is_main():
@@ -88,18 +87,6 @@ def _run(settings: Run) -> dict[str, Any] | None:
             except BaseException as error:
                 folder.mark_failed(error)
                 raise
-
-
-def _check_and_build(settings: Run, source: Source) -> Networks:
-    """Reject what cannot work before a folder is made or data are loaded, and build the networks on the CPU."""
-    check_settings(settings.evaluation)
-    check_shape(source.shape, settings.training, settings.objective)
-    check_memory(settings.model, source.shape)
-    with fork_seed("networks", settings.seed):  # on the CPU, so that initial weights are the same on every device
-        networks = build_networks(settings.model, source.shape)
-    check_networks(networks, settings.objective, settings.training.batch, settings.training.fakes)
-    check_ranks(networks, settings.training, settings.objective, distributed.world_size())
-    return networks
 
 
 @contextmanager
@@ -192,9 +179,3 @@ def _results_must_be_written(folder: RunFolder) -> Iterator[None]:
             f"{folder.path}: trained, but the results cannot be written ({error_summary(error)}). Free some space; the "
             "same command then evaluates the last saved state and writes the results"
         ) from error
-
-
-def _check_enough_images(dataset: Dataset, settings: Run) -> None:
-    n = size_of(dataset, "train")
-    if n is not None and n < settings.training.batch:
-        raise DataError(f"training.batch={settings.training.batch}: the data set has only {n} images to train on")

@@ -5,16 +5,48 @@ from __future__ import annotations
 from mixgan_cli.config.components import build
 from mixgan_cli.config.schema import Objective, Run
 from mixgan_cli.data.batches import Batches, Flipped, Sharded
-from mixgan_cli.data.dataset import Dataset
-from mixgan_cli.models.networks import Networks
+from mixgan_cli.data.dataset import Dataset, size_of
+from mixgan_cli.errors import DataError
+from mixgan_cli.models.networks import Networks, build_networks, check_memory
 from mixgan_cli.objectives.terms import GateTerm, GeneratorTerm, Term
 from mixgan_cli.optim.optimizers import build_optimizer, build_schedule
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute
+from mixgan_cli.runtime.random import fork_seed
 from mixgan_cli.training.checkpoint import Progress, State
-from mixgan_cli.training.checks import fakes_per_step
+from mixgan_cli.training.checks import check_networks, check_ranks, check_shape, fakes_per_step
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.phases import DiscriminatorPhase, GatePhase, GeneratorPhase, Phases, StepContext
+
+
+def check_and_build(settings: Run, shape: tuple[int, ...]) -> Networks:
+    """Check that model, objective and batch fit the samples, and build the networks on the CPU.
+
+    Args:
+        settings: the configuration.
+        shape: shape of a sample, (C, H, W) or (2,).
+
+    Raises:
+        ConfigError: they do not fit, or the networks need more memory than there is.
+    """
+    check_shape(shape, settings.training, settings.objective)
+    check_memory(settings.model, shape)
+    with fork_seed("networks", settings.seed):  # on the CPU, so that initial weights are the same on every device
+        networks = build_networks(settings.model, shape)
+    check_networks(networks, settings.objective, settings.training.batch, settings.training.fakes)
+    check_ranks(networks, settings.training, settings.objective, distributed.world_size())
+    return networks
+
+
+def check_set_size(dataset: Dataset, batch: int) -> None:
+    """Check that the training set has at least one batch of images.
+
+    Raises:
+        DataError: it has fewer.
+    """
+    n = size_of(dataset, "train")
+    if n is not None and n < batch:
+        raise DataError(f"training.batch={batch}: the data set has only {n} images to train on")
 
 
 def begin(settings: Run, networks: Networks, dataset: Dataset, compute: Compute) -> State:
