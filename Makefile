@@ -27,12 +27,16 @@ browser: setup ## a Chromium for the tests of pages, where the machine has none
 	  (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium) >/dev/null && exit 0; fi; \
 	$(BIN)/playwright install chromium || echo "no Chromium could be installed: the tests of pages in a browser will be skipped" >&2
 
-test: setup browser ## lint, and every test of minutes
+test: setup browser ## lint, and the tests of every change: four minutes on two cores (docs/testing.md)
 	$(MAKE) lint
-	$(PYTEST) --dist worksteal -m "not integ"
+	$(PYTEST) --dist worksteal -m "not integ" $(ARGS)
 
-integ: setup ## long checks on real data: $MIXGAN_DATA and $MIXGAN_WEIGHTS say where they are
-	$(PYTEST) --maxschedchunk 1 -m integ --durations=30
+integ: setup ## long checks, some on real data: $MIXGAN_DATA and $MIXGAN_WEIGHTS say where they are
+	$(PYTEST) --maxschedchunk 1 -m integ --durations=30 $(ARGS)
+
+test-all: setup browser ## test and integ, ten times as many random configurations, and every combination of parts: hours
+	$(MAKE) lint
+	TEST_ALL=1 $(PYTEST) --maxschedchunk 1 --durations=30 $(ARGS)
 
 lint: setup ## ruff's checks and format, and types
 	$(BIN)/ruff check .
@@ -78,8 +82,8 @@ configuration: setup ## docs/configuration.md anew, from conf/
 
 ifdef SMOKE
 OUTPUTS   := outputs/smoke
-SHORT     := hardware=cpu training.nimg=640 training.epochs=null training.batch=32 training.report_nimg=320 \
-  training.checkpoint_nimg=640 training.sample_nimg=640 training.evaluate_nimg=null training.figures=false evaluation=quick evaluation.download=false
+SHORT     := hardware=cpu training.nimg=320 training.epochs=null training.batch=32 training.report_nimg=160 \
+  training.checkpoint_nimg=320 training.sample_nimg=320 training.evaluate_nimg=null training.figures=false evaluation=quick evaluation.download=false
 ON_IMAGES := model.backbone.channels=8 evaluation.metrics=[ms_ssim,knn,mixture] evaluation.n_fake=64 evaluation.n_real=64
 ON_POINTS := evaluation=points evaluation.n_fake=256 evaluation.n_real=256
 CIFAR10   := data=cifar10 data.size=32
@@ -88,7 +92,7 @@ random_split  = $(CIFAR10)
 RING_SEEDS    := 0
 THREE_SEEDS   := 0
 AUTHORS_SEEDS := 2019
-AUTHORS_K     := 4,8
+AUTHORS_K     := 4
 SHOWN         := details=2
 else
 OUTPUTS       := outputs
@@ -166,4 +170,4 @@ help-reproduce: ## what each of these costs
 clean: ## what was built; runs in outputs/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
-.PHONY: help setup quickstart train browser test integ lint bench bench-plain bench-gpu bench-extractor bench-evaluation bench-safety faults calibrate results configuration reproduce-mggan-ring reproduce-mggan-cifar10 reproduce-mggan-stl10 reproduce-mggan-imagenet32 reproduce-megan-cifar10 reproduce-megan-celeba reproduce-hmog-mnist reproduce-hmog-fashion_mnist reproduce-hmog-utzap50k reproduce-hmog-flowers102 reproduce-hmog-celeba reproduce-compare help-reproduce clean
+.PHONY: help setup quickstart train browser test integ test-all lint bench bench-plain bench-gpu bench-extractor bench-evaluation bench-safety faults calibrate results configuration reproduce-mggan-ring reproduce-mggan-cifar10 reproduce-mggan-stl10 reproduce-mggan-imagenet32 reproduce-megan-cifar10 reproduce-megan-celeba reproduce-hmog-mnist reproduce-hmog-fashion_mnist reproduce-hmog-utzap50k reproduce-hmog-flowers102 reproduce-hmog-celeba reproduce-compare help-reproduce clean

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import logging
 import os
-import subprocess
+import shutil
 import sys
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -25,14 +25,18 @@ from tqdm import tqdm
 
 from mixgan_cli import cli
 from mixgan_cli.config.schema import Run, conf_dir, parse
+from mixgan_cli.runtime.io import file_lock
 from mixgan_cli.training.checkpoint import Progress
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.loop import make_step, read_inputs
 from mixgan_cli.training.phases import DiscriminatorStep, Phase, Phases
 from mixgan_cli.training.step import Means
+from tests import fast_hydra
+from tests.processes import Program
 
 # tqdm shares its own lock with forked processes: one that a test kills while holding it would stop the tests for good.
 tqdm.set_lock(threading.RLock())
+fast_hydra.install()
 
 TINY = (
     "debug=short",
@@ -53,6 +57,12 @@ TINY = (
 """A run on the embedded digits that takes a second."""
 
 
+MGGAN = ("model=mggan", "model.k=4")
+"""With TINY, a run with hard experts that have batch norm."""
+
+ALL = "TEST_ALL" in os.environ
+"""Set by `make test-all`: where a test tries some of many cases, it tries all, or ten times as many."""
+
 ENVIRONMENT = dict(os.environ)
 """As it was: the tests of the program hide parts of it from the program."""
 
@@ -67,6 +77,11 @@ class Outcome(NamedTuple):
     @property
     def json(self) -> dict[str, Any]:
         return json.loads(self.out.strip().splitlines()[-1])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow tests, so that no process waits for another one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture
@@ -91,6 +106,56 @@ def program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outc
         return Outcome(code, out.getvalue(), err.getvalue())
 
     return call
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Begin a command in a process of its own, in the temporary folder; none outlives the test."""
+    processes: list[Program] = []
+
+    def begin(*arguments: str) -> Program:
+        processes.append(Program(arguments, tmp_path))
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        process.kill()
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return the folder of a finished run of TINY and other overrides. Read only: all tests share it.
+
+    The first test that asks for it trains it, whichever process that test runs in.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+
+    def of(*overrides: str) -> Path:
+        folder = shared / hashlib.sha256(repr(overrides).encode()).hexdigest()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        with file_lock(folder / ".lock", folder.name), pytest.MonkeyPatch.context() as patch:
+            if not list(folder.glob("outputs/*/DONE")):
+                patch.setenv("MIXGAN_CACHE", str(shared / "cache"))
+                torch.manual_seed(0)
+                outcome = program(folder, patch)("train", *TINY, *overrides)
+                assert outcome.code == 0, outcome.err
+        (done,) = folder.glob("outputs/*/DONE")
+        return done.parent
+
+    return of
+
+
+@pytest.fixture
+def finished(finished_run: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """Return a copy of such a run, as `mixgan train` leaves it in the current folder: a test may change it."""
+
+    def of(*overrides: str) -> Path:
+        run = finished_run(*overrides)
+        copy = shutil.copytree(run, tmp_path / "outputs" / run.name, symlinks=True)
+        return copy.relative_to(tmp_path)
+
+    return of
 
 
 def composition(*overrides: str, of: str = "config", hydra: bool = False) -> DictConfig:
@@ -120,15 +185,10 @@ def take_steps(phases: Phases) -> dict[str, float]:
     return means.read().means
 
 
-def wait_for_reports(process: subprocess.Popen[str], run_dir: Path, more_than: int) -> None:
-    """Wait until a process has logged more than so many lines, for two minutes at most."""
-    log, deadline = run_dir / "metrics.jsonl", time.monotonic() + 120
-    while not (log.is_file() and log.read_text().count("\n") > more_than):
-        waits = process.poll() is None and time.monotonic() < deadline
-        if not waits:
-            process.kill()  # else what it said is not at an end
-        assert waits, process.communicate()
-        time.sleep(0.01)
+def wait_for_reports(process: Program, run_dir: Path, more_than: int) -> None:
+    """Wait until a process has logged more than so many lines."""
+    log = run_dir / "metrics.jsonl"
+    process.wait_for(lambda: log.is_file() and log.read_text().count("\n") > more_than)
 
 
 def real_folder(variable: str, name: str) -> Path:

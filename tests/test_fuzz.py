@@ -1,12 +1,12 @@
 """Whatever overrides it is given, the program runs, or says in one message what is wrong; it shows no traceback.
 
-Each commit tries the same some hundred. `FUZZ_EXAMPLES=2000 pytest tests/test_fuzz.py` tries others, and more.
+Most are tried up to the checked configuration, some to the end of the run. Each commit tries the same ones;
+`make test-all` tries ten times as many. `FUZZ_EXAMPLES=2000` tries others in each test.
 """
 
 import os
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,15 +18,16 @@ from mixgan_cli.config.compose import groups, known_keys
 from mixgan_cli.data import locate
 from mixgan_cli.errors import UserError
 from mixgan_cli.runs import open_run
-from tests.conftest import TINY, composition
+from tests.conftest import ALL, TINY, composition
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
+TIMES = 10 if ALL else 1
 
 
 def fuzzed(examples):
-    """So many examples, always the same; or FUZZ_EXAMPLES of them, each time others."""
+    """TIMES the examples, always the same; or FUZZ_EXAMPLES of them, each time others."""
     return settings(
-        max_examples=EXAMPLES or examples,
+        max_examples=EXAMPLES or TIMES * examples,
         derandomize=not EXAMPLES,
         database=None,
         deadline=None,
@@ -107,7 +108,7 @@ def plausible(draw, values):
 
 
 def overrides(config, *rooms):
-    """Lists of overrides of a command, by the name of its configuration and the groups it has."""
+    """Lists of overrides of a command, by the name of its configuration and the groups it has. Composing takes time."""
     known, values = known_keys(config), defaults(config)
     choices = [f"{group}={choice}" for group, some in groups().items() for choice in some if group.startswith(rooms)]
     real = st.sampled_from(known)
@@ -153,6 +154,11 @@ def open_if_short(run):
     return open_run(run)
 
 
+def open_none(run):
+    """Go no further than a run that could begin."""
+    raise UserError("a good configuration")
+
+
 def too_many(*arguments):
     """Say that other processes are no test for it."""
     raise UserError("several processes")
@@ -176,16 +182,24 @@ POINTS = (
 )
 
 
-@fuzzed(70)
-@given(arguments=overrides("config", ""))
+@fuzzed(60)
+@given(arguments=st.deferred(lambda: overrides("config", "")))
+def test_configuring_a_training(mixgan, monkeypatch, arguments):
+    monkeypatch.setattr(train, "open_run", open_none)
+    monkeypatch.setattr(train, "launch", too_many)
+    check(mixgan("train", *TINY, *arguments), arguments)
+
+
+@fuzzed(10)
+@given(arguments=st.deferred(lambda: overrides("config", "")))
 def test_training(mixgan, monkeypatch, arguments):
     monkeypatch.setattr(train, "open_run", open_if_short)
     monkeypatch.setattr(train, "launch", too_many)
     check(mixgan("train", *TINY, *arguments), arguments)
 
 
-@fuzzed(30)
-@given(arguments=overrides("config", ""))
+@fuzzed(8)
+@given(arguments=st.deferred(lambda: overrides("config", "")))
 def test_training_on_points(mixgan, monkeypatch, arguments):
     monkeypatch.setattr(train, "open_run", open_if_short)
     monkeypatch.setattr(train, "launch", too_many)
@@ -193,26 +207,26 @@ def test_training_on_points(mixgan, monkeypatch, arguments):
 
 
 @pytest.fixture
-def run(mixgan):
-    return Path(mixgan("train", *TINY, "evaluation=none").json["run_dir"])
+def run(mixgan, finished):
+    return finished()
 
 
-@fuzzed(25)
-@given(arguments=overrides("evaluate", "data", "evaluation", "hardware"))
+@fuzzed(12)
+@given(arguments=st.deferred(lambda: overrides("evaluate", "data", "evaluation", "hardware")))
 def test_evaluating(mixgan, run, arguments):
     base = ("hardware=cpu", "evaluation.download=false", "evaluation.n_fake=16", "evaluation.n_real=16")
     check(mixgan("evaluate", f"run={run}", *base, *arguments), arguments)
 
 
-@fuzzed(25)
-@given(arguments=overrides("sample", "hardware"))
+@fuzzed(12)
+@given(arguments=st.deferred(lambda: overrides("sample", "hardware")))
 def test_sampling(mixgan, run, arguments):
     shutil.rmtree(run / "samples", ignore_errors=True)
     check(mixgan("sample", f"run={run}", "hardware=cpu", "n=4", *arguments), arguments)
 
 
-@fuzzed(20)
-@given(arguments=overrides("fetch", "data"))
+@fuzzed(12)
+@given(arguments=st.deferred(lambda: overrides("fetch", "data")))
 def test_fetching(mixgan, monkeypatch, arguments):
     def no_network(*arguments):
         raise OSError("no network")

@@ -18,14 +18,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import mixgan_cli
-from mixgan_cli.commands import train
 from mixgan_cli.config.components import _target, trust
 from mixgan_cli.config.schema import Run, conf_dir, parse
 from mixgan_cli.errors import ConfigError, Unavailable
 from mixgan_cli.evaluation.inception import require_tensors
 from mixgan_cli.runs import run_name
 from mixgan_cli.runtime.io import read_yaml
-from tests.conftest import TINY, composed, composition
+from tests.conftest import TINY, composed
 
 SHORT = ("evaluation=none", "hardware=cpu")
 MARK = Path("harm")
@@ -37,18 +36,10 @@ def _somewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A finished run that no test touches."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    train.run(composition(*TINY, f"paths.run={folder}"))
-    return folder
-
-
 @pytest.fixture
-def run(trained, tmp_path):
-    """A copy of it."""
-    return Path(shutil.copytree(trained, tmp_path / "theirs"))
+def run(finished_run, tmp_path):
+    """A copy of a finished run."""
+    return Path(shutil.copytree(finished_run(), tmp_path / "theirs"))
 
 
 @pytest.fixture
@@ -371,12 +362,9 @@ def test_evaluating_a_strangers_run_writes_nothing_into_it(mixgan, run, tmp_path
     assert {path.name for path in tmp_path.iterdir()} <= {"theirs", "answer.json", "own-cache"}
 
 
-def test_a_report_of_a_foreign_run_writes_and_reads_nowhere_else(mixgan, tmp_path):
+def test_a_report_of_a_foreign_run_writes_and_reads_nowhere_else(mixgan, finished, tmp_path):
     """Metrics named like paths, links out of the folder, texts that are HTML, figures that are none."""
-    runs = [
-        Path(mixgan("train", *TINY, "training.nimg=16", f"model.k={k}", "evaluation=none").json["run_dir"])
-        for k in (2, 4)
-    ]
+    runs = [finished(), finished("model.k=4")]
     secret, elsewhere = tmp_path / "secret", tmp_path / "elsewhere"
     secret.write_text("WANDB_API_KEY=abc")
     elsewhere.mkdir()
@@ -409,8 +397,7 @@ def test_a_report_of_a_foreign_run_writes_and_reads_nowhere_else(mixgan, tmp_pat
     ["[]", "{", '{"metrics": []}', '{"metrics": {"fid": 1}, "run": {"nimg": "x", "seconds": "y"}, "protocol": 3}',
      '{"metrics": {"expert_usage": null, "expert_class": [["a"]], "nmi_by_level": 0.5}}'],
 )  # fmt: skip
-def test_a_report_of_odd_results_ends_in_a_page_or_a_message(mixgan, content):
-    run = Path(mixgan("train", *TINY, "training.nimg=16", "evaluation=none").json["run_dir"])
+def test_a_report_of_odd_results_ends_in_a_page_or_a_message(mixgan, run, content):
     (run / "results.json").write_text(content)
     (run / "samples" / "9-of-mine.png").write_bytes(b"no picture")
     (run / "environment.json").write_text("[1]")

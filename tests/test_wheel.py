@@ -13,6 +13,8 @@ from mixgan_cli.config.compose import groups
 from mixgan_cli.reporting.published import FOLDER
 from tests.conftest import TINY
 
+pytestmark = pytest.mark.integ
+
 ROOT = Path(__file__).parents[1]
 
 

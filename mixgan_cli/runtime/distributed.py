@@ -139,6 +139,8 @@ SHUTDOWN_SECONDS = 60
 """Time for the processes to save their state after SIGTERM, in seconds."""
 EXIT_DELAY_SECONDS = 10
 """Delay before a waiting rank exits, in seconds, so that the launcher reports the failed rank first."""
+START_METHOD = "spawn"
+"""How the ranks of one machine start. Each is a new interpreter, because CUDA does not survive a fork."""
 
 
 def processes_per_node(hardware: Hardware) -> int:
@@ -201,7 +203,7 @@ def launch(hardware: Hardware, work: Callable[..., Any], *arguments: Any) -> Any
         rdzv_backend="c10d",
         rdzv_endpoint=hardware.rendezvous or "localhost:0",
         max_restarts=0,
-        start_method="spawn",
+        start_method=START_METHOD,
         shutdown_timeout=SHUTDOWN_SECONDS,
     )
     try:

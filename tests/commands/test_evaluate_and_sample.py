@@ -11,16 +11,13 @@ from safetensors.torch import save_file
 
 import mixgan_cli
 from mixgan_cli.errors import ConfigError, RunError
-from tests.conftest import TINY
 
 SHORT = ("evaluation.download=false", "evaluation.n_fake=16", "evaluation.n_real=16", "hardware=cpu")
 
 
 @pytest.fixture
-def run(mixgan):
-    outcome = mixgan("train", *TINY)
-    assert outcome.code == 0, outcome.err
-    return Path(outcome.json["run_dir"])
+def run(mixgan, finished):
+    return finished()
 
 
 def test_evaluating_a_run_again_gives_its_results(mixgan, run):
@@ -81,8 +78,8 @@ def test_nothing_to_compare_with_is_told_before_measuring(mixgan, run, content):
     assert not Path("answer.json").exists()
 
 
-def test_raw_weights_or_the_moving_average(mixgan):
-    run = mixgan("train", *TINY, "training.ema_ramp_up=null").json["run_dir"]
+def test_raw_weights_or_the_moving_average(mixgan, finished):
+    run = finished("training.ema_ramp_up=null")
     ema, raw = (mixgan("evaluate", f"run={run}", *SHORT, f"evaluation.ema={ema}").json for ema in ("true", "false"))
     assert ema["protocol"]["ema"] and not raw["protocol"]["ema"]
     assert ema["metrics"]["ms_ssim"] != raw["metrics"]["ms_ssim"]
@@ -168,9 +165,8 @@ def test_load_gives_a_generator(mixgan, run):
         mixgan_cli.load("junk.safetensors")
 
 
-def test_a_sample_does_not_depend_on_its_neighbours(mixgan):
-    outcome = mixgan("train", *TINY, "model.backbone.generator_norm=batch")
-    generator = mixgan_cli.load(outcome.json["run_dir"])
+def test_a_sample_does_not_depend_on_its_neighbours(mixgan, finished):
+    generator = mixgan_cli.load(finished("model.backbone.generator_norm=batch"))
     latent_BZ = torch.randn(8, 100)
     torch.testing.assert_close(generator(latent_BZ)[:1], generator(latent_BZ[:1]))
 

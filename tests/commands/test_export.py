@@ -11,23 +11,21 @@ import torch
 import yaml
 
 import mixgan_cli
-from tests.conftest import TINY
+from tests.conftest import MGGAN
 
 FILES = ["generator.safetensors", "generator.onnx", "MODEL.md"]
 
 
-@pytest.fixture(params=["hmog"])
-def run(mixgan, request):
-    outcome = mixgan("train", *TINY, "training.figures=false", f"model={request.param}", "model.k=4")
-    assert outcome.code == 0, outcome.err
-    return Path(outcome.json["run_dir"])
+@pytest.fixture(params=[()], ids=["hmog"])
+def run(mixgan, finished, request):
+    return finished(*request.param)
 
 
 def python_of(card):
     return re.findall(r"```python\n(.*?)```", card, re.DOTALL)
 
 
-@pytest.mark.parametrize("run", ["hmog", "mggan"], indirect=True)
+@pytest.mark.parametrize("run", [(), MGGAN], ids=["hmog", "mggan"], indirect=True)
 def test_what_is_exported_works_as_its_card_says(mixgan, run, monkeypatch):
     outcome = mixgan("export", f"run={run}", "to=away")
     assert outcome.code == 0 and outcome.json == {"to": "away", "files": FILES}, outcome.err

@@ -8,7 +8,7 @@ import pytest
 from mixgan_cli.data.datasets.mnist import FashionMNIST
 from tests.conftest import real_folder
 
-pytestmark = pytest.mark.integ
+pytestmark = [pytest.mark.integ, pytest.mark.slow]
 
 BUDGET = (
     "model=hmog",

@@ -21,10 +21,8 @@ def text_of(outcome):
 
 
 @pytest.fixture
-def hmog(mixgan):
-    outcome = mixgan("train", *TINY, *DRAWN, "model.k=4", "evaluation.metrics=[ms_ssim,knn,mixture]")
-    assert outcome.code == 0, outcome.err
-    return Path(outcome.json["run_dir"])
+def hmog(mixgan, finished):
+    return finished(*DRAWN, "model.k=4", "evaluation.metrics=[ms_ssim,knn,mixture]")
 
 
 def test_a_run_draws_what_it_learned_and_its_page_shows_it(mixgan, hmog):

@@ -5,16 +5,14 @@ import pytest
 
 import mixgan_cli
 from mixgan_cli.models.sampler import truncate
-from tests.conftest import TINY
+from tests.conftest import MGGAN, TINY
 
 FEW = ("evaluation=none", "training.figures=false")
 
 
-@pytest.fixture(params=["hmog", "mggan"])
-def run(mixgan, request):
-    outcome = mixgan("train", *TINY, *FEW, f"model={request.param}", "model.k=4")
-    assert outcome.code == 0, outcome.err
-    return Path(outcome.json["run_dir"])
+@pytest.fixture(params=[(), MGGAN], ids=["hmog", "mggan"])
+def run(mixgan, finished, request):
+    return finished(*request.param)
 
 
 def test_seeds_write_a_file_each(mixgan, run):

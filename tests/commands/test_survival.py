@@ -38,17 +38,16 @@ def without_times(records):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_run_that_is_told_to_end_saves_itself_and_goes_on_exactly(mixgan, tmp_path, number, code):
+def test_interrupted_run_saves_itself_and_resumes_exactly(mixgan, start, tmp_path, number, code):
     """A real process, and a real signal to it; nothing was saved before."""
     whole = mixgan("train", *LONG, "paths.run=whole")
     assert whole.code == 0, whole.err
     here = tmp_path / "here"
-    arguments = [sys.executable, "-m", "mixgan_cli", "train", *LONG, f"paths.run={here}"]
-    process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = start("train", *LONG, f"paths.run={here}")
     wait_for_reports(process, here, more_than=5)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == code and out == "" and "Traceback" not in err
+    ended, out, err = process.finish()
+    assert ended == code and out == "" and "Traceback" not in err
     assert f"interrupted by {signal.Signals(number).name}; run the same command to continue" in err
     saved = read_state(here / "checkpoints" / "last.pt")["progress"]
     assert 0 < saved["nimg"] < 2000 and not (here / "FAILED").exists() and not (here / "DONE").exists()
@@ -263,6 +262,7 @@ def test_results_that_cannot_be_written_end_the_run_cleanly(mixgan, monkeypatch)
     assert again.code == 0 and "resumed at 120 images" in again.err and not Path("here/FAILED").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.integ
 def test_memory_stays_flat_over_twenty_thousand_steps(tmp_path):
     """On the ring, with logging, pictures, evaluations and states as they come by default; in a process of its own."""

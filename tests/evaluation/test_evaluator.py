@@ -208,11 +208,11 @@ def test_fid_and_kid_equal_the_fidelity_command(incomplete_weights, tmp_path, da
     if data == "grey":
         real_folder("MIXGAN_DATA", "FashionMNIST/raw")
         dataset = FashionMNIST(None, 32, False).load()
-        fake, real = dataset.train.images_NCHW[:64], dataset.held_out.images_NCHW[:64]
+        fake, real = dataset.train.images_NCHW[:32], dataset.held_out.images_NCHW[:32]
     else:
         cifar = read_array(real_folder("MIXGAN_DATA", "cifar10/test.npz"), "images")
-        images = torch.from_numpy(cifar[:128]).permute(0, 3, 1, 2)
-        fake, real = images[:64], images[64:]
+        images = torch.from_numpy(cifar[:64]).permute(0, 3, 1, 2)
+        fake, real = images[:32], images[32:]
     settings = f"evaluation.weights={incomplete_weights}", "evaluation.feature_layer=768"
     ours = evaluator(real, *settings, "evaluation.metrics=[fid,kid]").measure(fake, {}).metrics
     itself = evaluator(real, *settings, "evaluation.metrics=[fid]").measure(real, {}).metrics

@@ -27,6 +27,7 @@ from mixgan_cli.training.loop import iterate
 from mixgan_cli.training.setup import build_phases
 from tests.commands.test_train import weights
 from tests.conftest import TINY, composed, wait_for_reports
+from tests.processes import server
 
 CPU = torch.device("cpu")
 STEPS = 50
@@ -81,6 +82,15 @@ def train_all(configurations, folder):
         for name, configuration in configurations.items():
             torch.save(trained(parse(configuration, Run)), Path(folder) / f"{name}-{distributed.rank()}.pt")
     return distributed.rank()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ranks_begin_at_once():
+    """Ranks are forked from a process that has imported everything."""
+    server()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distributed, "START_METHOD", "forkserver")
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +225,7 @@ def test_run_on_two_devices_is_the_same_run_on_one(mixgan, tmp_path):
     assert again.code == 0 and "this run is finished" in again.err
 
 
+@pytest.mark.integ
 def test_torchrun_and_two_nodes_train_the_same_weights(tmp_path):
     """The two nodes are two launchers on this machine."""
     with socket.socket() as probe:
@@ -240,16 +251,16 @@ def test_torchrun_and_two_nodes_train_the_same_weights(tmp_path):
     assert_close(weights(tmp_path / "one"), weights(tmp_path / "two"))
 
 
+@pytest.mark.integ
 @pytest.mark.parametrize("sample_nimg", [8, 100_000])  # the main one draws most of the time, or never
-def test_sigterm_saves_the_state_and_ends_all_processes(mixgan, tmp_path, sample_nimg):
+def test_sigterm_saves_the_state_and_ends_all_processes(start, tmp_path, sample_nimg):
     settings = [*DDP, "training.nimg=100_000", "training.checkpoint_nimg=100_000", "paths.run=here"]
     settings.append(f"training.sample_nimg={sample_nimg}")
-    command = [sys.executable, "-m", "mixgan_cli", "train", *settings, "hardware.devices=2"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = start("train", *settings, "hardware.devices=2")
     wait_for_reports(process, tmp_path / "here", more_than=2)
     process.send_signal(signal.SIGTERM)
-    _, printed = process.communicate(timeout=100)
-    assert process.returncode == 143, printed
+    code, _, printed = process.finish()
+    assert code == 143, printed
     assert "interrupted by SIGTERM" in printed and "Traceback" not in printed
     state = read_state(tmp_path / "here" / "checkpoints" / "last.pt")
     assert 0 < state["progress"]["nimg"] < 100_000 and not (tmp_path / "here" / "FAILED").exists()

@@ -54,7 +54,7 @@ def records(tmp_path):
     return [json.loads(path.read_text()) for path in (tmp_path / "outputs").glob("sweeps/*/jobs/*.json")]
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit"])
+@pytest.mark.parametrize("launcher", ["joblib", pytest.param("submitit", marks=pytest.mark.integ)])
 def test_several_jobs_at_once(tmp_path, environment, launcher):
     """Three jobs, one of them bad, two at once: what is told, what is left, what each process gets of the machine."""
     finished = sweep(tmp_path, environment, f"sweep={launcher}", "sweep.jobs=2", "model.k=2,3,4")
@@ -140,6 +140,7 @@ def cluster(tmp_path, environment):
     return {**environment, "PATH": f"{commands}{os.pathsep}{environment['PATH']}", "FAKE_SLURM": str(did)}, did
 
 
+@pytest.mark.integ
 def test_slurm(tmp_path, cluster):
     environment, did = cluster
     finished = sweep(tmp_path, environment, "sweep=slurm", "model.k=2,4", "hydra.launcher.partition=gpu")
