@@ -8,47 +8,26 @@ import pytest
 
 from mixgan_cli.evaluation.metrics import registry
 from tests.conftest import TINY
-
-METRIC = '''
-from mixgan_cli.evaluation.metrics import Metric, ResultKey
-
-
-class Sharpness(Metric):
-    """Mean difference of neighbouring pixels, from 0 to 255."""
-
-    requires = ("images",)
-    results = {
-        "sharpness": ResultKey("like_real", "Mean difference of neighbouring pixels; sharpness_real is of reals."),
-        "sharpness_real": ResultKey(role="of_real"),
-    }
-
-    def compute(self, comparison, extractor):
-        return {"sharpness": sharpness(comparison.fake), "sharpness_real": sharpness(comparison.real)}
-
-
-def sharpness(images):
-    return images.float().diff(dim=3).abs().mean().item()
-'''
-YAML = """
-defaults: [quick, _self_]
-name: sharp
-metrics: [mixture, my_metrics.Sharpness]
-"""
+from tests.walks.page import write_example
 
 
 @pytest.fixture
 def package(monkeypatch, tmp_path):
-    (tmp_path / "package").mkdir()
-    (tmp_path / "package/my_metrics.py").write_text(METRIC)
-    (tmp_path / "my_conf/evaluation").mkdir(parents=True)
-    (tmp_path / "my_conf/evaluation/sharp.yaml").write_text(YAML)
-    monkeypatch.syspath_prepend(tmp_path / "package")
+    write_example("A metric", tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(registry, "METRICS", list(registry.METRICS))
 
 
 def test_metric_of_another_package(mixgan, package, monkeypatch):
     known = list(registry.METRICS)
-    settings = ("--config-dir", "my_conf", "evaluation=sharp", *TINY, "training.evaluate_nimg=48")
+    settings = (
+        "--config-dir",
+        "my_conf",
+        "evaluation=sharp",
+        *TINY,
+        "training.evaluate_nimg=48",
+        "evaluation.metrics=[mixture,mine.metrics.Sharpness]",
+    )
     outcome = mixgan("train", "-m", *settings, "model.k=2,4", "sweep.name=sharp")
     assert outcome.code == 0, outcome.err
     results = [json.loads(path.read_text()) for path in Path("outputs").glob("digits*/results.json")]
@@ -57,7 +36,7 @@ def test_metric_of_another_package(mixgan, package, monkeypatch):
     best = min(metrics, key=lambda each: abs(each["sharpness"] - each["sharpness_real"]))
 
     sweep = outcome.json["sweep_dir"]
-    for packages, is_known in (("[my_metrics]", True), ("[]", False)):
+    for packages, is_known in (("[mine]", True), ("[]", False)):
         monkeypatch.setattr(registry, "METRICS", list(known))  # as in a process of its own
         outcome = mixgan("report", sweep, f"trusted={packages}")
         assert outcome.code == 0, outcome.err
@@ -68,7 +47,7 @@ def test_metric_of_another_package(mixgan, package, monkeypatch):
             r"The best runs by sharpness .*?<tbody>\s*<tr><td>[^<]*</td><td>([^<]*)</td>", page, re.DOTALL
         )
         assert (shown is not None) == ("Mean difference of neighbouring pixels" in page) == is_known
-        assert ("my_metrics.Sharpness: its values are shown without" in page) == (not is_known)
+        assert ("mine.metrics.Sharpness: its values are shown without" in page) == (not is_known)
         assert ("sharpness_real" in table) == (not is_known)
         if shown:
             assert float(shown[1]) == pytest.approx(best["sharpness"], rel=1e-3)
@@ -76,8 +55,8 @@ def test_metric_of_another_package(mixgan, package, monkeypatch):
 
 def test_unknown_metric_is_refused_before_training(mixgan, package):
     for name, reason in {
-        "my_metrics.Sharpnes": "cannot be imported",
-        "my_metrics.sharpness": "cannot be imported",
+        "mine.metrics.Sharpnes": "cannot be imported",
+        "mine.metrics.sharpness": "cannot be imported",
         "pathlib.Path": "is not a subclass of mixgan_cli.evaluation.metrics.Metric",
         "sharpness": "there is no such metric",
     }.items():
