@@ -1,6 +1,7 @@
 """The architecture: imports run downward only, and no two files import each other, directly or in a circle."""
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
@@ -87,3 +88,13 @@ def test_a_circle_is_found(tmp_path, monkeypatch):
     with pytest.raises(AssertionError, match="a circle among"):
         test_no_circle_between_files()
     imports_of.cache_clear()
+
+
+@pytest.mark.parametrize("title", ["From the command to the loss", "From the file to a metric"])
+def test_the_ways_of_the_architecture_page_are_short(title):
+    """docs/architecture.md: at most twelve files each, and all of them there."""
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    section = page.partition(f"## {title}")[2].partition("\n## ")[0]
+    files = set(re.findall(r"`([\w/]+\.py)`", section))
+    assert 8 <= len(files) <= 12
+    assert all((PACKAGE / file).is_file() for file in files), files
