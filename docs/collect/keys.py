@@ -115,7 +115,8 @@ class Conf:
 
     def lineage(self, file: File) -> list[File]:
         """Return the file and the files that it extends, the nearest first."""
-        bases = [self.files[file.group, name] for name in file.bases]
+        paths = [f"{file.group}/{name}".lstrip("/").rpartition("/") for name in file.bases]
+        bases = [self.files[group, name] for group, _, name in paths]
         return [file, *(ancestor for base in bases for ancestor in self.lineage(base))]
 
     def defines(self, file: File, key: Key) -> bool:
@@ -123,7 +124,9 @@ class Conf:
         if file.group in ("", PRESETS):
             return file.group == ""
         inherited = any(key.path == other.path for base in self.lineage(file)[1:] for other in base.keys)
-        return not inherited and self._homes[key.path] == {file.group}
+        homes = self._homes[key.path]
+        inside = [group for group in homes if group and key.path.startswith(f"{group.replace('/', '.')}.")]
+        return not inherited and (homes == {file.group} or max(inside, key=len, default=None) == file.group)
 
     def part_of(self, file: File, key: Key) -> str | None:
         """Return the class of the component that has the key as an argument, or None."""

@@ -28,6 +28,8 @@ def test_every_choice_composes(group, choice):
     companions = {
         ("model/head", "multiclass"): ["objective=madgan"],
         ("objective", "madgan_sim"): ["model=madgan_sim"],
+        ("objective/terms", "competition"): ["model=madgan_sim"],
+        ("objective/terms", "balance"): ["model=megan"],
     }
     try:
         composed(f"{group}={choice}", *companions.get((group, choice), []))

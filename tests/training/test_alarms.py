@@ -39,7 +39,7 @@ def test_an_expert_that_starves_is_named():
     assert not looking.told and not looking.raised
     looking.look(gate_usage=[0.3, 0.02, 0.38, 0.3])
     kind, told, _ = looking.told[0]
-    assert kind == "usage" and "expert 1 has 2 % of the samples, an equal share is 25 %" in told
+    assert kind == "usage" and "expert 1 has 2 % of the samples; an equal share is 25 %" in told
 
 
 def test_no_better_for_long():

@@ -374,9 +374,9 @@ def test_one_expert_is_compared_with_none(form):
         (("model=madgan_sim", "model.k=1"), "one expert has no rival"),
         (("model=hmog", "model.beta=0.1"), "ScoreHead does not classify experts"),
         (("model=mggan", "objective=wgan_gp", "objective.fake_weight=k"), "Wasserstein balances real against fake"),
-        (("model=megan", "model.gate.every=0"), "every=0"),
+        (("model=megan", "model.gate.schedule.every=0"), "every=0"),
         (("model=megan", "model.gate.temperature=0"), "temperature=0"),
-        (("model=megan", "objective.terms.balance.every=0"), "every=0"),
+        (("model=megan", "objective.terms.balance.schedule.every=0"), "every=0"),
     ],
 )
 def test_what_does_not_go_together(overrides, reason):
