@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mixgan_cli.api import for_torch_fidelity as for_torch_fidelity
     from mixgan_cli.api import load as load
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["__version__", "for_torch_fidelity", "load"]
 
 
