@@ -87,7 +87,10 @@ def check(
         if name == TARGET or (named and name == NAME):
             continue
         if scheduled and name == SCHEDULE:
-            checked[name] = None if value is None else check(value, "factor")
+            try:
+                checked[name] = None if value is None else check(value, "factor")
+            except ConfigError as error:
+                raise ConfigError(f"{SCHEDULE}.{error}") from error
             continue
         if name not in accepted:
             raise ConfigError(

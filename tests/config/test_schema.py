@@ -47,7 +47,7 @@ WRONG = {
     "model.gate._target_=" + "x" * 5000: "x …",
     "objective.optimizer.generator.betas=[1,2]": "torch.optim.Adam: Invalid beta parameter at index 0",
     "objective.optimizer.generator._target_=torch.optim.LBFGS": "LBFGS takes no such key",
-    "+objective.optimizer.generator.schedule.final=0.1": "Constant takes no such key",
+    "+objective.optimizer.generator.schedule.final=0.1": "optimizer.generator.schedule._target_ is missing",
     "objective.optimizer.generator.lr=0": "lr=0.0: must be greater than 0",
     "objective.optimizer.generator.lr=inf": "lr=inf: Input should be a finite number",
     "objective.penalty.weight=nan": "weight=nan: Input should be a finite number",
