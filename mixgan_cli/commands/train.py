@@ -18,7 +18,6 @@ from mixgan_cli.errors import TrainingStopped
 from mixgan_cli.evaluation.evaluator import Evaluator, check_settings
 from mixgan_cli.evaluation.reference import reference_set
 from mixgan_cli.models.export.safetensors import checkpoint_errors, save_generator
-from mixgan_cli.models.networks import Generator
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.plots.training import draw_figures, draw_samples
 from mixgan_cli.runs import RunFolder, open_run, write_environment
@@ -125,7 +124,7 @@ def _train_and_evaluate(
     loggers: list[Any],
 ) -> None:
     """Train to the end, evaluate, and write the results."""
-    generator: Generator = state.ema.average if settings.evaluation.ema else state.networks.generator
+    generator = state.ema.average if settings.evaluation.ema else state.networks.generator
     sampler = Sampler(generator)
     evaluator = Evaluator(settings.evaluation, reference_set(source, dataset, settings.evaluation), compute.device)
     interim, reals = evaluator.interim(), evaluator.reference.samples
