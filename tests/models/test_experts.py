@@ -27,7 +27,7 @@ def one_by_one(experts, latent_BZ, weights_BK):
 @pytest.mark.parametrize(
     "experts", [LinearExperts(K, Z, H), ConstantExperts(K, H), DenseExperts(K, Z, H, he, "he", "none", True)], ids=type
 )
-def test_mix_is_the_weighted_sum_of_the_experts(experts):
+def test_mix_equals_the_weighted_sum_of_experts(experts):
     experts = experts.double()
     for parameter in experts.parameters():
         torch.nn.init.normal_(parameter)
@@ -39,21 +39,21 @@ def test_mix_is_the_weighted_sum_of_the_experts(experts):
         torch.testing.assert_close(experts.forward_one(i, latent_BZ), experts(experts.expand(latent_BZ))[i])
 
 
-def test_gradients_of_the_fused_mixture():
+def test_fused_mixture_has_correct_gradients():
     experts = LinearExperts(3, 4, 5).double()
     latent_BZ = torch.randn(2, 4, dtype=torch.double, requires_grad=True)
     weights_BK = torch.rand(2, 3, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(experts.mix, (latent_BZ, weights_BK))
 
 
-def test_constant_experts_stay_in_their_convex_hull():
+def test_constant_experts_mix_inside_their_convex_hull():
     experts = ConstantExperts(K, H)
     mixed = experts.mix(torch.randn(1000, Z), torch.rand(1000, K).softmax(dim=1))
     assert (mixed >= experts.constant_KH.min(dim=0).values - 1e-5).all()
     assert (mixed <= experts.constant_KH.max(dim=0).values + 1e-5).all()
 
 
-def test_initialisations_of_the_spec():
+def test_initialisation_matches_the_specification():
     linear, constant, dense = (
         LinearExperts(8, 100, 512),
         ConstantExperts(8, 512),
@@ -66,7 +66,7 @@ def test_initialisations_of_the_spec():
     assert dense.bias_KH.std().item() == pytest.approx(0.02, rel=0.05)
 
 
-def test_the_mixture_makes_no_weight_matrix_per_sample():
+def test_mixture_needs_no_weight_matrix_per_sample():
     """The largest intermediate is [B, K Z], not [B, Z, H]: no tensor the autograd graph keeps is larger."""
     experts, batch = LinearExperts(32, 100, 4096), 64
     kept = []

@@ -1,4 +1,4 @@
-"""MAD-GAN against its specification: three ways to share, K + 1 classes, K batches of fakes."""
+"""MAD-GAN compared with its specification: three kinds of sharing, K + 1 classes, K batches of fakes."""
 
 import copy
 from functools import cache
@@ -24,7 +24,7 @@ def networks(*overrides, shape=(3, 32, 32)):
 
 
 def sharing(experts, *overrides, pixels=32):
-    """MAD-GAN with one of its three sharings, small; madgan_sim's networks are the same but for the head."""
+    """A small MAD-GAN with one of its three kinds of sharing. The networks of madgan_sim differ in the head only."""
     return build_networks(
         once_composed(
             "model=madgan_sim",
@@ -48,13 +48,13 @@ def game(*overrides, k=3):
 
 
 def judged(discriminator, samples):
-    """The discriminator's K + 1 logits, real first; its running statistics stay as they are."""
+    """Return the discriminator's K + 1 logits, real first, without updating its running statistics."""
     discriminator = copy.deepcopy(discriminator)
     return discriminator.head.classes(discriminator.body(samples))
 
 
 def watch(discriminator):
-    """What the discriminator is shown from now on."""
+    """Return a list that collects the discriminator's inputs from now on."""
     seen = []
     discriminator.body.register_forward_hook(lambda body, inputs, output: seen.append(inputs[0].detach().clone()))
     return seen
@@ -64,7 +64,7 @@ def watch(discriminator):
 
 
 @pytest.mark.parametrize(("k", "pixels", "front_end"), [(4, 32, 1_687_552), (4, 64, 3_375_104), (32, 64, 27_000_832)])
-def test_parameter_counts_of_the_thesis(k, pixels, front_end):
+def test_parameter_counts_match_the_thesis(k, pixels, front_end):
     with torch.device("meta"):
         counts = parameter_counts(networks(f"model.k={k}", shape=(3, pixels, pixels)))
     hidden = {32: 4096, 64: 8192}[pixels]
@@ -73,15 +73,15 @@ def test_parameter_counts_of_the_thesis(k, pixels, front_end):
 
 
 @pytest.mark.parametrize("experts", ["dense", "heads", "networks"])
-def test_each_sharing_is_one_override(experts):
+def test_each_kind_of_sharing_is_one_override(experts):
     with torch.device("meta"):
         networks(f"model/experts={experts}")
 
 
 @pytest.mark.parametrize("pixels", [16, 64])
 @pytest.mark.parametrize("experts", ["dense", "heads", "networks"])
-def test_what_experts_share(experts, pixels):
-    """Deconvolutions of one expert's own, and shared: the whole network has one for each doubling, and one before."""
+def test_number_of_shared_and_separate_stages(experts, pixels):
+    """Count separate and shared deconvolutions: a network has one per doubling of the resolution, and a first one."""
     generator, discriminator = sharing(experts, pixels=pixels)
     samples, weights_BK = generator(generator.latents(6))
     assert samples.shape == (6, 3, pixels, pixels) and weights_BK.shape == (6, 3)
@@ -99,13 +99,13 @@ def test_what_experts_share(experts, pixels):
     }[experts]
 
 
-def test_heads_share_up_to_16_pixels():
+def test_heads_share_the_stages_up_to_16_pixels():
     generator, _ = sharing("heads", pixels=64)
     assert generator.stem(generator.latents(6)).shape == (6, 4, 16, 16)
 
 
 @pytest.mark.parametrize("experts", ["heads", "networks"])
-def test_one_experts_samples_have_gradients_for_its_own_layers_and_the_shared(experts):
+def test_samples_train_their_expert_and_the_shared_layers(experts):
     generator, _ = sharing(experts)
     generator(generator.latents(6)).samples[:2].square().sum().backward()  # the first third: expert 0's
 
@@ -119,7 +119,7 @@ def test_one_experts_samples_have_gradients_for_its_own_layers_and_the_shared(ex
     assert bool(moved(generator.stem)) == (experts == "heads")
 
 
-def test_experts_of_one_layer_have_it_for_themselves():
+def test_dense_experts_get_gradients_of_their_own_samples():
     generator, _ = sharing("dense")
     generator.trunk.eval()  # its batch norm pools the experts, and their gradients with them
     generator(generator.latents(6)).samples[:2].square().sum().backward()
@@ -128,13 +128,13 @@ def test_experts_of_one_layer_have_it_for_themselves():
 
 
 @pytest.mark.parametrize("experts", ["heads", "networks"])
-def test_separate_layers_begin_apart(experts):
+def test_experts_start_with_different_weights(experts):
     generator, _ = sharing(experts)
     blocks = generator(generator.latents(6)).samples.unflatten(0, (3, 2))
     assert not torch.allclose(blocks[0], blocks[1]) and not torch.allclose(blocks[1], blocks[2])
 
 
-def test_networks_as_radford_et_al():
+def test_networks_match_radford_et_al():
     """At 64 pixels; batch norm in all but the outer layers; weights ~ N(0, 0.02²), its scales ~ N(1, 0.02²)."""
     generator, discriminator = build_networks(
         once_composed("model=madgan_sim", "objective=madgan", "model/head=multiclass", "model.k=1").model, (3, 64, 64)
@@ -161,10 +161,10 @@ def test_networks_as_radford_et_al():
     assert discriminator.head.classes.weight.shape == (2, 8192)
 
 
-# The game
+# Training steps
 
 
-def test_every_expert_makes_a_batch():
+def test_every_expert_generates_a_batch():
     (_, discriminator), _, phases = game()
     seen = watch(discriminator)
     for phase in phases:
@@ -173,8 +173,8 @@ def test_every_expert_makes_a_batch():
 
 
 @pytest.mark.parametrize(("weight", "times"), [("k", 3), ("one", 1)])
-def test_discriminator_minimises_a_cross_entropy_over_real_and_k_experts(weight, times):
-    """Literally, a unit weight for the real batch and each of K fake ones; `one`: 1 : 1, as the HMoG author."""
+def test_discriminator_loss_is_a_cross_entropy_over_k_plus_one(weight, times):
+    """Weight 1 for the real batch and each of K fake batches; with `one`, 1 : 1 as in the HMoG author's code."""
     (_, discriminator), real, (phase, _) = game(f"objective.fake_weight={weight}")
     before, seen = copy.deepcopy(discriminator), watch(discriminator)
     told = take_step(phase)["loss/discriminator"].item()
@@ -183,7 +183,7 @@ def test_discriminator_minimises_a_cross_entropy_over_real_and_k_experts(weight,
     assert told == pytest.approx((of_real + times * of_fakes).item(), rel=1e-5)
 
 
-def test_generators_want_the_real_class_and_judge_the_same_fakes_again():
+def test_generator_loss_is_the_real_class_on_reused_fakes():
     (_, discriminator), _, phases = game()
     seen = watch(discriminator)
     latent_BZ = phases.discriminator.step(phases.discriminator.inputs(0, 0)).latent_BZ
@@ -194,7 +194,7 @@ def test_generators_want_the_real_class_and_judge_the_same_fakes_again():
     assert told == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_one_expert_is_a_gan_with_two_logits():
+def test_one_expert_gives_a_gan_with_two_logits():
     (_, discriminator), real, (phase, _) = game(k=1)
     assert discriminator.head.classes.out_features == 2
     before, seen = copy.deepcopy(discriminator), watch(discriminator)
@@ -204,7 +204,7 @@ def test_one_expert_is_a_gan_with_two_logits():
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_latents_are_the_same_or_each_experts_own(same):
+def test_same_latents_repeats_the_latents_per_expert(same):
     generator, _ = networks(f"model.gate.same_latents={same}", "model.k=3", "model.backbone.channels=2")
     blocks = generator.latents(6).unflatten(0, (3, 2))
     assert torch.equal(blocks[0], blocks[1]) == torch.equal(blocks[1], blocks[2]) == same

@@ -1,4 +1,4 @@
-"""MEGAN against its specification: gating networks, their straight-through Gumbel-softmax, and where gradients go."""
+"""MEGAN compared with its specification: gating networks, straight-through Gumbel-softmax and gradients."""
 
 import math
 from functools import cache
@@ -24,7 +24,7 @@ def networks(*overrides, shape=(3, 32, 32)):
 
 
 def small(model, *overrides):
-    """16 pixels: an expert of MEGAN's has two stages up to what the gate sees, and one after."""
+    """16 pixels: an expert of MEGAN has two stages before the features that the gate reads, and one after."""
     return networks(f"model={model}", *SMALL, *overrides, shape=(1, 16, 16))
 
 
@@ -39,7 +39,7 @@ def size(network):
 
 
 def logits_of(generator):
-    """What the gate's MLP answers from now on, with gradients kept."""
+    """Return a list that collects the outputs of the gate's MLP from now on, with their gradients."""
     found = []
 
     def keep(layer, inputs, output):
@@ -65,7 +65,7 @@ MLP = 1408 * 704 + 704 + 2 * 704 + 704 * 128 + 128 + 2 * 128 + 128 * 10 + 10  # 
     ("pixels", "expert", "projection", "critic"),
     [(32, 1_184_067, 8192 * 128 + 128, 662_977), (64, 3_807_043, 16_384 * 128 + 128, 2_764_737)],
 )
-def test_parameter_counts_of_the_released_code(pixels, expert, projection, critic):
+def test_parameter_counts_match_the_released_code(pixels, expert, projection, critic):
     (generator, _), counts = counted(*RELEASED, pixels=pixels)
     assert counts["experts"] == 10 * expert
     assert size(generator.gate.mlp) == MLP == 1_085_130
@@ -73,7 +73,7 @@ def test_parameter_counts_of_the_released_code(pixels, expert, projection, criti
     assert (counts["trunk"], counts["discriminator"]) == (0, critic)
 
 
-def test_parameter_counts_of_the_papers_gate():
+def test_parameter_counts_match_the_papers_gate():
     """A projection for each expert, after batch norm of its features."""
     _, counts = counted("model=megan", pixels=32)
     assert counts["gate"] == 10 * (8192 * 128 + 128) + 2 * 10 * 8192 + MLP
@@ -83,13 +83,13 @@ def test_parameter_counts_of_the_papers_gate():
     ("k", "pixels", "front_end"),
     [(4, 32, 2_099_256), (32, 32, 14_015_748), (4, 64, 4_196_408), (32, 64, 27_925_764)],
 )
-def test_parameter_counts_of_the_hmog_authors(k, pixels, front_end):
+def test_parameter_counts_match_the_hmog_author(k, pixels, front_end):
     _, counts = counted("model=megan_hidden", f"model.k={k}", pixels=pixels)
     assert counts["gate"] + counts["experts"] == front_end
 
 
 @pytest.mark.parametrize("pixels", [32, 64])
-def test_maps_of_the_released_networks(pixels):
+def test_feature_maps_match_the_released_code(pixels):
     (generator, discriminator), _ = counted(*RELEASED, "model.k=1", pixels=pixels)
     m = pixels // 8
     experts = generator.experts
@@ -102,7 +102,7 @@ def test_maps_of_the_released_networks(pixels):
     assert {type(layer) for layer in discriminator.body} == {nn.Conv2d, nn.LeakyReLU, nn.Flatten}  # no norm
 
 
-def test_hidden_units_are_chosen_before_the_shared_layers():
+def test_hidden_vector_is_selected_before_the_trunk():
     generator, _ = small("megan_hidden")
     assert generator.experts.feature_size == 8 * 4 * 4
     seen = []
@@ -113,8 +113,8 @@ def test_hidden_units_are_chosen_before_the_shared_layers():
     torch.testing.assert_close(seen[0], hidden_KBH[weights_BK.argmax(dim=1), torch.arange(B)])
 
 
-def test_layers_of_the_hmog_author():
-    """Batch norm after the ReLU in the generator, before the leaky one in his MEGAN's discriminator."""
+def test_layers_match_the_hmog_author():
+    """Batch norm after the ReLU in the generator, before the leaky one in the discriminator of their MEGAN."""
     generator, discriminator = small("megan_hidden")
     kinds = [type(layer) for layer in generator.trunk.modules() if not list(layer.children())]
     assert kinds == [nn.Unflatten, nn.ConvTranspose2d, nn.ReLU, BatchNorm2d, nn.ConvTranspose2d, nn.Tanh]
@@ -124,7 +124,7 @@ def test_layers_of_the_hmog_author():
     assert kinds == [*[nn.Conv2d, BatchNorm2d, nn.LeakyReLU] * 2, nn.Flatten]
 
 
-def test_the_hmog_author_begins_as_he_et_al():
+def test_hmog_authors_gate_uses_he_initialisation():
     gate = networks("model=megan_hidden", "model.k=4").generator.gate
     assert gate.weight_KFZ.shape == (1, 4096, 100) and not gate.bias_KZ.any()
     assert gate.weight_KFZ.std().item() == pytest.approx(math.sqrt(2 / 4096), rel=0.02)
@@ -148,7 +148,7 @@ def test_weights_are_exactly_one_hot(model, mode):
         assert torch.equal(weights_BK.detach().sort(dim=1).values, torch.tensor([0.0, 0.0, 1.0]).expand(200, 3))
 
 
-def test_samples_are_the_chosen_experts():
+def test_samples_come_from_the_selected_expert():
     generator, _ = small("megan")
     generator.eval()
     latent_BZ = generator.latents(B)
@@ -160,7 +160,7 @@ def test_samples_are_the_chosen_experts():
 
 @pytest.mark.parametrize("temperature", [0.05, 1.0, 5.0])
 @pytest.mark.parametrize("mode", [True, False])
-def test_choices_are_distributed_as_the_softmax_of_the_logits(temperature, mode):
+def test_selection_follows_the_softmax_of_the_logits(temperature, mode):
     """Of 20,000, within four standard deviations; in eval mode too the noise is drawn."""
     generator, _ = small("megan_hidden", f"model.gate.temperature={temperature}", "model.k=4")
     generator.train(mode)
@@ -175,7 +175,7 @@ def test_choices_are_distributed_as_the_softmax_of_the_logits(temperature, mode)
 
 
 @pytest.mark.parametrize("model", VARIANTS)
-def test_the_noise_is_new_each_time_and_of_the_seed(model):
+def test_gumbel_noise_is_reproducible_by_seed(model):
     generator, _ = small(model)
     generator.eval()
     latent_BZ = generator.latents(200)
@@ -219,7 +219,7 @@ def test_temperature_follows_the_released_schedule():
     assert gate(latent_BZ, features_KBF).abs().max() < 100  # logits are as they were: τ divides after the noise
 
 
-def test_the_hmog_authors_temperature_is_constant():
+def test_hmog_authors_temperature_is_constant():
     assert build_schedule(composed("model=megan_hidden").model.gate, nimg=10**6) is None
     assert small("megan_hidden").generator.gate.temperature.item() == 1
 
@@ -228,7 +228,7 @@ def test_the_hmog_authors_temperature_is_constant():
 
 
 @pytest.mark.parametrize("projection", ["shared", "per_expert"])
-def test_logits_by_hand(projection):
+def test_logits_equal_a_computation_by_hand(projection):
     """h_i = ReLU(W^i f_i + b^i), l = MLP([z; h_1; …; h_K])."""
     gate = small("megan", f"model.gate.projection={projection}", "model.gate.projection_norm=false").generator.gate
     assert len(gate.weight_KFZ) == (1 if projection == "shared" else K)
@@ -244,7 +244,7 @@ def test_logits_by_hand(projection):
     assert widths == [(K + 1) * 6 // 2, 6, K]
 
 
-def test_the_papers_features_are_normalised_first():
+def test_features_are_normalised_before_projection():
     """Per expert and unit, over the batch: scale and shift of an expert's features do not matter to its projection."""
     gate = small("megan").generator.gate
     latent_BZ, features_KBF = torch.randn(B, 6), torch.randn(K, B, gate.weight_KFZ.shape[1])
@@ -254,7 +254,7 @@ def test_the_papers_features_are_normalised_first():
     )
 
 
-def test_the_hmog_authors_projection_is_linear():
+def test_hmog_authors_projection_is_linear():
     gate = small("megan_hidden").generator.gate
     features_KBF = torch.randn(K, B, gate.weight_KFZ.shape[1])
     projected = torch.cat([features_BF @ gate.weight_KFZ[0] + gate.bias_KZ[0] for features_BF in features_KBF], dim=1)
@@ -269,7 +269,7 @@ def test_the_hmog_authors_projection_is_linear():
 
 
 @pytest.mark.parametrize("model", VARIANTS)
-def test_logits_of_experts_not_chosen_have_gradients(model):
+def test_logits_of_unselected_experts_have_gradients(model):
     generator, discriminator = small(model)
     logits = logits_of(generator)
     samples, weights_BK = generator(generator.latents(B))
@@ -277,8 +277,8 @@ def test_logits_of_experts_not_chosen_have_gradients(model):
     assert (logits[0].grad[weights_BK == 0].abs() > 0).all()
 
 
-def test_what_the_choice_leaves_without_gradients():
-    """The image's path ends where it was not chosen; the gate's leads to the first layers of every expert."""
+def test_unselected_experts_get_no_gradient_in_their_last_layers():
+    """Images give no gradient to unselected experts; the gate gives one to the first layers of every expert."""
     generator, discriminator = small("megan")
     torch.manual_seed(1)
     samples, weights_BK = generator(generator.latents(B))
@@ -293,8 +293,8 @@ def test_what_the_choice_leaves_without_gradients():
             assert all(p.grad.any() for p in generator.experts.first[j].parameters() if p.dim() > 1)
 
 
-def test_without_the_gates_path_the_first_layers_of_others_have_none():
-    """So the gradients above are the gate's doing: here its answer is cut off from the experts' features."""
+def test_unselected_experts_get_gradients_through_the_gate_only():
+    """Without the gate, the loss of one expert's image gives no gradient to the first layers of another."""
     generator, discriminator = small("megan")
     latent_BZ = generator.latents(B)
     images = generator.experts(generator.experts.expand(latent_BZ))
@@ -302,7 +302,7 @@ def test_without_the_gates_path_the_first_layers_of_others_have_none():
     assert any(moved(generator.experts.first[0])) and not any(moved(generator.experts.first[1]))
 
 
-def test_the_gate_learns_from_every_experts_image():
+def test_gate_gets_gradients_from_every_experts_output():
     """dL/dg_k = ⟨dL/dFI, o_k⟩, whichever k was chosen."""
     generator, discriminator = small("megan")
     images = []
@@ -317,7 +317,7 @@ def test_the_gate_learns_from_every_experts_image():
     assert weights_BK.grad.abs().min() > 0
 
 
-def test_batch_norm_in_each_expert_sees_all_latents():
+def test_each_experts_batch_norm_sees_all_latents():
     generator, _ = small("megan")
     seen = []
     for layer in generator.experts.modules():

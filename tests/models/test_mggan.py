@@ -1,4 +1,4 @@
-"""MGGAN against its specification: the released CIFAR-10 networks, who makes what, and checks of no training."""
+"""MGGAN compared with its specification: the released CIFAR-10 networks, the gate, and single training steps."""
 
 import math
 from functools import cache
@@ -55,7 +55,7 @@ def equal(some, others):
 
 @pytest.mark.parametrize("k", [1, 10])
 @pytest.mark.parametrize("offset", [True, False])
-def test_parameter_counts(k, offset):
+def test_parameter_counts_match_the_specification(k, offset):
     with torch.device("meta"):
         counts = parameter_counts(networks(f"model.k={k}", f"model.experts.offset={offset}"))
     first = 843_776 - (0 if offset else 8192)
@@ -81,7 +81,7 @@ SIZES = [  # (pixels, layers, maps of the generator as (channels, side)); the sp
 
 
 @pytest.mark.parametrize(("pixels", "layers", "maps"), SIZES)
-def test_sizes_of_the_data_sets(pixels, layers, maps):
+def test_feature_maps_match_the_specification(pixels, layers, maps):
     with torch.device("meta"):
         generator, discriminator = networks("model.k=2", f"model.backbone.layers={layers}", shape=(3, pixels, pixels))
     seen = []
@@ -98,12 +98,12 @@ def test_sizes_of_the_data_sets(pixels, layers, maps):
 
 
 @pytest.mark.parametrize(("pixels", "layers"), [(30, 2), (48, 5), (32, 0)])
-def test_sizes_that_do_not_halve_are_refused(pixels, layers):
+def test_sizes_that_do_not_halve_are_rejected(pixels, layers):
     with pytest.raises(ConfigError, match=f"data.size={pixels}"):
         networks(f"model.backbone.layers={layers}", shape=(3, pixels, pixels))
 
 
-def test_layers_of_the_table():
+def test_layers_match_the_papers_table():
     generator, discriminator = small()
     kinds = [type(layer).__name__ for layer in generator.modules() if not list(layer.children())]
     up = ["TFPaddedConvTranspose2d", "BatchNorm2d", "ReLU"]
@@ -122,7 +122,7 @@ def test_layers_of_the_table():
             assert (layer.eps, layer.momentum) == (1e-5, 0.1)
 
 
-def test_initial_weights():
+def test_initial_weights_match_the_specification():
     generator, discriminator = networks("model.k=2", "model.experts.offset=true")
     up = [layer for layer in generator.trunk.modules() if isinstance(layer, nn.ConvTranspose2d)]
     dense = generator.experts
@@ -140,11 +140,11 @@ def test_initial_weights():
             assert (layer.weight == 1).all() and (layer.bias is None or not layer.bias.any())
 
 
-# Alignment of the convolutions
+# Padding of the convolutions
 
 
 def same(images, weights):
-    """TensorFlow's SAME: ⌈S/2⌉ outputs a side, of what padding that takes the smaller half before. Index by index."""
+    """TensorFlow's SAME padding, index by index: ⌈S/2⌉ outputs per side, the smaller half of the padding first."""
     side = images.shape[2]
     half = -(-side // 2)
     before = max((half - 1) * 2 + 5 - side, 0) // 2
@@ -157,7 +157,7 @@ def same(images, weights):
 
 
 def same_transposed(hidden, weights):
-    """Every input paints where the convolution of twice its side would have looked."""
+    """The transpose: each input adds to the pixels that the convolution of twice its side would read."""
     half = hidden.shape[2]
     side = 2 * half
     before = max((half - 1) * 2 + 5 - side, 0) // 2
@@ -174,7 +174,7 @@ def with_offsets(result, layer):
 
 
 @pytest.mark.parametrize("side", [2, 4, 6, 12])
-def test_convolutions_are_aligned_as_same(side):
+def test_convolutions_match_tensorflow_same_padding(side):
     down, up = TFPaddedConv2d(2, 3).double(), TFPaddedConvTranspose2d(3, 2).double()
     images, hidden = torch.randn(2, 2, side, side).double(), torch.randn(2, 3, side, side).double()
     expected = same(images.numpy(), down.weight.detach().numpy())
@@ -183,7 +183,7 @@ def test_convolutions_are_aligned_as_same(side):
     torch.testing.assert_close(up(hidden), with_offsets(expected, up))
 
 
-def test_one_is_the_others_adjoint():
+def test_transposed_convolution_is_the_adjoint():
     down, up = TFPaddedConv2d(2, 3).double(), TFPaddedConvTranspose2d(3, 2).double()
     with torch.no_grad():
         up.weight.copy_(down.weight)
@@ -216,7 +216,7 @@ def test_each_experts_batch_norm_sees_its_own_samples(offset):
     torch.testing.assert_close(norm.running_mean, 0.1 * torch.cat(means), atol=1e-6, rtol=1e-4)
 
 
-def test_shared_batch_norm_pools_the_experts():
+def test_trunk_batch_norm_pools_all_experts():
     generator = small().generator
     layer, seen = next(layer for layer in generator.trunk.modules() if isinstance(layer, nn.BatchNorm2d)), []
     layer.register_forward_hook(lambda layer, inputs, output: seen.append(len(inputs[0])))
@@ -225,7 +225,7 @@ def test_shared_batch_norm_pools_the_experts():
 
 
 @pytest.mark.parametrize("offset", [True, False])
-def test_offsets_stay_zero_where_they_are_fixed(offset):
+def test_fixed_offsets_stay_zero(offset):
     (generator, _), phases = game(f"model.experts.offset={offset}")
     for _ in range(3):
         for phase in phases:
@@ -239,7 +239,7 @@ def test_offsets_stay_zero_where_they_are_fixed(offset):
     assert bool(first.bias is not None and first.bias.any()) == offset
 
 
-# Who makes what
+# Assignment of samples to experts
 
 
 def test_experts_train_on_the_same_latents():
@@ -253,14 +253,14 @@ def test_experts_train_on_the_same_latents():
     assert len(apart.latents(12).unique(dim=0)) == 12
 
 
-def test_experts_come_in_turn_while_training():
+def test_training_batch_is_split_in_expert_order():
     generator = small("model.k=10").generator
     weights_BK = generator(generator.latents(120)).weights_BK
     assert weights_BK.argmax(dim=1).tolist() == [k for k in range(10) for _ in range(12)]
     assert torch.equal(weights_BK.sort(dim=1).values[:, -2:], torch.tensor([0.0, 1.0]).expand(120, 2))
 
 
-def test_a_training_batch_without_equal_shares_is_no_batch():
+def test_training_batch_must_be_a_multiple_of_k():
     with pytest.raises(ValueError, match="7 latents"):
         small().generator(torch.randn(7, 5))
 
@@ -277,7 +277,7 @@ def test_sampling_uses_every_expert_equally(n):
         assert weights_BK.argmax(dim=1).diff().ne(0).sum() > 2  # and not in turn
 
 
-def test_every_sample_is_its_experts_own():
+def test_samples_equal_those_of_their_expert():
     generator = small().generator
     for _ in range(3):
         generator(generator.latents(30))  # so that running statistics are somewhere
@@ -293,7 +293,7 @@ def test_every_sample_is_its_experts_own():
     assert not torch.equal(generator(latent_BZ).weights_BK, weights_BK)
 
 
-def test_an_experts_weights_move_its_samples_alone():
+def test_experts_weights_change_only_its_samples():
     generator = small().generator.eval()
     latent_BZ = generator.latents(23)
     torch.manual_seed(4)
@@ -306,18 +306,18 @@ def test_an_experts_weights_move_its_samples_alone():
     assert torch.equal(changed, weights_BK[:, 1].bool())
 
 
-def test_experts_begin_apart():
-    """On the same latents nothing but their weights makes them differ."""
+def test_experts_start_different():
+    """On the same latents, experts differ by their weights only."""
     generator = small().generator
     blocks = generator(generator.latents(12)).samples.unflatten(0, (3, 4))
     assert not torch.allclose(blocks[0], blocks[1]) and not torch.allclose(blocks[1], blocks[2])
 
 
-# The game
+# Training steps
 
 
 @pytest.mark.parametrize("k", [2, 3, 10])
-def test_heads_of_zeros_cost_what_knowing_nothing_costs(k):
+def test_zero_heads_give_the_loss_of_chance(k):
     (_, discriminator), (discriminators, generators) = game(f"model.k={k}", "model.beta=0.3")
     for parameter in discriminator.head.parameters():
         nn.init.zeros_(parameter)
@@ -327,7 +327,7 @@ def test_heads_of_zeros_cost_what_knowing_nothing_costs(k):
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0])
-def test_beta_alone_brings_the_classifier_to_the_generator(beta):
+def test_generator_ignores_the_classifier_without_beta(beta):
     found = []
     for factor in (1, 100):
         torch.manual_seed(0)
@@ -342,8 +342,8 @@ def test_beta_alone_brings_the_classifier_to_the_generator(beta):
 
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 @pytest.mark.parametrize("stop", [False, True])
-def test_the_classifier_shapes_the_shared_layers_or_not(beta, stop):
-    """A score that is constant has no gradient to give to the body: what there is comes from the classifier."""
+def test_stop_gradient_keeps_the_classifier_from_the_body(beta, stop):
+    """A constant score gives no gradient to the body, so any gradient there comes from the classifier."""
     (_, discriminator), (phase, _) = game(f"model.beta={beta}", f"objective.classifier.stop_gradient={stop}")
     nn.init.zeros_(discriminator.head.score.weight)
     take_step(phase)
@@ -355,7 +355,7 @@ def test_the_classifier_shapes_the_shared_layers_or_not(beta, stop):
 
 
 @pytest.mark.parametrize("mover", ["discriminator", "generator"])
-def test_a_step_moves_one_player(mover):
+def test_a_step_trains_one_network(mover):
     players, phases = game("model.beta=1")
     before = {player: values(network) for player, network in players._asdict().items()}
     take_step(next(phase for phase in phases if mover in phase.optimizers))
@@ -363,7 +363,7 @@ def test_a_step_moves_one_player(mover):
         assert equal(values(network), before[player]) == (player != mover)
 
 
-def test_equal_experts_on_the_same_latents_cannot_be_told_apart():
+def test_equal_experts_keep_the_classifier_at_chance():
     (generator, discriminator), (phase, _) = game("model.experts.offset=true")
     with torch.no_grad():
         generator.experts.weight_KZH.copy_(generator.experts.weight_KZH[:1].expand(3, -1, -1).clone())

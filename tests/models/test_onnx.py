@@ -1,4 +1,4 @@
-"""What onnxruntime makes of an exported generator, against what the generator itself makes of a seed."""
+"""Samples of onnxruntime compared with those of the exported generator."""
 
 import json
 
@@ -35,7 +35,7 @@ def session_of(generator):
 
 
 @pytest.mark.parametrize(("model", "data"), [*((m, IMAGES) for m in MODELS), *((m, POINTS) for m in MODELS)])
-def test_onnxruntime_makes_the_samples_of_a_seed(model, data):
+def test_onnxruntime_gives_the_same_samples(model, data):
     generator = sampler(model, *data)
     session, told = session_of(generator), interface(generator)
     names = [argument.name for argument in session.get_inputs()]
@@ -55,7 +55,7 @@ def test_onnxruntime_makes_the_samples_of_a_seed(model, data):
             np.testing.assert_allclose(weights, fakes.weights_BK, atol=1e-5)
 
 
-def test_the_model_says_what_it_is():
+def test_model_metadata_describes_the_interface():
     generator = sampler("mggan", "model.latent.distribution=uniform", *IMAGES)
     model = onnx.load_from_string(to_onnx(generator, {"model": json.dumps({"k": 4})}))
     told = {entry.key: entry.value for entry in model.metadata_props}
@@ -66,7 +66,7 @@ def test_the_model_says_what_it_is():
     assert batch == "N"
 
 
-def test_a_model_that_makes_something_else_is_refused(monkeypatch):
+def test_model_with_other_samples_is_rejected(monkeypatch):
     right = Sampler.mix
     monkeypatch.setattr(Sampler, "mix", lambda self, latent, weights: right(self, latent * 1.5, weights))
     with pytest.raises(RunError, match=r"samples of onnxruntime differ by .*onnx=false"):
@@ -74,7 +74,7 @@ def test_a_model_that_makes_something_else_is_refused(monkeypatch):
 
 
 class Drawing(Gate):
-    """A hard gate that draws, and does not say how likely each expert is."""
+    """A hard gate that draws random numbers and does not override `probabilities`."""
 
     hard, k = True, 4
 
@@ -82,7 +82,7 @@ class Drawing(Gate):
         return torch.eye(4)[torch.randint(4, (len(latent_BZ),))]
 
 
-def test_a_gate_that_draws_and_does_not_say_so_is_refused():
+def test_random_gate_without_probabilities_is_rejected():
     generator = sampler("madgan", *POINTS)
     generator.generator.gate = Drawing()
     with pytest.raises(RunError, match="onnx=true"):
@@ -90,13 +90,13 @@ def test_a_gate_that_draws_and_does_not_say_so_is_refused():
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
-def test_without_the_extra(monkeypatch, package):
+def test_missing_packages_name_the_extra(monkeypatch, package):
     monkeypatch.setitem(__import__("sys").modules, package, None)
     with pytest.raises(ConfigError, match=rf"{package}.*pip install 'mixgan\[export\]'"):
         to_onnx(sampler("gan", *POINTS), {})
 
 
-def test_weights_that_fit_no_file(monkeypatch):
+def test_too_large_weights_are_rejected(monkeypatch):
     monkeypatch.setattr(exported, "MAX_BYTES", 1000)
     with pytest.raises(ConfigError, match="at most 2"):
         to_onnx(sampler("gan", *POINTS), {})

@@ -21,14 +21,14 @@ def sampler(*overrides, shape=(1, 8, 8)):
 
 
 @pytest.mark.parametrize("bound", [1e-6, 0.1, 0.7, 2.0, 9.0])
-def test_truncated_normal_is_the_normal_given_the_bound(bound):
+def test_truncated_normal_matches_scipy(bound):
     """Against scipy's truncated normal."""
     z = truncate(torch.randn(N, 6), "normal", bound).flatten()
     assert z.abs().max() <= bound * (1 + 1e-6) and z.dtype == torch.float32
     assert stats.kstest(z.double().numpy(), stats.truncnorm(-bound, bound).cdf).pvalue > 0.01
 
 
-def test_truncation_is_what_drawing_anew_gives():
+def test_truncation_equals_rejection_sampling():
     """The definition: each coordinate is drawn again until it is within the bound."""
     redrawn = torch.randn(20 * N)
     redrawn = redrawn[redrawn.abs() <= 0.5]
@@ -37,29 +37,29 @@ def test_truncation_is_what_drawing_anew_gives():
 
 
 @pytest.mark.parametrize("bound", [0.25, 1.0, 3.0])
-def test_truncated_uniform(bound):
+def test_truncated_uniform_is_uniform(bound):
     z, reach = truncate(torch.rand(N, 6) * 2 - 1, "uniform", bound).flatten(), min(bound, 1)
     assert z.abs().max() <= reach
     assert stats.kstest(z.numpy(), stats.uniform(-reach, 2 * reach).cdf).pvalue > 0.01
 
 
-def test_coordinates_are_truncated_for_themselves_and_keep_their_order():
+def test_truncation_keeps_order_and_sign_of_coordinates():
     z = torch.randn(500, 6)
     cut = truncate(z, "normal", 0.8)
     assert cut.T.corrcoef().fill_diagonal_(0).abs().max() < 0.2
     assert torch.equal(cut.flatten().argsort(), z.flatten().argsort()) and torch.equal(cut.sign(), z.sign())
-    torch.testing.assert_close(truncate(z, "normal", 8.0), z)  # a bound that binds nothing
+    torch.testing.assert_close(truncate(z, "normal", 8.0), z)  # a bound beyond all coordinates
 
 
 @pytest.mark.parametrize("bound", [0.0, -1.0, math.nan])
-def test_a_bound_that_is_none(bound):
+def test_truncation_must_be_positive(bound):
     with pytest.raises(ConfigError, match="truncation="):
         sampler("model=hmog").sample(2, truncation=bound)
 
 
 @pytest.mark.parametrize("model", ["hmog", "mggan"])
-def test_a_seed_means_the_same_with_and_without_truncation(model):
-    """The untruncated latents of a seed are those of old, and a hard gate chooses the same experts."""
+def test_truncation_keeps_the_seeds_latents_and_experts(model):
+    """The untruncated latents of a seed do not change, and a hard gate selects the same experts."""
     generator = sampler(f"model={model}", "model.k=4")
     whole, cut = generator.draw(300, seed=3), generator.draw(300, seed=3, truncation=0.5)
     assert torch.equal(whole.samples, generator.sample(300, seed=3))
@@ -71,15 +71,15 @@ def test_a_seed_means_the_same_with_and_without_truncation(model):
     assert torch.equal(cut.samples, generator.sample(300, 3, truncation=0.5))
 
 
-def test_latents_are_those_of_the_samples():
+def test_latents_belong_to_the_samples_of_a_seed():
     generator = sampler("model=mog", "model.k=3")
     assert torch.equal(generator(generator.latents(40, seed=2)), generator.sample(40, seed=2))
     assert torch.equal(generator(generator.latents(40, seed=2), expert=1), generator.sample(40, seed=2, expert=1))
     assert generator.latent_size == 6 and generator.latents(1).shape == (1, 6)
 
 
-def test_mixing_by_hand():
-    """The gate's own weights give the mixture, one-hot ones an expert, others what lies between."""
+def test_mix_with_given_weights():
+    """The gate's own weights give the mixture, one-hot weights an expert, others a new mixture."""
     generator = sampler("model=hmog", "model.k=4", "data=ring", shape=(2,))
     z = generator.latents(5)
     torch.testing.assert_close(generator.mix(z, generator.probabilities(z)), generator(z))
@@ -91,7 +91,7 @@ def test_mixing_by_hand():
 
 
 @pytest.mark.parametrize("model", ["gan", "madgan", "megan", "megan_hidden", "hmog"])
-def test_probabilities_are_how_often_the_gate_chooses(model):
+def test_probabilities_equal_selection_frequencies(model):
     generator = sampler(f"model={model}", *([] if model == "gan" else ["model.k=4"]))
     z = generator.latents(1, seed=1)
     probabilities = generator.probabilities(z)

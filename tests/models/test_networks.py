@@ -1,4 +1,4 @@
-"""Networks as the papers' tables have them."""
+"""The networks compared with the tables of the papers."""
 
 import math
 
@@ -42,7 +42,7 @@ def layers(network):
 
 
 @pytest.mark.parametrize(("model", "k", "size", "front_end"), ORACLE)
-def test_parameter_counts_of_the_thesis(model, k, size, front_end):
+def test_parameter_counts_match_the_thesis(model, k, size, front_end):
     channels = {32: 1, 64: 3}[size]
     counts = parameter_counts(networks(f"model={model}", f"model.k={k}", shape=(channels, size, size)))
     assert counts["gate"] + counts["experts"] == front_end
@@ -62,7 +62,7 @@ def test_parameter_counts_with_constant_leaves(k, size):
 
 @pytest.mark.parametrize("size", [8, 16, 32, 64, 128])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_in_images_out(size, channels):
+def test_networks_keep_the_shape_of_images(size, channels):
     generator, discriminator = networks(shape=(channels, size, size))
     samples, weights = generator(generator.latents(2))
     assert samples.shape == (2, channels, size, size) and samples.abs().max() <= 1
@@ -70,7 +70,7 @@ def test_images_in_images_out(size, channels):
     assert discriminator(samples).scores_N.shape == (2,)
 
 
-def test_layers_of_the_paper():
+def test_layers_match_the_paper():
     generator, discriminator = networks()
     trunk = [type(layer) for layer in layers(generator.trunk)]
     up = nn.ConvTranspose2d
@@ -86,7 +86,7 @@ def test_layers_of_the_paper():
             assert layer.negative_slope == 0.2
 
 
-def test_mixture_and_trunk_meet_without_a_nonlinearity():
+def test_no_nonlinearity_between_mixture_and_trunk():
     """One saturated leaf: the image is trunk(W z + b), and W z + b has both signs."""
     generator, _ = networks("model=hmog", "model.k=2")
     latent_BZ = generator.latents(3)
@@ -95,8 +95,8 @@ def test_mixture_and_trunk_meet_without_a_nonlinearity():
     torch.testing.assert_close(generator(latent_BZ, expert=1).samples, generator.trunk(hidden_BH))
 
 
-def test_one_leaf_is_not_the_baseline():
-    """The baseline has a ReLU after its dense layer, a tree of one leaf has none."""
+def test_one_leaf_differs_from_the_baseline():
+    """The baseline has a ReLU after its dense layer; a tree with one leaf does not."""
     latent_BZ = torch.randn(4, 100)
     baseline, leaf = networks("model=gan").generator, networks("model=hmog", "model.k=1").generator
     assert (baseline.experts.mix(latent_BZ, torch.ones(4, 1)) >= 0).all()
@@ -115,13 +115,13 @@ def test_spectral_norm_bounds_every_layer():
 
 
 @pytest.mark.parametrize(("norm", "kind"), [("batch", nn.BatchNorm2d), ("layer", nn.LayerNorm), ("none", type(None))])
-def test_norms_of_the_discriminator(norm, kind):
+def test_discriminator_norm_selects_the_layers(norm, kind):
     _, discriminator = networks(f"model.backbone.discriminator_norm={norm}")
     norms = [layer for layer in discriminator.body if isinstance(layer, (nn.BatchNorm2d, nn.LayerNorm))]
     assert len(norms) == (0 if norm == "none" else 3) and all(isinstance(layer, kind) for layer in norms)
 
 
-def test_batch_norm_of_the_generator_leaves_the_image_alone():
+def test_generator_norm_excludes_the_last_layer():
     generator, _ = networks("model.backbone.generator_norm=batch")
     found = layers(generator.trunk)
     assert sum(isinstance(layer, nn.BatchNorm2d) for layer in found) == 2
@@ -129,19 +129,19 @@ def test_batch_norm_of_the_generator_leaves_the_image_alone():
 
 
 @pytest.mark.parametrize("size", [4, 28, 48, 256])
-def test_sizes_that_do_not_halve_to_four_are_refused(size):
+def test_dcgan_rejects_sizes_that_do_not_halve_to_four(size):
     with pytest.raises(ConfigError, match=f"data.size={size}"):
         networks(shape=(1, size, size))
 
 
-def test_points_and_images_need_their_backbones():
+def test_backbone_must_fit_points_or_images():
     with pytest.raises(ConfigError, match="model/backbone=mlp"):
         networks(shape=(2,))
     with pytest.raises(ConfigError, match="model/backbone=dcgan"):
         networks("data=ring", shape=(1, 32, 32))
 
 
-def test_the_toy_networks():
+def test_toy_networks_match_the_thesis():
     generator, discriminator = networks("data=ring", "model=gan", "model.latent.size=2", shape=(2,))
     widths = [layer.out_features for layer in layers(generator.trunk) if isinstance(layer, nn.Linear)]
     assert [generator.experts.bias_KH.shape[1], *widths] == [20, 20, 20, 20, 2]
@@ -150,7 +150,7 @@ def test_the_toy_networks():
     assert len(bare.trunk) == 0 and bare(bare.latents(3)).samples.shape == (3, 2)
 
 
-def test_toy_networks_begin_as_he_et_al():
+def test_toy_networks_use_he_initialisation():
     generator, discriminator = networks(
         "data=ring", "model=gan", "model.backbone.discriminator_widths=[400]", shape=(2,)
     )
@@ -159,7 +159,7 @@ def test_toy_networks_begin_as_he_et_al():
     assert generator.experts.weight_KZH.std().item() == pytest.approx(math.sqrt(2 / 100), rel=0.1)
 
 
-def test_the_gate_keeps_full_precision_under_autocast():
+def test_gate_stays_in_float32_under_autocast():
     generator, _ = networks("model.k=32")
     with torch.autocast("cpu", torch.bfloat16):
         samples, weights = generator(generator.latents(64))
@@ -168,14 +168,14 @@ def test_the_gate_keeps_full_precision_under_autocast():
 
 
 @pytest.mark.parametrize(("prior", "std"), [("normal", 1.0), ("uniform", 1 / math.sqrt(3))])
-def test_priors(prior, std):
+def test_latents_follow_the_prior(prior, std):
     latents = networks(f"model.latent.distribution={prior}").generator.latents(5000)
     assert latents.std().item() == pytest.approx(std, rel=0.02)
     assert latents.mean().item() == pytest.approx(0, abs=0.01)
     assert prior == "normal" or latents.abs().max() <= 1
 
 
-def test_an_expert_that_is_not_there():
+def test_unknown_expert_is_rejected():
     generator, _ = networks("model.k=4")
     with pytest.raises(ConfigError, match="numbered 0 to 3"):
         generator(generator.latents(1), expert=4)
