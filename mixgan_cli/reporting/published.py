@@ -240,7 +240,7 @@ def _by_system(published: Sequence[PublishedValue]) -> list[list[PublishedValue]
 
 def _describe(source: Source) -> str:
     notes = " ".join(note if note.endswith(".") else f"{note}." for note in source.notes)
-    return f"{source.name}: {source.citation}. Standard deviations over {source.over}. {notes}"
+    return f"{source.name}: {source.citation}. Standard deviations over: {source.over}. {notes}"
 
 
 def _as_count(n: Any) -> str | None:

@@ -221,7 +221,7 @@ def test_unknown_protocols_are_never_comparable():
     protocol = measured(composed("experiment=mggan_stl10", "data.root=somewhere"), "stl10")
     dcgan = found("stl10", "inception_score", system="DCGAN")
     assert obstacles(dcgan, protocol, 32) and obstacles(dcgan, protocol, 48)[0] == "size: 48 here, 32 published"
-    assert "pairs is not known" in obstacles(found("celeba", "ms_ssim", system="MEGAN"), {}, 64)[-2]
+    assert "number of pairs is not known" in obstacles(found("celeba", "ms_ssim", system="MEGAN"), {}, 64)[-2]
 
 
 def test_protocol_keys_are_those_of_a_real_run(mixgan):
