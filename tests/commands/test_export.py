@@ -26,7 +26,7 @@ def python_of(card):
 
 
 @pytest.mark.parametrize("run", [(), MGGAN], ids=["hmog", "mggan"], indirect=True)
-def test_what_is_exported_works_as_its_card_says(mixgan, run, monkeypatch):
+def test_exported_files_work_as_the_card_shows(mixgan, run, monkeypatch):
     outcome = mixgan("export", f"run={run}", "to=away")
     assert outcome.code == 0 and outcome.json == {"to": "away", "files": FILES}, outcome.err
     assert outcome.err == "" and sorted(path.name for path in Path("away").iterdir()) == sorted(FILES)
@@ -44,7 +44,7 @@ def test_what_is_exported_works_as_its_card_says(mixgan, run, monkeypatch):
     assert generator.hard == ("expert" in made["inputs"]) and (not generator.hard or len(set(experts)) > 1)
 
 
-def test_figures_of_the_card_are_the_runs(mixgan, run):
+def test_the_card_has_the_metrics_of_the_run(mixgan, run):
     results = json.loads((run / "results.json").read_text())
     to = Path(mixgan("export", f"run={run}").json["to"])
     assert to == run / "export"
@@ -56,7 +56,7 @@ def test_figures_of_the_card_are_the_runs(mixgan, run):
     assert yaml.safe_load(card.split("---\n")[1])["library_name"] == "mixgan"
 
 
-def test_from_a_file_alone(mixgan, run):
+def test_export_of_a_file_without_its_run(mixgan, run):
     shutil.copy(run / "checkpoints" / "generator.safetensors", "mine.safetensors")
     outcome = mixgan("export", "run=mine.safetensors", "onnx=false")
     assert outcome.json == {"to": "export", "files": ["generator.safetensors", "MODEL.md"]}
@@ -65,8 +65,8 @@ def test_from_a_file_alone(mixgan, run):
     assert "Not known: this card was exported from a generator's file" in card and "onnx" not in card
 
 
-def test_again(mixgan, run):
-    """The same command again writes the same; without ONNX, another generator's would stay beside it."""
+def test_repeated_export_writes_the_same(mixgan, run):
+    """The same command writes the same files; with onnx=false, an existing ONNX model is an error."""
     to = Path(mixgan("export", f"run={run}").json["to"])
     before = {path.name: path.read_bytes() for path in to.iterdir()}
     assert mixgan("export", f"run={run}").code == 0
@@ -82,35 +82,35 @@ def test_again(mixgan, run):
     assert outcome.code == 2 and "contains a generator.onnx" in outcome.err
 
 
-def refused(outcome, *told):
+def assert_refused(outcome, *words):
     assert outcome.code == 2, outcome.err
-    assert all(word in outcome.err for word in told), outcome.err
+    assert all(word in outcome.err for word in words), outcome.err
     assert "Traceback" not in outcome.err and outcome.out == ""
 
 
-def test_what_cannot_be_exported(mixgan, run, monkeypatch):
-    refused(mixgan("export", "run=nowhere"), "there is no generator")
-    refused(mixgan("export", f"run={run}", "to=/proc/nowhere"), "to=/proc/nowhere: cannot be written")
+def test_invalid_exports_are_refused_before_writing(mixgan, run, monkeypatch):
+    assert_refused(mixgan("export", "run=nowhere"), "there is no generator")
+    assert_refused(mixgan("export", f"run={run}", "to=/proc/nowhere"), "to=/proc/nowhere: cannot be written")
     (run / "results.json").write_text('{"metrics": [], "unavailable": {}}')
-    refused(mixgan("export", f"run={run}"), "results.json: not what mixgan writes")
+    assert_refused(mixgan("export", f"run={run}"), "results.json: not what mixgan writes")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     shutil.copy(run / "checkpoints" / "generator.safetensors", "mine.safetensors")
-    refused(mixgan("export", "run=mine.safetensors"), "onnx=true", "pip install 'mixgan[export]'")
-    assert not Path("export").exists() and not (run / "export").exists()  # nothing is begun
+    assert_refused(mixgan("export", "run=mine.safetensors"), "onnx=true", "pip install 'mixgan[export]'")
+    assert not Path("export").exists() and not (run / "export").exists()  # nothing was written
 
 
-def test_nothing_is_kept_of_a_model_that_differs(mixgan, run, monkeypatch):
+def test_an_onnx_model_that_differs_is_not_kept(mixgan, run, monkeypatch):
     monkeypatch.setattr("mixgan_cli.models.export.onnx.LEVELS", -1)
-    refused(mixgan("export", f"run={run}", "to=away"), "samples that differ by")
+    assert_refused(mixgan("export", f"run={run}", "to=away"), "samples that differ by")
     assert not Path("away").exists()
 
 
-def test_a_strangers_run_is_read_with_care(mixgan, run, tmp_path):
+def test_a_foreign_run_cannot_run_code_or_redirect_files(mixgan, run, tmp_path):
     config = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(config.replace("mixgan_cli.data.Digits", "os.system"))
-    refused(mixgan("export", f"run={run}"), "os.system is not a component of mixgan", "trusted=[PACKAGE]")
+    assert_refused(mixgan("export", f"run={run}"), "os.system is not a component of mixgan", "trusted=[PACKAGE]")
     (run / "config.yaml").write_text(config)
     (tmp_path / "elsewhere").mkdir()
     (run / "export").symlink_to(tmp_path / "elsewhere")
-    refused(mixgan("export", f"run={run}", "onnx=false"), "a link that leads out of the folder")
+    assert_refused(mixgan("export", f"run={run}", "onnx=false"), "a link that leads out of the folder")
     assert not list((tmp_path / "elsewhere").iterdir())

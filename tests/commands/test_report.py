@@ -1,4 +1,4 @@
-"""`mixgan report` on runs of seconds: one, a sweep, several; and what it may be given besides."""
+"""`mixgan report` on short runs: a single run, a sweep, several runs, and invalid arguments."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ def hmog(mixgan, finished):
     return finished(*DRAWN, "model.k=4", "evaluation.metrics=[ms_ssim,knn,mixture]")
 
 
-def test_a_run_draws_what_it_learned_and_its_page_shows_it(mixgan, hmog):
+def test_page_shows_the_plots_that_the_run_drew(mixgan, hmog):
     drawn = {path.stem for path in (hmog / "figures").glob("*.png")}
     assert drawn == {"tree", "top", "covariance", "within", "across"}
     assert drawn == {path.stem for path in (hmog / "figures").glob("*.pdf")}
@@ -45,7 +45,7 @@ def test_a_run_draws_what_it_learned_and_its_page_shows_it(mixgan, hmog):
     assert f">{metrics['ms_ssim']:.4g}<" in text_of(outcome)
 
 
-def test_hard_experts_have_averages_and_no_tops(mixgan):
+def test_hard_experts_have_averages_but_no_top_samples(mixgan):
     run = Path(mixgan("train", *TINY, *DRAWN, "model=mggan", "model.k=2", "evaluation=none").json["run_dir"])
     assert {path.stem for path in (run / "figures").glob("*.png")} == {"experts", "within", "across"}
 
@@ -58,8 +58,8 @@ def test_points_have_snapshots_and_levels(mixgan):
     assert mixgan("report", str(run)).code == 0
 
 
-def test_figures_can_be_left_out_and_the_page_draws_them(mixgan):
-    """Into its own folder, and again only if that is wanted; those of the run stay as they are."""
+def test_report_draws_plots_that_the_run_did_not(mixgan):
+    """The report draws into its own folder, and again only with redraw=true; plots of the run are not changed."""
     outcome = mixgan("train", *TINY, "training.figures=false", "model.k=2", "evaluation=none")
     run = Path(outcome.json["run_dir"])
     assert mixgan("report", str(run)).code == 0
@@ -81,7 +81,7 @@ def sweep(mixgan):
     return Path(outcome.json["sweep_dir"])
 
 
-def test_a_sweep_has_tables_heat_maps_and_its_best_runs(mixgan, sweep):
+def test_a_sweep_has_tables_heat_maps_and_best_runs(mixgan, sweep):
     outcome = mixgan("report", str(sweep), "details=1")
     assert outcome.code == 0, outcome.err
     assert outcome.json["runs"] == 8
@@ -100,10 +100,10 @@ def test_a_sweep_has_tables_heat_maps_and_its_best_runs(mixgan, sweep):
     title = r"Best runs by ms_ssim \(best: as of real samples\)</h3>"
     shown = re.search(rf"{title}.*?<tbody>\s*<tr><td>[^<]*</td><td>([^<]*)</td>", text, re.DOTALL)
     assert float(shown[1]) == pytest.approx(best["ms_ssim"], abs=1e-3)
-    assert "Mean similarity of pairs" in text  # what the figures are
+    assert "Mean similarity of pairs" in text  # the glossary
 
 
-def test_loose_runs_are_told_apart_by_what_differs(mixgan, hmog):
+def test_separate_runs_are_described_by_what_differs(mixgan, hmog):
     differs = ("objective.optimizer.generator.lr=0.01", "evaluation.metrics=[knn]")
     other = Path(mixgan("train", *TINY, "model.k=4", "training.nimg=48", *differs).json["run_dir"])
     outcome = mixgan("report", str(hmog), str(other))
@@ -116,7 +116,7 @@ def test_loose_runs_are_told_apart_by_what_differs(mixgan, hmog):
     assert above.json["runs"] == 2 and Path("page/index.html").is_file()
 
 
-def test_unfinished_and_failed_runs_are_shown_as_they_are(mixgan, hmog):
+def test_unfinished_and_failed_runs_show_their_status(mixgan, hmog):
     (hmog / "DONE").unlink()
     assert ">not finished<" in text_of(mixgan("report", str(hmog)))
     (hmog / "FAILED").write_text("MemoryError: <b>all</b>")
@@ -129,17 +129,17 @@ def test_unfinished_and_failed_runs_are_shown_as_they_are(mixgan, hmog):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [(["nowhere"], "nowhere: there is no such folder"), (["run/samples"], "The run is "), ([], "paths=…"),
      ([".", "details=-1"], "details=-1"), (["run", "to=/proc/x"], "to=/proc/x: cannot be written")],
 )  # fmt: skip
-def test_what_cannot_be_reported(mixgan, hmog, words, told):
+def test_invalid_arguments_give_one_message(mixgan, hmog, arguments, message):
     hmog.rename("run")
-    outcome = mixgan("report", *words)
-    assert outcome.code == 2 and told in outcome.err and "Traceback" not in outcome.err
+    outcome = mixgan("report", *arguments)
+    assert outcome.code == 2 and message in outcome.err and "Traceback" not in outcome.err
 
 
-def test_wandb_gets_the_same_pictures_while_training(mixgan, monkeypatch):
+def test_wandb_gets_the_plots_during_training(mixgan, monkeypatch):
     from mixgan_cli.tracking.wandb import WandbLogger
 
     seen = []

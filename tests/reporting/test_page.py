@@ -1,4 +1,4 @@
-"""The page in a real browser: everything is inside it, it is readable in light and dark and on a phone."""
+"""The page in a real browser: it is self-contained, and readable in light and dark and on a phone."""
 
 import io
 from dataclasses import replace
@@ -44,7 +44,7 @@ def page(tmp_path):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1100, "light"), (1100, "dark"), (390, "light")])
-def test_it_renders_whole_and_alone(page, width, scheme):
+def test_page_renders_without_other_files(page, width, scheme):
     with opened(page, width, scheme) as seen:
         of = seen.page.evaluate
         assert seen.page.title() == "A report" and not seen.complaints
@@ -57,7 +57,7 @@ def test_it_renders_whole_and_alone(page, width, scheme):
         assert (brightness(ink) > brightness(ground)) == (scheme == "dark")
 
 
-def test_what_it_says(page):
+def test_page_shows_tables_shares_links_and_escaped_text(page):
     with opened(page) as seen:
         of = seen.page.evaluate
         assert of("[...document.querySelectorAll('tr.ours')].map(row => row.innerText.split('\\t'))") == [
@@ -68,7 +68,7 @@ def test_what_it_says(page):
         )
         assert len(set(shades)) == 4
         assert of("[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.getAttribute('href')))")
-        assert of("document.querySelector('dd').innerText").startswith(HOSTILE)  # as letters
+        assert of("document.querySelector('dd').innerText").startswith(HOSTILE)  # shown as text
         assert of("[...document.images].every(image => image.alt)")
         ids = of("[...document.querySelectorAll('[id]')].map(element => element.id)")
         assert len(ids) == len(set(ids)) and {"tables", "sweep", "published", "run-one", "run-two"} <= set(ids)

@@ -35,7 +35,7 @@ def read(path):
         return list(csv.DictReader(file))
 
 
-def test_mean_and_deviation_over_seeds(job, tmp_path):
+def test_mean_and_deviation_are_over_seeds(job, tmp_path):
     values = [10.0, 12.5, 18.0]
     jobs = [job(seed, 2, seed, {"fid": value, "usage": [0.5, 0.5]}) for seed, value in enumerate(values)]
     table = SweepTable([*jobs, job(3, 4, 0, {"fid": 7.0})])
@@ -57,7 +57,7 @@ def test_mean_and_deviation_over_seeds(job, tmp_path):
     assert [row["fid"] for row in read(tmp_path / "jobs.csv")] == ["10.0", "12.5", "18.0", "7.0"]
 
 
-def test_what_failed_or_is_missing_is_counted_and_said(job):
+def test_failed_and_missing_jobs_are_counted_and_listed(job):
     error = "Traceback (most recent call last):\n  …\nValueError: too small\n"
     jobs = [
         job(0, 2, 0, {"fid": 1.0}),
@@ -94,14 +94,14 @@ def test_different_protocols_are_not_averaged(job):
     assert lines[-1] == "protocols 1 and 2 are not comparable: n_fake: 16 and 50"
 
 
-def test_a_metric_that_some_seeds_lack_says_of_how_many_it_is(job):
+def test_a_metric_missing_for_some_seeds_shows_its_n(job):
     table = SweepTable([job(0, 2, 0, {"fid": 1.0, "kid": 5.0}), job(1, 2, 1, {"kid": 5.0})])
     (row,) = table.by_configuration()
     assert (row["fid"], row["fid_n"], row["fid_sd"], row["kid_sd"]) == (1.0, 1, None, 0.0)
     assert table.text().splitlines()[1].split("  ")[-2:] == ["1 (n=1)", "5 ± 0"]
 
 
-def test_what_accompanies_a_metric_is_in_the_file_alone(job, tmp_path):
+def test_companions_of_a_metric_are_only_in_the_file(job, tmp_path):
     table = SweepTable([job(0, 2, 0, {"kid": 1.0, "kid_std": 0.5})])
     assert "kid_std" not in table.text() and "kid_std" in read(table.write(tmp_path))[0]
 
@@ -114,10 +114,10 @@ def test_columns_that_do_not_fit_are_counted(job, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "text"),
     [((0.12, 0.34), "0.23 ± 0.16"), ((1234.0, 1250.0), "1242 ± 11"), ((1e-5, 3e-5), "0.000020 ± 0.000014"),
      ((3.0, 3.0), "3 ± 0")],
 )  # fmt: skip
-def test_digits(job, values, told):
+def test_means_have_the_digits_of_their_deviation(job, values, text):
     table = SweepTable([job(seed, 2, seed, {"fid": value}) for seed, value in enumerate(values)])
-    assert table.text().splitlines()[1].endswith(f"  {told}")
+    assert table.text().splitlines()[1].endswith(f"  {text}")

@@ -1,4 +1,4 @@
-"""Tables as text: what programs read is exact, what people read is short."""
+"""Tables as text: exact for programs, short for people."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ def test_csv_keeps_every_digit():
     ]
 
 
-def test_markdown_has_figures_to_the_right_and_escapes_bars():
+def test_markdown_aligns_numbers_right_and_escapes_bars():
     assert to_markdown(ROWS).splitlines() == [
         "| model | fid | n |",
         "| --- | ---: | ---: |",
@@ -26,28 +26,28 @@ def test_markdown_has_figures_to_the_right_and_escapes_bars():
     ]
 
 
-def test_latex_escapes_what_is_special_to_it():
+def test_latex_escapes_special_characters():
     lines = to_latex([{"model_k": "50 % & more", "fid ↓": "1.0 ± 0.2"}]).splitlines()
     assert lines[0] == r"\begin{tabular}{lr}" and lines[-1] == r"\end{tabular}"
     assert lines[2] == r"model\_k & fid $\downarrow$ \\" and lines[4] == r"50 \% \& more & 1.0 $\pm$ 0.2 \\"
 
 
 @pytest.mark.parametrize(
-    ("mean", "sd", "told"),
+    ("mean", "sd", "text"),
     [(0.23, 0.155563, "0.23 ± 0.16"), (1242.0, 11.3, "1242 ± 11"), (2e-5, 1.41e-5, "0.000020 ± 0.000014"),
      (3.0, 0.0, "3 ± 0"), (3.14159, None, "3.142"), (None, None, "–"),
      (1.0, 1e-13, "1 ± 1e-13"), (1.0, float("nan"), "1"), (1.0, float("inf"), "1")],
 )  # fmt: skip
-def test_a_mean_has_its_deviation_s_digits(mean, sd, told):
-    assert mean_and_sd(mean, sd) == told
+def test_a_mean_has_as_many_decimals_as_its_deviation(mean, sd, text):
+    assert mean_and_sd(mean, sd) == text
 
 
-@pytest.mark.parametrize(("value", "told"), [(None, "–"), ("", "–"), (0, "0"), (0.123456, "0.1235"), ("x", "x")])
-def test_cells(value, told):
-    assert format_value(value) == told
+@pytest.mark.parametrize(("value", "text"), [(None, "–"), ("", "–"), (0, "0"), (0.123456, "0.1235"), ("x", "x")])
+def test_values_are_formatted_with_four_digits(value, text):
+    assert format_value(value) == text
 
 
-def test_texts_of_others_are_texts():
+def test_hostile_texts_are_escaped():
     hostile = [{"=1+1": "=cmd()", "a|b": "<script>alert(1)</script>\n| x |", "n": "[x](http://y)"}]
     assert "'=cmd()" in to_csv(hostile)
     assert to_markdown(hostile).count("\n") == 3 and r"\<script>" in to_markdown(hostile)

@@ -1,4 +1,4 @@
-"""What stands on the figures of a run."""
+"""Plots of a mixture: labels and contents."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def texts(figure):
 
 
 @pytest.mark.parametrize(("model", "k", "mixed"), [("mog", 12, True), ("hmog", 4, True), ("mggan", 12, False)])
-def test_rows_say_whose_they_are(model, k, mixed):
+def test_rows_are_labelled_with_their_experts(model, k, mixed):
     found = drawn(f"model={model}", f"model.k={k}")
     experts = [f"expert {number}" for number in range(min(k, 8))]
     assert texts(found["within"]) == experts + ["mixture"] * mixed
@@ -28,22 +28,22 @@ def test_rows_say_whose_they_are(model, k, mixed):
         assert texts(found["top"]) == [f"{number}" for number in range(k)]
 
 
-def test_one_expert_has_nothing_to_mix():
+def test_a_single_expert_has_only_its_interpolation():
     assert drawn("model=gan").keys() == drawn("model=mog", "model.k=1").keys() == {"within"}
 
 
-def test_shares_of_a_tree_s_nodes_sum_to_one_on_each_level():
+def test_shares_of_a_level_of_the_tree_sum_to_one():
     shares = [int(text.rstrip("%")) for text in texts(drawn("model=hmog", "model.k=4")["tree"])]
     assert len(shares) == 7 and shares[0] == 100
     assert abs(sum(shares[1:3]) - 100) <= 1 and abs(sum(shares[3:]) - 100) <= 2
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-def test_images_of_any_channels(channels):
+def test_images_may_have_three_or_four_channels(channels):
     assert "within" in drawn("model=mog", "model.k=2", shape=(channels, 8, 8))
 
 
-def test_a_sheet_has_each_image_in_its_place():
+def test_a_sheet_places_images_by_row_and_column():
     images = torch.arange(6, dtype=torch.uint8).view(2, 3, 1, 1, 1).expand(2, 3, 1, 4, 4) * 40
     sheet = draw_sheet(images, ["a", "b"]).axes[0].images[0].get_array()
     assert [[sheet[5 * row, 5 * column, 0] for column in range(3)] for row in range(2)] == [

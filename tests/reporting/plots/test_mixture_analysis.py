@@ -1,4 +1,4 @@
-"""What a mixture learned, against loops over samples and experts."""
+"""Analyses of a mixture, against loops over samples and experts."""
 
 import numpy as np
 import pytest
@@ -27,10 +27,10 @@ def test_averages_are_weighted_means(made):
         a, x = weights[:, expert].double().numpy(), images.double().numpy()
         expected = sum(a[n] * x[n] for n in range(20)) / a.sum()
         np.testing.assert_allclose(found[expert], expected, rtol=1e-12)
-    assert analysis.expert_averages(images, torch.zeros(20, 1)).abs().max() == 0  # nobody made anything
+    assert analysis.expert_averages(images, torch.zeros(20, 1)).abs().max() == 0  # an expert without weight
 
 
-def test_a_node_s_density_is_its_leaves_and_a_parent_s_average_is_its_children_s_blend(made):
+def test_a_parent_is_the_blend_of_its_children(made):
     """HMoG thesis: p_m is the soft path probability; x̄_m p̄_m = x̄_left p̄_left + x̄_right p̄_right."""
     images, weights = made
     levels = analysis.node_densities(weights)
@@ -45,20 +45,20 @@ def test_a_node_s_density_is_its_leaves_and_a_parent_s_average_is_its_children_s
     torch.testing.assert_close(parents[0], blend, rtol=1e-6, atol=1e-5)
 
 
-def test_levels_are_the_tree_gate_s_own():
+def test_node_densities_equal_the_tree_gate_s():
     gate = sampler("model=hmog", "model.k=8").generator.gate
     latent = torch.randn(5, 100)
     for found, own in zip(analysis.node_densities(gate(latent)), gate.levels(latent), strict=True):
         torch.testing.assert_close(found, own)
 
 
-def test_covariance_is_numpy_s(made):
+def test_covariance_equals_numpy_s(made):
     _, weights = made
     np.testing.assert_allclose(analysis.weight_covariance(weights), np.cov(weights.double().numpy().T), rtol=1e-10)
     assert analysis.weight_covariance(torch.ones(5, 1)).shape == (1, 1)
 
 
-def test_top_samples_are_those_of_the_largest_weights():
+def test_top_samples_have_the_largest_weights():
     mog = sampler("model=mog", "model.k=3")
     found = analysis.top_samples(mog, n=300, each=2, seed=5)
     assert found.shape == (3, 2, 1, 8, 8) and found.dtype == torch.uint8
@@ -71,7 +71,7 @@ def test_top_samples_are_those_of_the_largest_weights():
         torch.testing.assert_close(generator.weights(latents[order]).weights_BK, weights[order])
 
 
-def test_the_sampler_goes_on_in_its_mode_and_nothing_is_drawn_from_the_common_state():
+def test_analyses_keep_the_mode_and_the_random_state():
     mog = sampler("model=mog", "model.k=3")
     mog.generator.train()
     before = torch.get_rng_state()
@@ -96,7 +96,7 @@ def test_a_path_is_a_great_circle_or_straight():
 
 
 @pytest.mark.parametrize("model", ["mog", "mggan", "megan"])
-def test_the_ends_of_the_interpolations_are_the_experts_own_samples(model):
+def test_interpolations_end_at_the_experts_samples(model):
     mixture = sampler(f"model={model}", "model.k=4")
     within, across = analysis.interpolate_within(mixture, 5, seed=3), analysis.interpolate_across(mixture, 5, seed=3)
     assert within.shape == (4 + (not mixture.hard), 5, 1, 8, 8) and across.shape == (3, 5, 1, 8, 8)

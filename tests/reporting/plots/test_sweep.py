@@ -1,4 +1,4 @@
-"""Figures of sweeps: what stands where."""
+"""Plots of sweeps: which values are drawn where."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_beta_by_k_is_a_heat_map_with_numbers_in_order():
     axes = figure.axes[0]
     assert metric == "fid" and figure.get_suptitle() == "fid ↓"
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["0.1", "1"]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["8", "16"]  # as numbers, not as words
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["8", "16"]  # in numeric order
     np.testing.assert_array_equal(axes.images[0].get_array(), [[3.0, 2.0], [4.0, 1.0]])
     assert {text.get_position(): text.get_text() for text in axes.texts}[(1, 0)] == "2.00\n± 0.50"
 
@@ -50,16 +50,16 @@ def test_brightest_cell_is_the_best_by_the_ranking():
     assert best == ("1", "2")
 
 
-def test_a_cell_without_a_run_is_empty_and_models_have_panels():
+def test_missing_cells_are_empty_and_models_have_panels():
     rows = [row(1.0, model="a", model__beta="0", model__k="2"), row(2.0, model="a", model__beta="1", model__k="4"),
             row(3.0, model="b", model__beta="1", model__k="2")]  # fmt: skip
     ((_, figure),) = sweep_plots(Of(["model", "model.beta", "model.k"], rows))
-    a, b = figure.axes[0], figure.axes[2]  # each with its colours beside it
+    a, b = figure.axes[0], figure.axes[2]  # each is followed by its colour bar
     assert (a.get_title(), b.get_title()) == ("a", "b")
     np.testing.assert_array_equal(np.ma.filled(a.images[0].get_array(), np.nan), [[1.0, np.nan], [np.nan, 2.0]])
 
 
-def test_one_number_gives_lines_with_deviations():
+def test_one_swept_number_gives_lines_with_deviations():
     rows = [row(k * scale, 0.1 * k, model=model, model__k=str(k)) for model, scale in (("mog", 1.0), ("hmog", 2.0))
             for k in (16, 4, 8)]  # fmt: skip
     ((_, figure),) = sweep_plots(Of(["model", "model.k"], rows))
@@ -75,23 +75,23 @@ def test_every_group_is_drawn():
     assert [axes.get_title() for axes in figure.axes[::2]] == [f"m{n}" for n in range(8)]
 
 
-def test_what_does_not_vary_is_not_drawn():
+def test_a_constant_metric_is_not_drawn():
     rows = [row(1.0, model__k=k) for k in ("2", "4")]
     assert list(sweep_plots(Of(["model.k"], rows))) == []
 
 
-def test_names_are_no_formulas():
+def test_names_are_not_read_as_formulas():
     rows = [row(float(k), model="$\\x$", model__k=str(k)) for k in (2, 4)] + [row(9.0, model="b", model__k="2")]
     ((_, figure),) = sweep_plots(Of(["model", "model.k"], rows))
     figure.canvas.draw()
 
 
 @pytest.mark.parametrize("keys", [["seed"], ["model"]])
-def test_nothing_where_no_number_is_swept(keys):
+def test_nothing_is_drawn_without_a_swept_number(keys):
     assert list(sweep_plots(Of(keys, [row(1.0, model="a"), row(2.0, model="b")]))) == []
 
 
-def test_numbers_of_two_protocols_are_apart():
+def test_two_protocols_are_two_lines():
     rows = [{**row(k, model__k=str(k)), "protocol": protocol} for k in (2, 4) for protocol in (1, 2)]
     ((_, figure),) = sweep_plots(Of(["model.k"], rows, protocols=2))
     assert len(figure.axes[0].containers) == 2

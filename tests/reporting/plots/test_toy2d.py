@@ -6,7 +6,7 @@ from mixgan_cli.reporting.plots.toy2d import PANEL_SIDE, draw_levels, write_snap
 
 
 @pytest.mark.parametrize(("pictures", "shown"), [(20, [1, 5, 10, 15, 20]), (3, [1, 2, 3]), (1, [1])])
-def test_snapshots_are_an_early_one_and_equal_steps_to_the_last(tmp_path, pictures, shown):
+def test_snapshots_are_in_equal_steps_up_to_the_last(tmp_path, pictures, shown):
     paths = []
     for number in range(1, pictures + 1):  # each of its own grey
         paths.append(tmp_path / f"{number:09d}.png")
@@ -18,7 +18,7 @@ def test_snapshots_are_an_early_one_and_equal_steps_to_the_last(tmp_path, pictur
     assert found == shown
 
 
-def test_levels_have_a_panel_each_and_colours_of_their_nodes(tmp_path):
+def test_levels_have_panels_and_nodes_have_colours(tmp_path):
     """Two far leaves of four, each point one leaf's alone: from level 1 on they have two colours."""
     points = torch.cat((torch.randn(50, 2) / 5 - 1, torch.randn(50, 2) / 5 + 1))
     weights = torch.zeros(100, 4)
