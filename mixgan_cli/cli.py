@@ -281,7 +281,7 @@ def command_help(name: str, topic: str | None = None) -> str:
 
 def help_wanted(words: Sequence[str]) -> tuple[bool, str | None]:
     """Return whether words of the command line ask for help, and on which group: --help, --help GROUP, --help=GROUP."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         flag, equals, topic = word.partition("=")
         if flag in ("-h", "--help"):
             return True, topic if equals else following or None

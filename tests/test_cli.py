@@ -15,6 +15,11 @@ def test_alone_it_prints_help(mixgan):
         assert f"  {name} " in outcome.out
 
 
+def test_a_command_needs_no_arguments_to_be_composed(mixgan):
+    outcome = mixgan("report")
+    assert outcome.code == 2 and "paths" in outcome.err and "Traceback" not in outcome.err
+
+
 def test_version(mixgan):
     assert mixgan("--version").out.strip() == f"mixgan {__version__}"
 
