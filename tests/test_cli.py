@@ -8,7 +8,7 @@ from mixgan_cli.config.compose import groups
 from tests.conftest import composition
 
 
-def test_alone_it_prints_help(mixgan):
+def test_no_arguments_print_the_overview(mixgan):
     outcome = mixgan()
     assert outcome.code == 0
     for name in cli.COMMANDS:
@@ -36,7 +36,7 @@ USED = {"sample": {"hardware"}, "evaluate": {"data", "evaluation", "hardware"}, 
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_help_lists_keys_groups_and_choices_on_two_screens(mixgan, name):
+def test_help_fits_two_screens(mixgan, name):
     outcome = mixgan(name, "--help")
     lines = lines_that_fit(outcome.out)
     assert outcome.code == 0 and len(lines) <= 100
@@ -49,21 +49,21 @@ def test_help_lists_keys_groups_and_choices_on_two_screens(mixgan, name):
 
 
 @pytest.mark.parametrize("words", [("--help", "model"), ("--help=model",), ("model=mog", "-h", "model")])
-def test_help_on_a_group_describes_its_choices_and_those_below_it(mixgan, words):
+def test_help_on_a_group_includes_the_groups_below_it(mixgan, words):
     outcome = mixgan("train", *words)
     lines = lines_that_fit(outcome.out)
     assert outcome.code == 0 and lines[0] == "model=" and "model/gate=" in lines and "data=" not in lines
     assert any(line.startswith("  mog           MoG: a flat mixture") for line in lines)
 
 
-def test_help_on_all_groups(mixgan):
+def test_help_all_describes_every_group(mixgan):
     lines = lines_that_fit(mixgan("train", "--help", "all").out)
     assert [line[:-1] for line in lines if line.endswith("=")] == sorted(groups())
     described = {line.split()[0] for line in lines if line[:2] == "  " and line[2] != " "}
     assert described == {choice for choices in groups().values() for choice in choices}
 
 
-def test_help_on_an_unknown_group(mixgan):
+def test_help_on_unknown_group_is_refused(mixgan):
     outcome = mixgan("evaluate", "--help", "dta")
     assert outcome.code == 2 and outcome.out == ""
     assert (
@@ -71,18 +71,18 @@ def test_help_on_an_unknown_group(mixgan):
     )
 
 
-def test_an_unknown_command(mixgan):
+def test_unknown_command_is_refused(mixgan):
     outcome = mixgan("trian")
     assert outcome.code == 2 and "Did you mean 'train'" in outcome.err
 
 
-def test_cfg_job_prints_the_run(mixgan, tmp_path):
+def test_cfg_job_prints_the_configuration(mixgan, tmp_path):
     outcome = mixgan("train", "--cfg", "job", "model.k=16")
     assert outcome.code == 0 and "k: 16" in outcome.out and "nimg:" in outcome.out
     assert not list(tmp_path.rglob("*"))
 
 
-def test_no_memory_is_told_in_one_message(mixgan, monkeypatch):
+def test_out_of_memory_is_one_message(mixgan, monkeypatch):
     """For real: a tensor of 2^60 bytes; and what CUDA says."""
     from mixgan_cli.commands import sample
 
@@ -94,13 +94,13 @@ def test_no_memory_is_told_in_one_message(mixgan, monkeypatch):
     assert outcome.code == 1 and "not enough memory (CUDA out of memory" in outcome.err
 
 
-def test_networks_that_no_machine_holds_are_refused_before_they_are_made(mixgan, monkeypatch):
+def test_too_large_networks_are_refused_before_they_are_built(mixgan, monkeypatch):
     monkeypatch.setattr("mixgan_cli.models.networks.total_memory", lambda: 2**20)
     outcome = mixgan("train", "model.backbone.channels=64")
     assert outcome.code == 2 and "model: its weights take 0 GiB, and this machine has 0" in outcome.err
 
 
-def test_a_fault_of_the_program_shows_its_traceback(mixgan, monkeypatch):
+def test_bug_shows_its_traceback(mixgan, monkeypatch):
     from mixgan_cli.commands import sample
 
     monkeypatch.setattr(sample, "run", lambda config: 1 / 0)

@@ -20,7 +20,7 @@ def run(mixgan, finished):
     return finished()
 
 
-def test_evaluating_a_run_again_gives_its_results(mixgan, run):
+def test_evaluating_a_run_repeats_its_results(mixgan, run):
     outcome = mixgan("evaluate", f"run={run}", *SHORT, "to=answer.json")
     results = json.loads((run / "results.json").read_text())
     assert outcome.json["metrics"] == results["metrics"]
@@ -31,7 +31,7 @@ def test_evaluating_a_run_again_gives_its_results(mixgan, run):
     assert other.json["protocol"]["sample_seeds"] == [5]
 
 
-def test_as_many_samples_as_the_reference_has(mixgan, run):
+def test_null_n_fake_is_the_size_of_the_reference(mixgan, run):
     images = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
     np.save("reference.npy", images)
     all_of_it = ("evaluation.n_fake=null", "evaluation.n_real=null")
@@ -39,7 +39,7 @@ def test_as_many_samples_as_the_reference_has(mixgan, run):
     assert outcome.json["protocol"]["n_fake"] == outcome.json["protocol"]["n_real"] == 12
 
 
-def test_a_state_by_its_file(mixgan, run):
+def test_checkpoint_can_be_a_file(mixgan, run):
     by_name = mixgan("evaluate", f"run={run}", "checkpoint=best", *SHORT).json
     by_file = mixgan("evaluate", f"checkpoint={run}/checkpoints/best.pt", *SHORT).json
     assert by_file["metrics"] == by_name["metrics"] and by_file["protocol"]["nimg"] == by_name["protocol"]["nimg"]
@@ -52,7 +52,7 @@ def test_a_state_by_its_file(mixgan, run):
     assert outcome.code == 2 and "give either run=DIR" in outcome.err
 
 
-def test_beside_another_result(mixgan, run):
+def test_compare_adds_another_result(mixgan, run):
     """Other latents are the same protocol; fewer images are another one, and are not compared unless forced."""
     results = json.loads((run / "results.json").read_text())
     same = mixgan("evaluate", f"run={run}", *SHORT, "seed=5", f"compare={run}")
@@ -70,7 +70,7 @@ def test_beside_another_result(mixgan, run):
 
 
 @pytest.mark.parametrize("content", [None, "[]", "{}", "not JSON"])
-def test_nothing_to_compare_with_is_told_before_measuring(mixgan, run, content):
+def test_invalid_compare_is_refused_before_evaluation(mixgan, run, content):
     if content is not None:
         Path("other.json").write_text(content)
     outcome = mixgan("evaluate", f"run={run}", *SHORT, "compare=other.json", "to=answer.json")
@@ -78,14 +78,14 @@ def test_nothing_to_compare_with_is_told_before_measuring(mixgan, run, content):
     assert not Path("answer.json").exists()
 
 
-def test_raw_weights_or_the_moving_average(mixgan, finished):
+def test_ema_selects_the_weights(mixgan, finished):
     run = finished("training.ema_ramp_up=null")
     ema, raw = (mixgan("evaluate", f"run={run}", *SHORT, f"evaluation.ema={ema}").json for ema in ("true", "false"))
     assert ema["protocol"]["ema"] and not raw["protocol"]["ema"]
     assert ema["metrics"]["ms_ssim"] != raw["metrics"]["ms_ssim"]
 
 
-def test_images_against_a_data_set_and_against_images(mixgan, run):
+def test_images_against_a_data_set_or_images(mixgan, run):
     npz = mixgan("sample", f"run={run}", "n=20", "format=npz", "hardware=cpu").json["to"]
     folder = mixgan("sample", f"run={run}", "n=20", "format=png", "hardware=cpu").json["to"]
     settings = ("data=digits", "data.size=8", *SHORT)
@@ -103,13 +103,13 @@ def test_images_against_a_data_set_and_against_images(mixgan, run):
      (["run=nowhere"], "not a run's folder"), (["images=nowhere", "data=digits"], "no such folder"),
      (["images=points.npy", "data=ring"], "uint8")],
 )  # fmt: skip
-def test_what_cannot_be_evaluated(mixgan, tmp_path, arguments, told):
+def test_invalid_evaluations_are_refused(mixgan, tmp_path, arguments, told):
     np.save(tmp_path / "points.npy", np.zeros((10, 2)))
     outcome = mixgan("evaluate", *arguments, *SHORT)
     assert outcome.code == 2 and told in outcome.err and "Traceback" not in outcome.err
 
 
-def test_samples_in_every_format(mixgan, run):
+def test_samples_in_all_formats(mixgan, run):
     grid = mixgan("sample", f"run={run}", "n=9", "seed=4", "hardware=cpu", "to=grid.png").json
     assert (
         grid == {"to": "grid.png", "n": 9, "seed": 4, "truncation": None, "expert": None}
@@ -123,7 +123,7 @@ def test_samples_in_every_format(mixgan, run):
         np.testing.assert_array_equal(np.asarray(Image.open(path)), images[number, :, :, 0])
 
 
-def test_files_that_name_foreign_code_are_refused(mixgan, run):
+def test_files_naming_other_code_are_refused(mixgan, run):
     """A file could name any function; only mixgan's parts are built, and those of packages the user trusts."""
     stored = run / "checkpoints" / "generator.safetensors"
     with safe_open(stored, framework="pt") as opened:
@@ -141,18 +141,18 @@ def test_files_that_name_foreign_code_are_refused(mixgan, run):
 
 
 @pytest.mark.parametrize("form", ["grid", "npz", "png"])
-def test_places_that_cannot_be_written(mixgan, run, form):
+def test_unwritable_paths_are_refused(mixgan, run, form):
     outcome = mixgan("sample", f"run={run}", f"format={form}", "to=/proc/nowhere/x", "hardware=cpu")
     assert outcome.code == 2 and "to=/proc/nowhere/x: cannot be written" in outcome.err
 
 
-def test_other_samples_are_not_mixed_in(mixgan, run):
+def test_folder_with_files_is_refused(mixgan, run):
     assert mixgan("sample", f"run={run}", "format=png", "to=pictures", "hardware=cpu").code == 0
     outcome = mixgan("sample", f"run={run}", "format=png", "to=pictures", "seed=1", "hardware=cpu")
     assert outcome.code == 2 and "files in it already" in outcome.err
 
 
-def test_load_gives_a_generator(mixgan, run):
+def test_load_returns_a_sampler(mixgan, run):
     generator = mixgan_cli.load(run)
     samples = generator.sample(5, seed=1)
     assert samples.shape == (5, 1, 8, 8) and samples.dtype == torch.uint8
@@ -165,18 +165,18 @@ def test_load_gives_a_generator(mixgan, run):
         mixgan_cli.load("junk.safetensors")
 
 
-def test_a_sample_does_not_depend_on_its_neighbours(mixgan, finished):
+def test_sample_is_independent_of_the_batch(mixgan, finished):
     generator = mixgan_cli.load(finished("model.backbone.generator_norm=batch"))
     latent_BZ = torch.randn(8, 100)
     torch.testing.assert_close(generator(latent_BZ)[:1], generator(latent_BZ[:1]))
 
 
-def test_an_expert_that_is_not_there(mixgan, run):
+def test_unknown_expert_is_refused(mixgan, run):
     outcome = mixgan("sample", f"run={run}", "expert=8", "hardware=cpu")
     assert outcome.code == 2 and "numbered 0 to 7" in outcome.err
 
 
-def test_a_generator_works_with_torch_fidelity(mixgan, run):
+def test_generator_works_with_torch_fidelity(mixgan, run):
     from torch_fidelity import GenerativeModelModuleWrapper
 
     generator = mixgan_cli.load(run)

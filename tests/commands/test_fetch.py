@@ -84,7 +84,7 @@ def served_cifar10(server, monkeypatch):
     return folder / "cifar-10-python.tar.gz"
 
 
-def test_it_downloads_checks_and_prepares(mixgan, served_cifar10):
+def test_fetch_downloads_verifies_and_prepares(mixgan, served_cifar10):
     outcome = mixgan("fetch", "data=cifar10")
     assert outcome.code == 0, outcome.err
     assert outcome.json["data"]["train"]["n"] == 5 * EACH and outcome.json["data"]["held_out"]["n"] == EACH
@@ -93,7 +93,7 @@ def test_it_downloads_checks_and_prepares(mixgan, served_cifar10):
     assert again.code == 0 and again.json == outcome.json
 
 
-def test_a_wrong_checksum(mixgan, served_cifar10):
+def test_wrong_checksum_is_refused(mixgan, served_cifar10):
     served_cifar10.write_bytes(served_cifar10.read_bytes()[:-100])
     outcome = mixgan("fetch", "data=cifar10")
     assert outcome.code == 2 and "the download of http" in outcome.err and "Traceback" not in outcome.err
@@ -105,7 +105,7 @@ def left(folder):
     return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
 
 
-def test_an_interrupted_download_is_repeated(server, monkeypatch):
+def test_interrupted_download_is_repeated(server, monkeypatch):
     folder, address = server
     (folder / "file.bin").write_bytes(b"content")
     remote = RemoteFile(f"{address}/file.bin", "set/file.bin", hashlib.md5(b"content").hexdigest())
@@ -133,7 +133,7 @@ def wait_until_half_is_here(partial):
 KILLED = "from mixgan_cli.data.locate import *; download('a set', [RemoteFile({url!r}, 'file.bin', {md5!r})])"
 
 
-def test_a_process_killed_in_the_middle_of_a_download(server):
+def test_kill_during_a_download_leaves_no_file(server):
     folder, address = server
     content = bytes(range(256)) * 4000
     (folder / "slow.bin").write_bytes(content)
@@ -156,7 +156,7 @@ def with_little_room(remote, queue):
         queue.put(str(error))
 
 
-def test_a_download_to_a_full_disk(server):
+def test_full_disk_is_reported(server):
     folder, address = server
     (folder / "file.bin").write_bytes(b"content" * 1000)
     remote = RemoteFile(f"{address}/file.bin", "file.bin", hashlib.md5(b"content" * 1000).hexdigest())
@@ -171,7 +171,7 @@ def test_a_download_to_a_full_disk(server):
     assert left(cache_dir()) == ["file.bin"]
 
 
-def test_of_two_that_want_the_same_file_one_downloads_it(server):
+def test_two_processes_download_a_file_once(server):
     folder, address = server
     content = bytes(range(256)) * 4000
     (folder / "slow.bin").write_bytes(content)
@@ -189,7 +189,7 @@ def test_of_two_that_want_the_same_file_one_downloads_it(server):
     assert Handler.asked.count("/slow.bin") == one_download and (cache_dir() / "file.bin").read_bytes() == content
 
 
-def test_mnist_interrupted_between_its_files_goes_on(mixgan, server, monkeypatch):
+def test_mnist_download_resumes_between_files(mixgan, server, monkeypatch):
     folder, address = server
     for part, n in (("train", 20), ("t10k", 5)):
         write_idx(folder / f"{part}-images-idx3-ubyte", np.full((n, 28, 28), n, np.uint8))
@@ -214,18 +214,18 @@ def test_mnist_interrupted_between_its_files_goes_on(mixgan, server, monkeypatch
 
 
 @pytest.mark.parametrize(("source", "labels"), [(CelebA, "list_attr_celeba.txt"), (Flowers102, "imagelabels.mat")])
-def test_labels_come_before_the_images(source, labels):
+def test_labels_are_downloaded_before_images(source, labels):
     """With the images a copy is taken for whole: were they first, an interruption would leave it without labels."""
     assert [Path(remote.file).name == labels for remote in source.remote] == [True, False]
 
 
-def test_without_a_network(server):
+def test_missing_network_is_reported(server):
     _, address = server
     with pytest.raises(DataError, match=r"give data\.root=FOLDER"):
         download("a set", [RemoteFile(f"{address}/nothing", "nothing", None)])
 
 
-def test_a_local_copy_is_taken(mixgan, tmp_path):
+def test_local_copy_is_used(mixgan, tmp_path):
     in_a_folder(as_pickles, tmp_path / "mine")
     outcome = mixgan("fetch", "data=cifar10", "data.root=mine")
     assert outcome.code == 0 and outcome.json["data"]["train"]["n"] == 5 * EACH
@@ -233,12 +233,12 @@ def test_a_local_copy_is_taken(mixgan, tmp_path):
 
 
 @pytest.mark.parametrize("data", ["digits", "ring"])
-def test_what_needs_no_fetching(mixgan, data):
+def test_embedded_sets_need_no_download(mixgan, data):
     outcome = mixgan("fetch", f"data={data}")
     assert outcome.code == 0 and outcome.json["data"]
 
 
-def test_the_weights(mixgan, monkeypatch, tmp_path):
+def test_weights_are_found(mixgan, monkeypatch, tmp_path):
     (tmp_path / "inception.pth").write_bytes(b"weights")
     monkeypatch.setenv("MIXGAN_WEIGHTS", str(tmp_path / "inception.pth"))
     outcome = mixgan("fetch", "weights")
@@ -260,7 +260,7 @@ def no_weights_yet(monkeypatch, tmp_path):
     forget()
 
 
-def test_the_weights_are_downloaded_and_checked(mixgan, server, no_weights_yet, monkeypatch):
+def test_weights_are_downloaded_and_verified(mixgan, server, no_weights_yet, monkeypatch):
     folder, address = server
     (folder / inception.FILE).write_bytes(b"weights")
     monkeypatch.setattr(inception, "URL_INCEPTION_V3", f"{address}/{inception.FILE}")
@@ -278,14 +278,14 @@ def test_the_weights_are_downloaded_and_checked(mixgan, server, no_weights_yet, 
     assert (no_weights_yet / inception.FILE).read_bytes() == b"weights"
 
 
-def test_damaged_weights_are_told(mixgan, no_weights_yet):
+def test_damaged_weights_are_refused(mixgan, no_weights_yet):
     no_weights_yet.mkdir(parents=True)
     (no_weights_yet / inception.FILE).write_bytes(b"half")
     outcome = mixgan("fetch", "weights")
     assert outcome.code == 2 and "damaged" in outcome.err and inception.FILE in outcome.err
 
 
-def test_nothing_to_fetch(mixgan):
+def test_fetch_without_a_target_is_refused(mixgan):
     outcome = mixgan("fetch")
     assert outcome.code == 2 and "give data=NAME, or weights" in outcome.err
     outcome = mixgan("fetch", "data=cifar100")

@@ -15,7 +15,7 @@ def run(mixgan, finished, request):
     return finished(*request.param)
 
 
-def test_seeds_write_a_file_each(mixgan, run):
+def test_each_seed_writes_a_file(mixgan, run):
     outcome = mixgan("sample", "-m", f"run={run}", "seed=0,1,2", "n=5", "format=npz", "hardware=cpu")
     assert outcome.code == 0, outcome.err
     written = [np.load(run / "samples" / f"seed{seed}-n5.npz")["images"] for seed in range(3)]
@@ -26,7 +26,7 @@ def test_seeds_write_a_file_each(mixgan, run):
     assert [path.name for path in Path().iterdir() if path.is_file()] == []  # Hydra's record is in outputs/
 
 
-def test_arrays_tell_what_the_samples_were_made_of(mixgan, run):
+def test_npz_has_latents_weights_and_experts(mixgan, run):
     settings = ("seed=3", "n=40", "format=npz", "hardware=cpu", "truncation=0.5")
     told = mixgan("sample", f"run={run}", *settings).json
     assert told["truncation"] == 0.5 and told["to"].endswith("samples/seed3-truncation0.5-n40.npz")
@@ -52,6 +52,6 @@ def test_points_as_arrays(mixgan):
 
 
 @pytest.mark.parametrize("bound", ["0", "-1", "inf", "nan", "much"])
-def test_a_truncation_that_is_none(mixgan, bound):
+def test_invalid_truncation_is_refused(mixgan, bound):
     outcome = mixgan("sample", "run=nowhere", f"truncation={bound}")
     assert outcome.code == 2 and "truncation=" in outcome.err and "Traceback" not in outcome.err

@@ -43,7 +43,7 @@ def run(mixgan, finished):
     return finished()
 
 
-def test_a_runs_folder_holds_what_the_contract_says(mixgan, run):
+def test_run_folder_has_all_files(mixgan, run):
     for name in (
         "config.yaml", "metrics.jsonl", "results.json", "environment.json", "DONE", "checkpoints/last.pt",
         "checkpoints/best.pt", "checkpoints/generator.safetensors",
@@ -75,7 +75,7 @@ def test_stdout_ends_with_one_json_object(mixgan):
     assert Path(outcome.json["run_dir"], "DONE").is_file() and "ms_ssim" in outcome.json["metrics"]
 
 
-def test_the_log_tells_losses_speed_and_evaluations(run):
+def test_log_has_losses_speed_and_evaluations(run):
     records = lines(run)
     assert [record["nimg"] for record in records] == [40, 80, 120, 120]
     for record in records[:-1]:
@@ -90,7 +90,7 @@ def test_the_log_tells_losses_speed_and_evaluations(run):
     assert "ms_ssim" in records[-1]
 
 
-def test_the_same_command_on_a_finished_run_prints_the_results(mixgan, run):
+def test_finished_run_prints_its_results(mixgan, run):
     before = weights(run)
     outcome = mixgan("train", *TINY)
     assert outcome.code == 0 and "this run is finished" in outcome.err
@@ -100,7 +100,7 @@ def test_the_same_command_on_a_finished_run_prints_the_results(mixgan, run):
     assert forced.json["run_dir"] == f"{run}-2" and same(weights(forced.json["run_dir"]), before)
 
 
-def test_evaluation_on_the_way_and_best(mixgan):
+def test_best_checkpoint_follows_interim_evaluations(mixgan):
     outcome = mixgan("train", *TINY, "training.evaluate_nimg=40")
     run_dir = Path(outcome.json["run_dir"])
     evaluations = [record for record in lines(run_dir) if "ms_ssim" in record]
@@ -118,7 +118,7 @@ def test_evaluations_and_samples_do_not_change_the_weights(mixgan):
     assert same(weights(plain.json["run_dir"]), weights(busy.json["run_dir"]))
 
 
-def test_seeds_differ_and_repeat(mixgan):
+def test_seed_determines_the_weights(mixgan):
     first, second = mixgan("train", *TINY, "seed=1"), mixgan("train", *TINY, "seed=2")
     again = mixgan("train", *TINY, "seed=1", "paths.outputs=elsewhere")
     assert same(weights(first.json["run_dir"]), weights(again.json["run_dir"]))
@@ -130,7 +130,7 @@ SHOWN = ["training.flips=true", "objective/augment=diffaugment"]
 
 
 @pytest.mark.parametrize("choice", [*RECIPES, "data=ring", *SHOWN])
-def test_resumed_run_is_the_uninterrupted_one(mixgan, choice):
+def test_resume_is_bitwise_equal(mixgan, choice):
     """Every model in its own recipe; every objective with every part resumes in tests/training/test_family.py."""
     settings = [*(POINTS if choice == "data=ring" else TINY), choice, "objective.d_steps=2", "training.batch=4"]
     settings += ["training.fakes=4", "model.k=1" if choice == "model=gan" else "model.k=2"]
@@ -161,7 +161,7 @@ def _as_if_interrupted(run_dir, nimg):
 LONGER = [*TINY, "training.nimg=2000", "training.checkpoint_nimg=80", "evaluation=none", "paths.outputs=out"]
 
 
-def test_killed_run_repeated_ends_with_the_same_weights(mixgan, start, tmp_path):
+def test_killed_run_resumes_to_the_same_weights(mixgan, start, tmp_path):
     """SIGKILL in the middle of a real process, the same command again, against a run that was never stopped."""
     whole = mixgan("train", *LONGER, "paths.run=whole")
     assert whole.code == 0, whole.err
@@ -192,7 +192,7 @@ def _wait_for_progress(process, run_dir, more=200):
     return seen[-1]
 
 
-def test_a_checkpoint_of_another_configuration_is_refused_with_the_difference(mixgan):
+def test_checkpoint_of_another_configuration_is_refused(mixgan):
     assert mixgan("train", *TINY, "paths.run=here").code == 0
     Path("here/DONE").unlink()
     outcome = mixgan("train", *TINY, "paths.run=here", "model.k=4", "seed=3")
@@ -206,7 +206,7 @@ def test_a_checkpoint_of_another_configuration_is_refused_with_the_difference(mi
     assert "model.k: 4 there, 8 here" in outcome.err and "Traceback" not in outcome.err
 
 
-def test_a_length_in_epochs_becomes_images_before_the_run_has_a_name(mixgan, tmp_path):
+def test_epochs_are_converted_before_the_run_is_named(mixgan, tmp_path):
     np.save(tmp_path / "set.npy", np.random.default_rng(0).integers(0, 256, (50, 8, 8), dtype=np.uint8))
     settings = [setting for setting in TINY if setting != "data.size=8"]
     settings += [
@@ -233,12 +233,12 @@ def test_a_length_in_epochs_becomes_images_before_the_run_has_a_name(mixgan, tmp
     [(["training.nimg=null", "training.epochs=2"], "training.epochs=2: the data set has no fixed number of samples"),
      (["evaluation.n_real=null"], "evaluation.n_real=null: the data set holds out no fixed number of samples")],
 )  # fmt: skip
-def test_points_drawn_at_every_step_have_no_number(mixgan, overrides, message):
+def test_epochs_are_refused_for_generated_points(mixgan, overrides, message):
     outcome = mixgan("train", *POINTS, "data=ring", *overrides)
     assert outcome.code == 2 and message in outcome.err and "Traceback" not in outcome.err
 
 
-def test_data_that_changed_are_refused(mixgan, tmp_path):
+def test_resume_with_changed_data_is_refused(mixgan, tmp_path):
     (tmp_path / "set").mkdir()
     settings = [*TINY, "data=folder", "data.root=set", "paths.run=here"]
     for shade in (1, 5):
@@ -249,7 +249,7 @@ def test_data_that_changed_are_refused(mixgan, tmp_path):
     assert outcome.code == 2 and "a checkpoint of other data" in outcome.err and "train.checksum" in outcome.err
 
 
-def test_a_damaged_checkpoint_is_told(mixgan):
+def test_damaged_checkpoint_is_reported(mixgan):
     assert mixgan("train", *TINY, "paths.run=here").code == 0
     Path("here/DONE").unlink()
     path = Path("here/checkpoints/last.pt")
@@ -259,7 +259,7 @@ def test_a_damaged_checkpoint_is_told(mixgan):
     assert "last.pt" in Path("here/FAILED").read_text()
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_with_a_diagnosis(mixgan):
+def test_non_finite_loss_stops_with_a_diagnosis(mixgan):
     outcome = mixgan("train", *TINY, "objective.optimizer.discriminator.lr=1e30", "paths.run=here")
     assert outcome.code == 1 and "Traceback" not in outcome.err
     for told in ("training diverged by step", "loss/discriminator", "All weights are still finite", "diverged.pt"):
@@ -271,14 +271,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_a_diagnosis(mixgan):
 
 @pytest.mark.parametrize("outputs", ["/proc/nowhere", "file/below"])
 @pytest.mark.parametrize("sweep", [(), ("-m",)], ids=["run", "sweep"])
-def test_outputs_that_cannot_be_written(mixgan, outputs, sweep, tmp_path):
+def test_unwritable_outputs_are_refused(mixgan, outputs, sweep, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     outcome = mixgan("train", *sweep, *TINY, f"paths.outputs={outputs}")
     assert outcome.code == 2 and "Traceback" not in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
 
 
-def test_no_gpu(mixgan, monkeypatch):
+def test_missing_gpu_is_refused(mixgan, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     outcome = mixgan("train", *TINY, "hardware=gpu")
     assert outcome.code == 2 and "hardware=gpu: torch finds no CUDA device" in outcome.err
@@ -291,7 +291,7 @@ def test_no_gpu(mixgan, monkeypatch):
      (["data=folder", "data.root=broken"], "bad.png"), (["data=mnist", "data.root=mnist"], "truncated or damaged"),
      (["data=arrays", "data.root=set.npy"], "no such file")],
 )  # fmt: skip
-def test_bad_data(mixgan, tmp_path, arguments, told):
+def test_invalid_data_are_refused(mixgan, tmp_path, arguments, told):
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     for number in range(20):
@@ -307,7 +307,7 @@ def test_bad_data(mixgan, tmp_path, arguments, told):
     assert outcome.code == 2 and told in outcome.err and "Traceback" not in outcome.err
 
 
-def test_a_set_smaller_than_a_batch(mixgan, tmp_path):
+def test_data_set_smaller_than_a_batch_is_refused(mixgan, tmp_path):
     (tmp_path / "few").mkdir()
     for number in range(4):
         Image.new("RGB", (16, 16), (number, 0, 0)).save(tmp_path / "few" / f"{number}.png")
@@ -315,7 +315,7 @@ def test_a_set_smaller_than_a_batch(mixgan, tmp_path):
     assert outcome.code == 2 and "training.batch=8: the data set has only 3 images" in outcome.err
 
 
-def test_a_folder_of_images_trains(mixgan, tmp_path):
+def test_folder_of_images_trains(mixgan, tmp_path):
     (tmp_path / "set").mkdir()
     for number in range(40):
         Image.new("RGB", (20, 16), (6 * number, 0, 0)).save(tmp_path / "set" / f"{number}.png")
@@ -323,7 +323,7 @@ def test_a_folder_of_images_trains(mixgan, tmp_path):
     assert outcome.code == 0, outcome.err
 
 
-def test_points_train_and_draw(mixgan):
+def test_points_train_and_are_drawn(mixgan):
     outcome = mixgan("train", *POINTS, "data=ring")
     assert outcome.code == 0, outcome.err
     assert 0 <= outcome.json["metrics"]["modes_covered"] <= 8 and "fid" not in outcome.json["metrics"]
@@ -336,7 +336,7 @@ def test_points_train_without_pictures(mixgan):
     assert not Path(outcome.json["run_dir"], "figures", "snapshots.png").exists()
 
 
-def test_every_job_of_a_sweep_is_its_own_wandb_run(mixgan, offline):
+def test_each_job_of_a_sweep_is_a_wandb_run(mixgan, offline):
     """For real, offline; the flag in the middle, where people put it."""
     outcome = mixgan("train", *TINY, "logger=wandb", "-m", "model.k=2,4")
     assert outcome.code == 0, outcome.err
@@ -346,7 +346,7 @@ def test_every_job_of_a_sweep_is_its_own_wandb_run(mixgan, offline):
     assert all(list(folder.glob("wandb/offline-run-*/*.wandb")) for folder in folders)
 
 
-def test_wandb_offline_and_a_failing_logger(mixgan, monkeypatch, tmp_path):
+def test_failing_logger_does_not_stop_the_run(mixgan, monkeypatch, tmp_path):
     import wandb
 
     def refuse(**settings):
@@ -358,7 +358,7 @@ def test_wandb_offline_and_a_failing_logger(mixgan, monkeypatch, tmp_path):
     assert Path(outcome.json["run_dir"], "DONE").is_file()
 
 
-def test_too_few_fakes_for_the_experts_are_refused_before_there_is_a_folder(mixgan):
+def test_too_few_fakes_per_expert_are_refused(mixgan):
     outcome = mixgan("train", *TINY, "model=mggan", "model.k=3", "training.fakes=4")
     assert outcome.code == 2 and "of 4 fakes a step an expert makes 1 and needs 2" in outcome.err
     assert not Path("outputs").exists() or not list(Path("outputs").glob("*-*"))

@@ -103,7 +103,7 @@ def of_two(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_two_processes_train_to_the_weights_of_one(name, of_two):
+def test_two_processes_train_the_weights_of_one(name, of_two):
     alone = trained(settings(name))
     first, second = (torch.load(of_two / f"{name}-{rank}.pt", weights_only=True) for rank in (0, 1))
     assert alone.keys() == first.keys() == second.keys()
@@ -120,7 +120,7 @@ def draw_points(folder):
         torch.save(batch, Path(folder) / f"{distributed.rank()}.pt")
 
 
-def test_fresh_points_are_shared_out(tmp_path):
+def test_fresh_points_are_split_over_ranks(tmp_path):
     launch(TWO, draw_points, str(tmp_path))
     torch.manual_seed(4)
     alone = Ring(8, 2.0, 0.02).load().batches(0, CPU).get_batch(0, 10)
@@ -277,7 +277,7 @@ def test_invalid_numbers_of_processes_are_refused(mixgan, overrides, message):
     assert not Path("outputs").exists()
 
 
-def test_auto_counts_the_gpus(monkeypatch):
+def test_auto_uses_all_gpus(monkeypatch):
     hardware = composed("hardware=ddp").hardware
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert processes_per_node(hardware) == 4
