@@ -28,6 +28,7 @@ from mixgan_cli.data.locate import RemoteFile, download
 from mixgan_cli.errors import DataError
 from mixgan_cli.evaluation import inception
 from tests.data.make import EACH, as_pickles, gzipped, in_a_folder, write_idx
+from tests.processes import DEADLINE
 
 
 class Quiet(http.server.ThreadingHTTPServer):
@@ -124,7 +125,7 @@ def test_interrupted_download_is_repeated(server, monkeypatch):
 
 
 def wait_until_half_is_here(partial):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + DEADLINE
     while not partial.is_file() or not partial.stat().st_size:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -164,7 +165,7 @@ def test_full_disk_is_reported(server):
     queue = context.Queue()
     process = context.Process(target=with_little_room, args=(remote, queue))
     process.start()
-    assert "the download of" in queue.get(timeout=60)
+    assert "the download of" in queue.get(timeout=DEADLINE)
     process.join()
     assert left(cache_dir()) == []
     download("a set", [remote])
@@ -185,7 +186,7 @@ def test_two_processes_download_a_file_once(server):
         wait_until_half_is_here(cache_dir() / ".file.bin.partial")
         time.sleep(0.2)  # for the second to come to the lock
         Handler.go_on.set()
-        assert [future.result(timeout=60) for future in both] == [None, None]
+        assert [future.result(timeout=DEADLINE) for future in both] == [None, None]
     assert Handler.asked.count("/slow.bin") == one_download and (cache_dir() / "file.bin").read_bytes() == content
 
 

@@ -13,6 +13,7 @@ from mixgan_cli.data import cache
 from mixgan_cli.data.cache import Block, SplitReader, cache_dir
 from mixgan_cli.data.packed import checksum
 from mixgan_cli.errors import DataError
+from tests.processes import DEADLINE
 
 N, SHAPE = 70, (3, 4, 4)
 
@@ -97,7 +98,7 @@ def test_killed_process_leaves_nothing_usable():
     for moment in (0.0, 0.15, 0.3):
         process = context.Process(target=slowly, args=(0.1,))
         process.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + DEADLINE
         while not list(cache_dir().glob(f"prepared/.set-*.{process.pid}/train.images")):  # it has begun to write
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -124,10 +125,10 @@ def test_concurrent_processes_prepare_once():
     processes = [context.Process(target=read_and_count, args=(results, calls)) for _ in range(3)]
     for process in processes:
         process.start()
-    assert {results.get(timeout=60) for _ in processes} == {checksum(IMAGES)}
+    assert {results.get(timeout=DEADLINE) for _ in processes} == {checksum(IMAGES)}
     for process in processes:
         process.join()
-    assert calls.get(timeout=10) == 1 and calls.empty()
+    assert calls.get(timeout=DEADLINE) == 1 and calls.empty()
 
 
 def with_little_room(queue):
@@ -143,7 +144,7 @@ def test_full_disk_leaves_nothing():
     queue = context.Queue()
     process = context.Process(target=with_little_room, args=(queue,))
     process.start()
-    assert "the prepared set cannot be written" in queue.get(timeout=60)
+    assert "the prepared set cannot be written" in queue.get(timeout=DEADLINE)
     process.join()
     assert left() == []
     assert torch.equal(prepare().images_NCHW, IMAGES)

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from mixgan_cli.data.datasets import cifar10
+from tests.processes import DEADLINE
 
 MIB = 2**20
 ROOT = Path(__file__).parents[2]
@@ -222,7 +223,7 @@ def read(tmp_path_factory):
     arguments = [f"{kind}={folder / file}" for file, kind, _, _ in HOSTILE.values()]
     command = [sys.executable, "-m", "tests.data.read_hostile", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MIXGAN_CACHE": str(folder / "cache")}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=DEADLINE)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) == len(HOSTILE) + 1, done.stderr[-2000:]
     results = {name: (*line, before) for name, line, (_, before) in zip(HOSTILE, lines[1:], lines, strict=False)}

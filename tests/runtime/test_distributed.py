@@ -27,7 +27,7 @@ from mixgan_cli.training.loop import iterate
 from mixgan_cli.training.setup import build_phases
 from tests.commands.test_train import weights
 from tests.conftest import TINY, composed, wait_for_reports
-from tests.processes import server
+from tests.processes import DEADLINE, server
 
 CPU = torch.device("cpu")
 STEPS = 50
@@ -245,7 +245,7 @@ def test_torchrun_and_two_nodes_train_the_same_weights(tmp_path):
         subprocess.Popen(node, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         for _ in range(2)
     ]
-    outcomes = [process.communicate(timeout=240) for process in nodes]
+    outcomes = [process.communicate(timeout=DEADLINE) for process in nodes]
     assert [process.returncode for process in nodes] == [0, 0], outcomes
     assert sorted(len(out.splitlines()) for out, _ in outcomes) == [0, 1]
     assert_close(weights(tmp_path / "one"), weights(tmp_path / "two"))

@@ -12,6 +12,7 @@ import pytest
 
 from tests.commands.test_train import same, weights
 from tests.conftest import TINY
+from tests.processes import DEADLINE
 
 SPY = """
 import os, sys
@@ -43,7 +44,7 @@ def known(tmp_path):
 
 def sweep(tmp_path, environment, *words):
     command = [sys.executable, "-m", "mixgan_cli", "train", "-m", *TINY, *words]
-    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=DEADLINE)
 
 
 def told(finished):
@@ -165,7 +166,7 @@ def test_a_pre_empted_job_is_requeued_and_goes_on(tmp_path, cluster, mixgan):
     with subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE) as process:
         checkpoint = wait_for(lambda: next(tmp_path.glob("outputs/*-0/checkpoints/last.pt"), None), process)
         os.kill(int((did / "pid").read_text()), signal.SIGUSR2)  # as SLURM does before the time is out
-        assert process.wait(timeout=120) == 0
+        assert process.wait(timeout=DEADLINE) == 0
         assert json.loads(process.stdout.readlines()[-1])["jobs"] == {"done": 2, "failed": 0, "missing": 0}
     assert {path.name for path in did.glob("requeued *")} == {"requeued 77_0"}
     logs = "".join(path.read_text() for path in tmp_path.glob("outputs/sweeps/*/.submitit/*/*.err"))
@@ -177,7 +178,7 @@ def test_a_pre_empted_job_is_requeued_and_goes_on(tmp_path, cluster, mixgan):
 
 def wait_for(found, process):
     """What `found` finds, while the process runs."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
         assert process.poll() is None, "the sweep ended too soon"
         if (what := found()) is not None:
