@@ -34,7 +34,8 @@ SOURCE = re.compile(r"\b(19|20)\d\d\b|\bpaper|thesis|author|released code|\b(sec
 """A year, a paper and its parts, a code base, an address."""
 OF_OUR_OWN = {
     "Arrays", "Folder",  # the user's images
-    "NoPenalty", "ScoreHead", "Adversarial", "Form",  # nothing, one number, what all have in common
+    "NoPenalty", "ScoreHead", "Constant",  # nothing, one number
+    "Adversarial", "Form", "Term", "GeneratorTerm", "GateTerm", "GeneratedBatch",  # what all have in common
     "accuracy_of", "weights_for", "load", "train", "cached_features",  # how it is done here
     "memory_of_precision_recall",  # measured here
     "expert_usage", "gate_entropy", "contingency", "by_level", "nmi", "purity",  # textbook quantities

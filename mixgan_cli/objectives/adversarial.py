@@ -1,8 +1,8 @@
-"""Adversarial losses on raw scores [N], as the network gives them, before any sigmoid.
+"""Adversarial losses on raw scores [N]: the output of the network, before any sigmoid.
 
-Each class has three terms, all to be minimised and each a mean over its batch: `real` and `fake`, whose sum is the
-discriminator's loss (never halved, but for least squares), and `generator`. A new loss is a class with these, and a
-YAML in conf/objective/.
+Each class has three losses, all minimised and each a mean over its batch: `real` and `fake`, whose sum is the
+discriminator's loss (halved only for least squares), and `generator`. A new loss is a subclass of `Adversarial`, and a
+YAML file in conf/objective/.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from torch.nn.functional import softplus
 
 
 class Adversarial(ABC):
-    """What every adversarial loss offers."""
+    """The interface of an adversarial loss."""
 
     probabilistic = False
-    """Whether it takes the score for the logit of a probability."""
+    """True if the score is the logit of a probability."""
 
     @abstractmethod
     def real(self, score_N: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class Minimax(Adversarial):
 
 
 class NonSaturating(Minimax):
-    """As the minimax game, but L_G = -E log D(G(z)) (Goodfellow et al. 2014, section 3)."""
+    """The same as `Minimax`, except L_G = -E log D(G(z)) (Goodfellow et al. 2014, section 3)."""
 
     def generator(self, score_N: Tensor) -> Tensor:
         """Return the generator's loss, a scalar."""

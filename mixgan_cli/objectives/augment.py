@@ -1,8 +1,8 @@
-"""Augmentation of everything the discriminator sees, real and generated alike, for data sets of few images.
+"""Augmentation of all images that the discriminator sees, real and generated, for small data sets.
 
-An augmentation maps images [N, C, H, W] to images of that shape, at random and differentiably: the generator learns
-through it. It draws on the device from torch's current random state. Those here are DiffAugment's (Zhao et al. 2020).
-A new one is a class with this call, and a YAML in conf/objective/augment/.
+An augmentation is a random, differentiable map of images [N, C, H, W] to images of the same shape; the generator learns
+through it. It draws on the device from torch's global random state. This file has DiffAugment (Zhao et al. 2020).
+A new augmentation is a class with `__call__`, and a YAML file in conf/objective/augment/.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class DiffAugment:
-    """Colour, translation and cutout, in this order, for each image its own (Zhao et al. 2020, and the authors' code).
+    """Colour, translation and cutout, in this order, drawn for each image (Zhao et al. 2020, and the authors' code).
 
-    Images are in [-1, 1]; afterwards they may exceed it, and what is moved in or cut out is 0, a grey.
+    Images are in [-1, 1]; afterwards they may exceed it. Pixels that are moved in or cut out are 0, a grey.
 
     Args:
         color: brightness, saturation and contrast.
-        translation: by how much at most, as a share of the side; 0: not at all.
+        translation: the largest shift, as a share of the side; 0: none.
         cutout: side of the hole, as a share of the image's; 0: no hole.
     """
 
     images_only = True
-    """It knows channels, rows and columns: points have none."""
+    """True: points have no channels, rows and columns."""
 
     def __init__(self, color: bool, translation: Share, cutout: Share) -> None:
         self.color, self.translation, self.cutout = color, translation, cutout
 
     def __call__(self, images_NCHW: Tensor) -> Tensor:
-        """Return the images augmented, [N, C, H, W]."""
+        """Return augmented images [N, C, H, W]."""
         if self.color:
             images_NCHW = contrast(saturation(brightness(images_NCHW)))
         if self.translation:
@@ -47,26 +47,26 @@ class DiffAugment:
 
 
 def brightness(images_NCHW: Tensor) -> Tensor:
-    """Add to each image a number from U(-0.5, 0.5): [N, C, H, W]."""
+    """Add a number from U(-0.5, 0.5) to each image [N, C, H, W]."""
     return images_NCHW + _uniform(images_NCHW, -0.5, 0.5)
 
 
 def saturation(images_NCHW: Tensor) -> Tensor:
-    """Scale a pixel's distance from its grey, its channels' mean, by a number from U(0, 2) an image: [N, C, H, W]."""
+    """Scale each pixel's distance from its mean over channels by a number from U(0, 2) per image [N, C, H, W]."""
     grey_N1HW = images_NCHW.mean(dim=1, keepdim=True)
     return grey_N1HW + _uniform(images_NCHW, 0, 2) * (images_NCHW - grey_N1HW)
 
 
 def contrast(images_NCHW: Tensor) -> Tensor:
-    """Scale an image's distance from its mean, over channels and pixels, by a number from U(0.5, 1.5): [N, C, H, W]."""
+    """Scale the distance from the mean over channels and pixels by a number from U(0.5, 1.5) per image [N, C, H, W]."""
     mean_N111 = images_NCHW.mean(dim=(1, 2, 3), keepdim=True)
     return mean_N111 + _uniform(images_NCHW, 0.5, 1.5) * (images_NCHW - mean_N111)
 
 
 def translation(images_NCHW: Tensor, share: float) -> Tensor:
-    """Move images [N, C, H, W] by whole pixels along either axis, uniformly up to this share of the side.
+    """Shift images [N, C, H, W] by whole pixels along each axis, uniformly up to this share of the side.
 
-    Zeros move in.
+    Zeros are moved in.
     """
     for axis in (2, 3):
         size = images_NCHW.shape[axis]
@@ -78,10 +78,10 @@ def translation(images_NCHW: Tensor, share: float) -> Tensor:
 
 
 def cutout(images_NCHW: Tensor, share: float) -> Tensor:
-    """Set to 0 a rectangle in each of images [N, C, H, W], its sides this share of the image's.
+    """Set a rectangle in each image [N, C, H, W] to 0; its sides are this share of the image's sides.
 
-    Its centre is uniform over the image, so that up to half of either side may lie outside. Of an even side the centre
-    is a border between pixels, the image's own two included.
+    Its centre is uniform over the image, so up to half of a side may lie outside. The centre of an even side is a
+    border between pixels, including the image's own two borders.
     """
     inside = []
     for axis in (2, 3):
@@ -95,21 +95,21 @@ def cutout(images_NCHW: Tensor, share: float) -> Tensor:
 
 
 def _rounded(value: float) -> int:
-    """Round a number that is not negative, halves up as the authors' code; Python rounds 2.5 to 2."""
+    """Round a non-negative number, halves up as in the authors' code; Python rounds 2.5 to 2."""
     return int(value + 0.5)
 
 
 def _uniform(images_NCHW: Tensor, low: float, high: float) -> Tensor:
-    """Draw from U(low, high), a number an image [N, 1, 1, 1]."""
+    """Draw one number per image from U(low, high), [N, 1, 1, 1]."""
     return low + (high - low) * uniform(len(images_NCHW), 1, 1, 1, device=images_NCHW.device)
 
 
-def _integer(images_NCHW: Tensor, least: int, most: int) -> Tensor:
-    """Draw from least … most, both included, an integer an image [N, 1, 1, 1]."""
-    return integers(least, most + 1, len(images_NCHW), 1, 1, 1, device=images_NCHW.device)
+def _integer(images_NCHW: Tensor, low: int, high: int) -> Tensor:
+    """Draw one integer per image from low … high, both included, [N, 1, 1, 1]."""
+    return integers(low, high + 1, len(images_NCHW), 1, 1, 1, device=images_NCHW.device)
 
 
 def _pixels(images_NCHW: Tensor, axis: int) -> Tensor:
-    """Return 0 … size - 1 along this axis, the others of length 1."""
+    """Return 0 … size - 1 along this axis; the other axes have length 1."""
     size = images_NCHW.shape[axis]
     return torch.arange(size, device=images_NCHW.device).view([size if a == axis else 1 for a in range(4)])

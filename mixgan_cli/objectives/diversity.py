@@ -1,12 +1,12 @@
-r"""Diversity: how well a classifier C tells which expert made a sample (Hoang et al. 2017, eqs. 2, 3, 4).
+r"""Diversity: the loss of a classifier C that predicts which expert made a sample (Hoang et al. 2017, eqs. 2, 3, 4).
 
-Generators and classifier both minimise it. Each form gives every generated sample a cost for each expert, [N, K]: what
-the sample adds to the term if that expert made it. The term is the mean over samples of \sum_k a_k cost_k, the gate's
-weights a being one-hot where an expert makes a sample alone; soft weights give the mixture's expectation.
+Generators and classifier both minimise it. Each form gives every generated sample a cost per expert, [N, K]: the loss
+of the sample if that expert made it. The term is the mean over samples of \sum_k a_k cost_k, where a are the mixture
+weights. They are one-hot where one expert makes a sample; soft weights give the mixture's expectation.
 
 Units. The three sums of the paper have different ranges: log K (eq. 2), K log 4 (eq. 3), K (K - 1)/2 · log 4 (eq. 4).
-So that one beta means the same, `scale: eq2` scales each so that a classifier that cannot tell costs log K, and one
-that is always right nothing: eq. 2 is unchanged, and with K = 2 all optima are equal. `scale: literal` takes the
+With `scale: eq2`, each is scaled so that a classifier at chance level costs log K and a perfect one 0, so that one beta
+means the same in every form: eq. 2 is unchanged, and with K = 2 all optima are equal. `scale: literal` takes the
 paper's sums.
 """
 
@@ -34,7 +34,7 @@ def general(logits_NK: Tensor, k: int) -> Tensor:
 def one_vs_all(logits_NK: Tensor, k: int) -> Tensor:
     r"""Return -log C_k(x) - 1/(K - 1) \sum_{j ≠ k} log(1 - C_j(x)), [N, K], C_k sigmoids (eq. 3).
 
-    The expectation over "the rest" is their mean, so each of the others counts with 1/(K - 1).
+    The expectation over "the rest" is their mean, so each of the others has the weight 1/(K - 1).
     """
     not_NK = softplus(logits_NK)
     return softplus(-logits_NK) + (not_NK.sum(dim=1, keepdim=True) - not_NK) / (k - 1)
@@ -49,14 +49,14 @@ def pairwise(logits_NP: Tensor, k: int) -> Tensor:
 
 
 class Form(NamedTuple):
-    """One way to tell experts apart."""
+    """One form of the classifier."""
 
     costs: Callable[[Tensor, int], Tensor]
     """(logits [N, L], K) → costs [N, K]."""
     undecided: Callable[[int], float]
-    """The cost of a sample if the classifier cannot tell, as a function of K."""
+    """The cost of a sample for a classifier at chance level, as a function of K."""
     literal: Callable[[int], float]
-    """How many times the mean cost of a sample the paper's sum is."""
+    """The paper's sum divided by the mean cost of a sample, as a function of K."""
 
 
 FORMS: Mapping[str, Form] = {
@@ -67,22 +67,22 @@ FORMS: Mapping[str, Form] = {
 
 
 def term(form: str, scale: Scale, logits_NL: Tensor, weights_NK: Tensor) -> Tensor:
-    """Return the term, without beta: a scalar. Its gradient goes to the classifier, the samples, and the gate."""
+    """Return the term without beta, a scalar. Its gradient reaches the classifier, the samples and the gate."""
     k = weights_NK.shape[1]
     return _factor(form, scale, k) * (weights_NK * FORMS[form].costs(logits_NL, k)).sum(dim=1).mean()
 
 
 def jsd(logits_NK: Tensor, weights_NK: Tensor) -> Tensor:
-    r"""Estimate the experts' Jensen-Shannon divergence by a classifier of form general, in nats, a scalar.
+    r"""Estimate the experts' Jensen-Shannon divergence with a classifier of form general, in nats, a scalar.
 
-    H(usage) - E[-\sum_k a_k log C_k(x)]: what the sample tells of its expert, 0 where all make the same, at most log K.
-    With the best classifier it is exact, with any other a lower bound (eqs. 5, 11: log K less the term where experts
-    are used alike); below 0 the classifier is worse than a guess.
+    H(usage) - E[-\sum_k a_k log C_k(x)]: the information that a sample has on its expert, from 0 (all experts make the
+    same) to log K. It is exact for the best classifier and a lower bound for any other (eqs. 5, 11: log K minus the
+    term, if experts are used equally). Below 0, the classifier is worse than chance.
     """
     return entr(distributed.mean(weights_NK.mean(dim=0))).sum() - term("general", "literal", logits_NK, weights_NK)
 
 
 def _factor(form: str, scale: Scale, k: int) -> float:
-    """What the mean cost of a sample is multiplied by."""
+    """Return the factor of the mean cost of a sample."""
     _, undecided, literal = FORMS[form]
     return literal(k) if scale == "literal" or k == 1 else math.log(k) / undecided(k)

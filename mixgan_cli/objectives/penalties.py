@@ -1,8 +1,8 @@
-"""Penalties on the discriminator beside its adversarial loss.
+"""Penalties that are added to the discriminator's adversarial loss.
 
-A penalty maps (score, real, fake) to a scalar to be added, `score` being the function samples [N, …] → scores [N]; or
-to None where there is nothing to add. Reals and fakes may not be as many. A new one is a class with this call, and a
-key `penalty` in an objective's YAML.
+A penalty maps (score, real, fake) to a scalar, or to None if there is nothing to add. `score` is the function that maps
+samples [N, …] to scores [N]. The numbers of real and generated samples may differ. A new penalty is a class with
+`__call__`, and the key `penalty` in an objective's YAML file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Score = Callable[[Tensor], Tensor]
 
 
 class NoPenalty:
-    """Nothing is added, whatever the score of real and fake samples [N, …]."""
+    """No penalty for any real and fake samples [N, …]."""
 
     def __call__(self, score: Score, real: Tensor, fake: Tensor) -> Tensor | None:
         """Return None."""
@@ -29,19 +29,19 @@ class NoPenalty:
 class GradientPenalty:
     r"""weight · E (‖∇D(x̂)‖₂ - 1)², x̂ = x + α (G(z) - x), α ~ U(0, 1) a sample (Gulrajani et al. 2017, eq. 3).
 
-    `norm: sample` takes the gradient's norm over the whole sample, as the paper. `norm: pixel` takes it over the
-    channels only, at each pixel, as both of the HMoG author's repositories do; for points the two are the same. Samples
-    are [N, …], their scores [N].
+    With `norm: sample`, the gradient's norm is over the whole sample, as in the paper. With `norm: pixel`, it is over
+    the channels only, at each pixel, as in both of the HMoG author's repositories. For points the two are the same.
+    Samples are [N, …], their scores [N].
     """
 
     per_sample = True
-    """It takes the discriminator for a function of each sample alone, so that batch norm in it does harm."""
+    """True: the penalty assumes that the score of a sample does not depend on others, which batch norm breaks."""
 
     def __init__(self, weight: float, norm: Literal["sample", "pixel"]) -> None:
         self.weight, self.norm = weight, norm
 
     def __call__(self, score: Score, real: Tensor, fake: Tensor) -> Tensor:
-        """Return the weighted penalty, a scalar; its gradient goes through ∇D."""
+        """Return the weighted penalty, a scalar. Its gradient goes through ∇D."""
         real, fake = _pairs(real, fake)
         alpha = uniform(len(real), *[1] * (real.dim() - 1), device=real.device, dtype=real.dtype)
         between = torch.lerp(real, fake, alpha).requires_grad_()
@@ -52,7 +52,7 @@ class GradientPenalty:
 
 
 def _pairs(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """Return as many fakes as reals; where there are more, a random choice, as experts come in turn."""
+    """Return equal numbers of real and fake samples. Of more fakes, a random subset: they are ordered by expert."""
     if len(fake) == len(real):
         return real, fake
     n = min(len(fake), len(real))

@@ -82,7 +82,10 @@ def iterate(state: State, seed: int, step: StepFn | None = None) -> None:
 
 
 def read_inputs(state: State) -> Inputs:
-    """Return the inputs of the device part: those of each phase's steps, the learning rates', the moving average's."""
+    """Return the inputs of the device part, tensors of any shape.
+
+    They are those of each phase's steps, the factors of the learning rates and the weight of the moving average.
+    """
     phases, nimg, iteration = state.phases, state.progress.nimg, state.progress.step
     inputs, shown = [], nimg
     for phase in phases:

@@ -6,7 +6,7 @@ from mixgan_cli.config.components import build
 from mixgan_cli.config.schema import Objective, Run
 from mixgan_cli.data.batches import Batches, Flipped, Sharded
 from mixgan_cli.data.dataset import Dataset, size_of
-from mixgan_cli.errors import DataError
+from mixgan_cli.errors import ConfigError, DataError
 from mixgan_cli.models.networks import Networks, build_networks, check_memory
 from mixgan_cli.objectives.terms import GateTerm, GeneratorTerm, Term
 from mixgan_cli.optim.optimizers import build_optimizer, build_schedule
@@ -147,7 +147,11 @@ def build_phases(
 
 
 def build_terms(objective: Objective, networks: Networks, nimg: int) -> dict[str, Term]:
-    """Return the objective's terms by name, with their schedules; a generator's term of weight 0 is left out."""
+    """Return the objective's terms by name, with their schedules. A generator's term of weight 0 is left out.
+
+    Raises:
+        ConfigError: a class is not a term of the generator or the gate.
+    """
     terms: dict[str, Term] = {}
     given = {
         "k": networks.generator.k,
@@ -156,6 +160,10 @@ def build_terms(objective: Objective, networks: Networks, nimg: int) -> dict[str
     }
     for name, node in objective.terms.items():
         term: Term = build(node, **given)
+        if not isinstance(term, GeneratorTerm | GateTerm):
+            raise ConfigError(
+                f"objective.terms.{name}: {type(term).__name__} must be a subclass of GeneratorTerm or GateTerm"
+            )
         term.schedule = build_schedule(node, nimg)
         if term.weight or term.network == "gate":
             terms[name] = term
