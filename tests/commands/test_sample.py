@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import mixgan_cli
 from mixgan_cli.models.sampler import truncate
@@ -13,6 +14,11 @@ FEW = ("evaluation=none", "training.figures=false")
 @pytest.fixture(params=[(), MGGAN], ids=["hmog", "mggan"])
 def run(mixgan, finished, request):
     return finished(*request.param)
+
+
+@pytest.fixture
+def hmog(finished):
+    return finished()
 
 
 def test_each_seed_writes_a_file(mixgan, run):
@@ -28,9 +34,9 @@ def test_each_seed_writes_a_file(mixgan, run):
 
 def test_npz_has_latents_weights_and_experts(mixgan, run):
     settings = ("seed=3", "n=40", "format=npz", "hardware=cpu", "truncation=0.5")
-    told = mixgan("sample", f"run={run}", *settings).json
-    assert told["truncation"] == 0.5 and told["to"].endswith("samples/seed3-truncation0.5-n40.npz")
-    arrays, generator = np.load(told["to"]), mixgan_cli.load(run)
+    printed = mixgan("sample", f"run={run}", *settings).json
+    assert printed["truncation"] == 0.5 and printed["to"].endswith("samples/seed3-truncation0.5-n40.npz")
+    arrays, generator = np.load(printed["to"]), mixgan_cli.load(run)
     assert list(arrays)[:3] == ["images", "latents", "weights"]
     latents = truncate(generator.latents(40, seed=3), generator.prior, 0.5)
     np.testing.assert_array_equal(arrays["latents"], latents)
@@ -55,3 +61,34 @@ def test_points_as_arrays(mixgan):
 def test_invalid_truncation_is_refused(mixgan, bound):
     outcome = mixgan("sample", "run=nowhere", f"truncation={bound}")
     assert outcome.code == 2 and "truncation=" in outcome.err and "Traceback" not in outcome.err
+
+
+def test_samples_in_all_formats(mixgan, hmog):
+    grid = mixgan("sample", f"run={hmog}", "n=9", "seed=4", "hardware=cpu", "to=grid.png").json
+    assert (
+        grid == {"to": "grid.png", "n": 9, "seed": 4, "truncation": None, "expert": None}
+        and Image.open("grid.png").width > 100
+    )
+    mixgan("sample", f"run={hmog}", "n=9", "seed=4", "format=npz", "hardware=cpu", "to=a.npz")
+    images = np.load("a.npz")["images"]
+    assert images.shape == (9, 8, 8, 1) and images.dtype == np.uint8
+    files = Path(mixgan("sample", f"run={hmog}", "n=9", "seed=4", "format=png", "hardware=cpu").json["to"])
+    for number, path in enumerate(sorted(files.glob("*.png"))):
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), images[number, :, :, 0])
+
+
+@pytest.mark.parametrize("form", ["grid", "npz", "png"])
+def test_unwritable_paths_are_refused(mixgan, hmog, form):
+    outcome = mixgan("sample", f"run={hmog}", f"format={form}", "to=/proc/nowhere/x", "hardware=cpu")
+    assert outcome.code == 2 and "to=/proc/nowhere/x: cannot be written" in outcome.err
+
+
+def test_folder_with_files_is_refused(mixgan, hmog):
+    assert mixgan("sample", f"run={hmog}", "format=png", "to=pictures", "hardware=cpu").code == 0
+    outcome = mixgan("sample", f"run={hmog}", "format=png", "to=pictures", "seed=1", "hardware=cpu")
+    assert outcome.code == 2 and "the folder is not empty" in outcome.err
+
+
+def test_unknown_expert_is_refused(mixgan, hmog):
+    outcome = mixgan("sample", f"run={hmog}", "expert=8", "hardware=cpu")
+    assert outcome.code == 2 and "numbered 0 to 7" in outcome.err
