@@ -1,12 +1,13 @@
-"""A step whose loss or gradient is not finite is left out, and nothing else changes."""
+"""The optimiser step, skipped as a whole if it is not finite, and the statistics of steps."""
 
 import copy
+import math
 
 import pytest
 import torch
 
 from mixgan_cli.optim.optimizers import build_optimizer, load_optimizer
-from mixgan_cli.training.step import optimizer_step
+from mixgan_cli.training.step import SKIPPED, Means, optimizer_step
 
 SETTINGS = {"_target_": "torch.optim.Adam", "lr": 0.1, "betas": (0.5, 0.9), "amsgrad": True, "weight_decay": 0.01}
 
@@ -21,7 +22,7 @@ def start():
     )
 
 
-def test_adam_is_the_formula():
+def test_adam_equals_the_formula():
     """Kingma & Ba's steps with AMSGrad and L2 in the gradient, written out in float64."""
     parameter, _, optimizers = start()
     theta, m, v, most = [parameter.detach().double(), *torch.zeros(3, 3, dtype=torch.float64)]
@@ -35,8 +36,8 @@ def test_adam_is_the_formula():
 
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf"), 1e38])
-def test_a_bad_step_is_left_out_whole(factor):
-    """Also where one of two networks alone has a bad gradient: they move together or not at all."""
+def test_non_finite_step_changes_nothing(factor):
+    """Also if only one of two networks has a bad gradient: both take the step, or neither does."""
     parameter, other, optimizers = start()
     optimizer_step([(parameter**2).sum() + other.sum()], optimizers)
     before = copy.deepcopy([parameter.detach(), other.detach(), *(o.state_dict() for o in optimizers.values())])
@@ -50,14 +51,14 @@ def test_a_bad_step_is_left_out_whole(factor):
     assert not torch.equal(parameter, before[0]) and parameter.isfinite().all()
 
 
-def test_a_bad_loss_with_a_finite_gradient_is_left_out_too():
+def test_non_finite_loss_with_finite_gradient_is_skipped():
     parameter, _, optimizers = start()
     before = parameter.detach().clone()
     bad = parameter.sum() + torch.tensor(float("inf"))
     assert optimizer_step([bad], {"one": optimizers["one"]}).skipped == 1 and torch.equal(parameter, before)
 
 
-def test_a_state_goes_on_in_another_memory_format():
+def test_optimizer_state_loads_in_another_memory_format():
     first, second = torch.nn.Conv2d(5, 4, 3), torch.nn.Conv2d(5, 4, 3)
     one, other = (build_optimizer(SETTINGS, network.parameters(), 1) for network in (first, second))
     images = torch.randn(2, 5, 6, 6)
@@ -68,3 +69,52 @@ def test_a_state_goes_on_in_another_memory_format():
     optimizer_step([first(images).square().sum()], {"one": one})
     optimizer_step([second(images).square().sum()], {"other": other})
     torch.testing.assert_close(first.weight, second.weight, rtol=1e-4, atol=1e-5)
+
+
+# Statistics
+
+
+def scalars_of(loss, skipped, **others):
+    scalars = {"loss/generator": torch.tensor(loss), **{name: torch.tensor(value) for name, value in others.items()}}
+    return {**scalars, SKIPPED: torch.tensor(float(skipped))}
+
+
+def test_means_are_since_the_last_reading():
+    means = Means()
+    for value in (1.0, 2.0, 6.0):
+        means.add(scalars_of(value, 0, extra=-value))
+    means.add({"loss/discriminator": torch.tensor(5.0), SKIPPED: torch.tensor(0.0)})
+    assert means.read() == ({"loss/generator": 3.0, "extra": -3.0, "loss/discriminator": 5.0}, 0, 0, 0)
+    means.add(scalars_of(7.0, 0))
+    assert means.read().means == {"loss/generator": 7.0} and means.read() == ({}, 0, 0, 0)
+
+
+def test_non_finite_values_are_left_out_and_counted():
+    means = Means()
+    for value, skipped in ((1.0, 0), (math.nan, 1), (math.inf, 1), (3.0, 0), (math.nan, 1)):
+        means.add(scalars_of(value, skipped))
+    assert means.read() == ({"loss/generator": 2.0}, 3, 2, 1)
+    means.add(scalars_of(math.nan, 1))  # the run of skipped steps continues
+    stats = means.read()
+    assert math.isnan(stats.means["loss/generator"]) and stats.skipped == 1 and stats.longest == stats.current == 2
+
+
+def test_runs_of_skipped_steps_are_per_phase():
+    """A generator whose steps are taken must not hide a discriminator whose steps are skipped."""
+    means = Means()
+    for _ in range(4):
+        means.add({"loss/discriminator": torch.tensor(math.nan), SKIPPED: torch.tensor(1.0)})
+        means.add(scalars_of(1.0, 0))
+    assert means.read()[1:] == (4, 4, 4)
+
+
+def test_statistics_resume_from_a_checkpoint():
+    whole, parts = Means(), Means()
+    for value, skipped in ((1.0, 0), (math.nan, 1)):
+        whole.add(scalars_of(value, skipped))
+        parts.add(scalars_of(value, skipped))
+    resumed = Means()
+    resumed.load_state(parts.state(), torch.device("cpu"))
+    for means in (whole, resumed):
+        means.add(scalars_of(5.0, 1))
+    assert whole.read() == resumed.read() == ({"loss/generator": pytest.approx(3.0)}, 2, 2, 2)
