@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def load(run_or_file: str | Path, trusted: Iterable[str] = ()) -> Sampler:
-    """Return a trained generator on the CPU, ready to sample.
+    """Load a trained generator on the CPU, ready to sample.
 
     Args:
-        run_or_file: a finished run's folder, or a generator.safetensors.
+        run_or_file: the folder of a finished run, or a generator.safetensors.
         trusted: packages other than mixgan whose classes the file may name.
 
     Raises:
@@ -28,10 +28,10 @@ def load(run_or_file: str | Path, trusted: Iterable[str] = ()) -> Sampler:
 
 
 def for_torch_fidelity(sampler: Sampler) -> TorchFidelityGenerator:
-    """Return a generator as an input of torch-fidelity's functions: `calculate_metrics(input1=…)`.
+    """Wrap a generator as an input of torch-fidelity, for example for `calculate_metrics(input1=…)`.
 
     Raises:
-        ConfigError: the generator makes points, or images of neither one nor three channels.
+        ConfigError: the samples are points, or images without one or three channels.
     """
     from mixgan_cli.evaluation.torch_fidelity_input import TorchFidelityGenerator  # takes seconds to import
 

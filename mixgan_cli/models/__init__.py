@@ -1,7 +1,8 @@
-"""Gates, experts, heads and backbones, and the networks that are built from them. No module here knows a loss.
+"""Gates, experts, heads and backbones, and the networks built from them. No module here depends on a loss.
 
-Shape suffixes: B latents or images, K experts, Z latent size, H hidden size, C channels, N a number of scores.
-Configurations name these classes as `mixgan_cli.models.TreeGate`, whichever file defines them.
+Shape suffixes: B latents or samples, K experts, Z latent size, H hidden size, F features, C channels, N samples that
+the discriminator scores, L expert logits. Configurations name these classes by this package, for example
+`mixgan_cli.models.TreeGate`, and not by the file that defines them.
 """
 
 from mixgan_cli.models.backbones.base import Backbone
@@ -9,9 +10,9 @@ from mixgan_cli.models.backbones.dcgan import DCGAN
 from mixgan_cli.models.backbones.mggan import TFPaddedDCGAN
 from mixgan_cli.models.backbones.mlp import MLP
 from mixgan_cli.models.experts import ConstantExperts, DenseExperts, Experts, LinearExperts, NetworkExperts
-from mixgan_cli.models.gates import Gate, NoGate, SoftmaxGate, TreeGate, UniformGate
+from mixgan_cli.models.gates import Gate, GateWeights, NoGate, SoftmaxGate, TreeGate, UniformGate
 from mixgan_cli.models.gumbel import GumbelGate
-from mixgan_cli.models.heads import ClassifierHead, Head, MulticlassHead, ScoreHead
+from mixgan_cli.models.heads import ClassifierHead, DiscriminatorOutput, Head, MulticlassHead, ScoreHead
 
 __all__ = [
     "DCGAN",
@@ -20,8 +21,10 @@ __all__ = [
     "ClassifierHead",
     "ConstantExperts",
     "DenseExperts",
+    "DiscriminatorOutput",
     "Experts",
     "Gate",
+    "GateWeights",
     "GumbelGate",
     "Head",
     "LinearExperts",

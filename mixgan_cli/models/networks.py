@@ -130,7 +130,7 @@ def build_networks(model: Model, shape: tuple[int, ...]) -> Networks:
     )
     gate: Gate = build(model.gate, **sizes, feature_size=experts.feature_size)
     if model.gate.get(SCHEDULE) and type(gate).anneal is Gate.anneal:
-        gate.anneal(1.0)  # it cannot: say so before anything is written
+        gate.anneal(1.0)  # raises: this gate has no value to schedule
     shared = experts.shared_layers(backbone, model.latent.size)
     generator = Generator(gate, experts, shared, model.latent.size, model.latent.distribution)
     head = build(
