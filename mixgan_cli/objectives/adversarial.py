@@ -1,8 +1,8 @@
 """Adversarial losses on raw scores [N]: the output of the network, before any sigmoid.
 
-Each class has three losses, all minimised and each a mean over its batch: `real` and `fake`, whose sum is the
-discriminator's loss (halved only for least squares), and `generator`. A new loss is a subclass of `Adversarial`, and a
-YAML file in conf/objective/.
+Each class has three losses, all minimised: `real` and `fake`, whose sum is the discriminator's loss, and `generator`.
+Each is a mean over its batch, which only least squares halves. A new loss is a subclass of `Adversarial`, and a YAML
+file in conf/objective/. If it is part of mixgan, this package exports it in `__all__`.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ def one_vs_all(logits_NK: Tensor, k: int) -> Tensor:
 
     The expectation over "the rest" is their mean, so each of the others has the weight 1/(K - 1).
     """
-    not_NK = softplus(logits_NK)
-    return softplus(-logits_NK) + (not_NK.sum(dim=1, keepdim=True) - not_NK) / (k - 1)
+    negative_loss_NK = softplus(logits_NK)
+    return softplus(-logits_NK) + (negative_loss_NK.sum(dim=1, keepdim=True) - negative_loss_NK) / (k - 1)
 
 
 def pairwise(logits_NP: Tensor, k: int) -> Tensor:
@@ -45,7 +45,7 @@ def pairwise(logits_NP: Tensor, k: int) -> Tensor:
     i, j = torch.triu_indices(k, k, offset=1, device=logits_NP.device)
     logits_NKK = logits_NP.new_zeros(len(logits_NP), k, k)
     logits_NKK[:, i, j], logits_NKK[:, j, i] = logits_NP, -logits_NP
-    return softplus(-logits_NKK).sum(dim=2) - math.log(2)  # the diagonal's
+    return softplus(-logits_NKK).sum(dim=2) - math.log(2)  # each sum has softplus(0) = log 2 from the diagonal
 
 
 class Form(NamedTuple):
@@ -56,7 +56,7 @@ class Form(NamedTuple):
     undecided: Callable[[int], float]
     """The cost of a sample for a classifier at chance level, as a function of K."""
     literal: Callable[[int], float]
-    """The paper's sum divided by the mean cost of a sample, as a function of K."""
+    """The factor that turns the mean cost of a sample into the paper's sum, as a function of K."""
 
 
 FORMS: Mapping[str, Form] = {

@@ -27,7 +27,7 @@ class NoPenalty:
 
 
 class GradientPenalty:
-    r"""weight · E (‖∇D(x̂)‖₂ - 1)², x̂ = x + α (G(z) - x), α ~ U(0, 1) a sample (Gulrajani et al. 2017, eq. 3).
+    r"""weight · E (‖∇D(x̂)‖₂ - 1)², x̂ = x + α (G(z) - x), α ~ U(0, 1) per sample (Gulrajani et al. 2017, eq. 3).
 
     With `norm: sample`, the gradient's norm is over the whole sample, as in the paper. With `norm: pixel`, it is over
     the channels only, at each pixel, as in both of the HMoG author's repositories. For points the two are the same.

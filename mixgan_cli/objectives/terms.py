@@ -4,7 +4,8 @@ A term belongs to one network's step. A `GeneratorTerm` is added to the generato
 minimised over the gate alone, in a step of its own. A term returns its value without its weight: the training loop
 multiplies it by `weight` (times the factor of its schedule, if it has one) and logs the value as `loss/NAME`.
 
-A new term is a subclass with `__call__`, and a YAML file in conf/objective/terms/.
+A new term is a subclass with `__call__`, and a YAML file in conf/objective/terms/. If it is part of mixgan, this
+package exports it in `__all__`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Term:
 
     @classmethod
     def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
-        """Check that the term can be used in this run. A subclass extends it by what it needs.
+        """Check that the term can be used in this run. A subclass overrides this to check what it needs.
 
         Args:
             key: where the term stands in the configuration, such as `objective.terms.diversity`.
@@ -58,7 +59,10 @@ class Term:
 
 @dataclass(frozen=True)
 class GeneratedBatch:
-    """Generated samples, and what the discriminator returned for them. With gradients, in float32."""
+    """Generated samples, with their gradients, and what the discriminator returned for them.
+
+    Everything is float32 except the samples, which may be bfloat16 if the precision is bf16.
+    """
 
     latent_BZ: Tensor
     samples: Tensor

@@ -1,1 +1,1 @@
-"""Training: THE loop, and what it needs."""
+"""Training: the loop, and what it needs."""

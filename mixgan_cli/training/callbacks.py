@@ -42,17 +42,17 @@ def activation_stats(
 
     Args:
         generator: in its training mode.
-        samples: the batch size.
-        share: the batch size of each expert, where experts share the batch, so that the result does not depend on K.
+        samples: the batch size, if the gate does not split the batch among the experts.
+        share: otherwise, the number of samples per expert, so that the result does not depend on K.
         min_share: a unit is active if it is positive on this share of the batch.
     """
     active: list[Tensor] = []
 
-    def look(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+    def note_active(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         active.append(((output > 0).float().mean(dim=0) >= min_share).flatten())
 
     parts = nn.ModuleList([generator.stem, generator.experts, generator.trunk])
-    hooks = [module.register_forward_hook(look) for module in parts.modules() if isinstance(module, nn.ReLU)]
+    hooks = [module.register_forward_hook(note_active) for module in parts.modules() if isinstance(module, nn.ReLU)]
     try:
         latent_BZ = generator.latents(share * generator.k if generator.gate.splits_batch else samples)
         with torch.compiler.set_stance("force_eager"):  # what is compiled calls no hooks
@@ -155,7 +155,7 @@ class Callbacks:
         """Seconds of training and images at the last report."""
 
     def after_step(self, state: State, interruptions: Interruptions) -> None:
-        """Do everything that has come due since the last call.
+        """Do everything that has come due since the last call: before the first iteration and after each one.
 
         Raises:
             TrainingStopped: too many steps in a row were not finite.
@@ -169,7 +169,7 @@ class Callbacks:
         if self._due(training.report_nimg, state) or saving:
             with interruptions.deferred():
                 stats = self._report(state)
-            saving = saving and not stats.current  # while steps are skipped, the state before is better
+            saving = saving and not stats.current  # while steps are skipped, keep the previous checkpoint
         if self._due(training.sample_nimg, state, at_first=True) and self.draw:
             with _warn_if_unwritable("a sample grid"):
                 for name, path in self.draw(progress.nimg).items():
@@ -229,7 +229,7 @@ class Callbacks:
         assert self._reported is not None
         seconds, nimg = self._reported
         self._reported = progress.seconds, progress.nimg
-        if not stats.means or not distributed.is_main():  # no means: reported before the run was interrupted here
+        if not stats.means or not distributed.is_main():  # no means: reported before the run was interrupted
             return stats
         rate = (progress.nimg - nimg) / max(progress.seconds - seconds, 1e-9)
         finite = {name: mean for name, mean in stats.means.items() if math.isfinite(mean)}

@@ -39,7 +39,7 @@ class Best:
 
 @dataclass
 class Progress:
-    """How far the run is. `seconds` is the time spent in training, `evaluating` that in interim evaluations."""
+    """How far the run is. `step` counts iterations; `seconds` is the time in training, `evaluating` in evaluations."""
 
     step: int = 0
     nimg: int = 0
@@ -62,7 +62,12 @@ class Progress:
 
 @dataclass
 class State:
-    """Everything that changes in training. Random numbers and data order are not: they are functions of the step."""
+    """Everything that changes in training.
+
+    It holds no random state and no position in the data. Random numbers follow from the seed and the iteration, batches
+    from the seed and the images shown. So a resumed run equals an uninterrupted one bit for bit: on a CPU with the same
+    number of threads, on a GPU with `hardware.deterministic`.
+    """
 
     networks: Networks
     ema: MovingAverage[Generator]

@@ -25,7 +25,7 @@ def check_networks(networks: Networks, objective: Objective, batch: int, fakes: 
         networks: generator and discriminator.
         objective: the configuration's objective group.
         batch: number of real samples per step.
-        fakes: number of generated samples per step; None: see `fakes_per_step`.
+        fakes: `training.fakes`, see `fakes_per_step`.
 
     Raises:
         ConfigError: a batch or an expert's share is too small for batch norm, or an optimiser has no parameters.
@@ -86,7 +86,8 @@ def check_ranks(networks: Networks, training: Training, objective: Objective, pr
 def fakes_per_step(networks: Networks, objective: Objective, batch: int, fakes: int | None) -> int:
     """Return the number of samples generated per step, in equal shares if the gate splits the batch among experts.
 
-    By default, it is the number of real samples; if experts with batch norm share them, at least
+    `fakes` counts the samples of all experts; if the gate splits the batch and `objective.fakes` is per_expert, those
+    of one expert. By default, it is the number of real samples; if experts with batch norm share them, at least
     FAKES_PER_NORMED_EXPERT for each expert.
 
     Raises:

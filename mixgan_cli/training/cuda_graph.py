@@ -31,9 +31,9 @@ class CUDAGraphStep:
     """Run `step` three times, capture it in the fourth call, and replay it from then on.
 
     A replay runs the same kernels on the same memory. Therefore, `step` may read only its inputs, whose values are
-    copied to the memory that the graph reads, and what lies on the device. Random numbers come from the generator's
-    seed and offset at the time of the replay, and are those that `step` itself would draw. Waiting for the device is an
-    error during the capture.
+    copied to the memory that the graph reads, and tensors that stay in place on the device. Random numbers come from
+    the seed and offset of torch's random generator at the time of the replay, and are those that `step` itself would
+    draw. Waiting for the device is an error during the capture.
 
     Args:
         step: the device part of an iteration.
@@ -47,7 +47,7 @@ class CUDAGraphStep:
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self._static: list[dict[str, Tensor]] = []
-        """The inputs in the memory that the graph reads."""
+        """The memory from which the graph reads its inputs."""
 
     def __call__(self, inputs: Inputs) -> None:
         """Run the step on these inputs, which have the same shapes in each call.

@@ -32,7 +32,7 @@ class MovingAverage(Generic[Network]):
         self.half_life_nimg, self.ramp_up, self.schedule = half_life_nimg, ramp_up, schedule
 
     def decay(self, nimg: int, shown: int, iteration: int = 0) -> float:
-        """Return the weight of the old average after `shown` more images; `nimg` counts all images so far."""
+        """Return the weight of the old average after `shown` more images; `nimg` counts these, too."""
         half_life = float(self.half_life_nimg)
         if self.schedule is not None:
             half_life *= self.schedule.factor(nimg, iteration)

@@ -1,9 +1,10 @@
 """The training loop: what an iteration does, in order.
 
-An iteration has a host part and a device part. The host part (`read_inputs`) fetches the real images and computes what
-depends on the time, such as scheduled weights, all as tensors on the device. The device part (`make_step`) is a
-function of these inputs alone and never waits for the device, so that it can be captured once as a CUDA graph and
-replayed (`cuda_graph`). Callbacks run between iterations: reports, samples, evaluations and checkpoints.
+An iteration has a host part and a device part. The host part sets the random seed and the gate's temperature, and
+prepares the inputs (`read_inputs`): real images and scheduled values, as tensors on the device. The device part
+(`make_step`) reads only these inputs and tensors that stay in place on the device, and never waits for the device. So
+it can be captured once as a CUDA graph and replayed (`cuda_graph`). Callbacks run before the first iteration and after
+each one: reports, samples, evaluations and checkpoints.
 """
 
 from __future__ import annotations
@@ -37,10 +38,12 @@ def train(
 
     Raises:
         TrainingStopped: losses or gradients stay non-finite.
-        Interrupted: a signal ended the run. The state is saved, and the same command resumes it.
+        Interrupted: a signal ended the run. The state is saved, unless the signal interrupted a critical section. The
+            same command resumes the run.
     """
     progress, step = state.progress, maybe_capture(make_step(state), compute)
-    # Other ranks end only where all have agreed to. The main rank may also end while it draws or evaluates.
+    # On the other ranks a signal waits until all ranks agree to end. On the main rank it also ends a drawing or an
+    # evaluation.
     signals = nullcontext() if distributed.is_main() else interruptions.deferred()
     try:
         with signals:
@@ -48,7 +51,7 @@ def train(
                 callbacks.after_step(state, interruptions)
                 if progress.nimg >= training.total_nimg or progress.ended:
                     return
-                with interruptions.deferred():  # an iteration is never interrupted
+                with interruptions.deferred():  # a first signal waits for the end of the iteration
                     iterate(state, seed, step)
                 _end_if_agreed(state, callbacks, interruptions)
     except Interrupted as interrupted:
@@ -68,7 +71,7 @@ def iterate(state: State, seed: int, step: StepFn | None = None) -> None:
     Args:
         state: everything that changes.
         seed: of the run. The random numbers of an iteration depend on it and on the iteration's number only.
-        step: the device part, from `make_step`, possibly captured. None: made anew.
+        step: the device part: what `make_step` returns, captured or not. None: made for this iteration only.
     """
     progress, began = state.progress, time.monotonic()
     torch.manual_seed(derive_seed("step", seed, progress.step))
@@ -82,20 +85,20 @@ def iterate(state: State, seed: int, step: StepFn | None = None) -> None:
 
 
 def read_inputs(state: State) -> Inputs:
-    """Return the inputs of the device part, tensors of any shape.
+    """Return the inputs of the device part, tensors of any shape on the device.
 
-    They are those of each phase's steps, the factors of the learning rates and the weight of the moving average.
+    One entry for each step of each phase, in order, then the learning rates' factors and the moving average's weight.
     """
     phases, nimg, iteration = state.phases, state.progress.nimg, state.progress.step
-    inputs, shown = [], nimg
+    inputs, nimg_so_far = [], nimg
     for phase in phases:
         for _ in range(phase.steps):
-            inputs.append(phase.inputs(shown, iteration))
-            shown += phase.n_real
+            inputs.append(phase.inputs(nimg_so_far, iteration))
+            nimg_so_far += phase.n_real
     return [
         *inputs,
         phases.learning_rate_factors(nimg, iteration),
-        {"weight": state.ema.weight(shown, shown - nimg, iteration)},
+        {"weight": state.ema.weight(nimg_so_far, nimg_so_far - nimg, iteration)},
     ]
 
 
@@ -105,27 +108,28 @@ def make_step(state: State) -> StepFn:
     reuse_latents, optimizers = state.phases.reuse_latents, state.phases.optimizers
 
     def step(inputs: Inputs) -> None:
-        *of_phases, learning_rates, average = inputs
-        batches, others = of_phases[: discriminator.steps], iter(of_phases[discriminator.steps :])
+        *phase_inputs, learning_rate_factors, moving_average = inputs
+        n = discriminator.steps
+        discriminator_inputs, other_inputs = phase_inputs[:n], iter(phase_inputs[n:])
 
         # 0. Scheduled learning rates.
-        for name, factor in learning_rates.items():
+        for name, factor in learning_rate_factors.items():
             set_learning_rate(optimizers[name], factor)
 
         # 1. The discriminator's steps, each on a batch of real images and as many fresh generated ones as configured.
-        for batch in batches:
-            scalars, latent_BZ = discriminator.step(batch)
+        for batch_inputs in discriminator_inputs:
+            scalars, latent_BZ = discriminator.step(batch_inputs)
             finish(discriminator, scalars)
 
         # 2. The generator's step: adversarial loss and terms, such as diversity.
-        finish(generator, generator.step(next(others), latent_BZ if reuse_latents else None))
+        finish(generator, generator.step(next(other_inputs), latent_BZ if reuse_latents else None))
 
         # 3. The gate's own step: terms of the gate, such as MEGAN's load balance.
         if gate:
-            finish(gate, gate.step(next(others)))
+            finish(gate, gate.step(next(other_inputs)))
 
         # 4. The moving average of the generator follows.
-        state.ema.update(state.networks.generator, average["weight"])
+        state.ema.update(state.networks.generator, moving_average["weight"])
 
     def finish(phase: Phase, scalars: Scalars) -> None:
         state.means.add(scalars)  # on the device; read once per report
@@ -138,7 +142,10 @@ def make_step(state: State) -> StepFn:
 AGREE_EVERY = 10
 """Iterations between two agreements of several ranks on whether to end. Each waits for the slowest rank."""
 ALARM = 1
-"""What a rank votes for if an alarm is to end the run; otherwise the number of the signal it received, or 0."""
+"""A rank's vote to end the run because of an alarm. The other votes are 0, to continue, and the number of a signal.
+
+The largest vote decides: SIGINT (2) and SIGTERM (15) come before an alarm.
+"""
 
 
 def _end_if_agreed(state: State, callbacks: Callbacks, interruptions: Interruptions) -> None:

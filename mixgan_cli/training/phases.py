@@ -33,7 +33,7 @@ Scalars = dict[str, Tensor]
 
 
 class Phase(Protocol):
-    """The step of one network."""
+    """The steps of one network in an iteration. Each phase also has `step`, with arguments and a result of its own."""
 
     optimizers: Optimizers
     """By name; two phases may share one."""
@@ -42,10 +42,10 @@ class Phase(Protocol):
 
     @property
     def n_real(self) -> int:
-        """Number of real images that a step shows to the discriminator, on all ranks."""
+        """Number of real images that a step shows to the discriminator, over all ranks together."""
 
     def inputs(self, nimg: int, iteration: int) -> dict[str, Tensor]:
-        """Return the inputs of the step after `nimg` images and `iteration` iterations, of any shape, on the device."""
+        """Return the inputs of the next step after `nimg` images and `iteration` iterations: tensors of any shape."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class StepContext:
     augment: Callable[[Tensor], Tensor] | None
     """Applied to all samples before the discriminator sees them."""
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
-    """Of the penalty's weight (`penalty`) and of the share of samples that are augmented (`augment`)."""
+    """Schedules of the penalty's weight (`penalty`) and of the probability that a sample is augmented (`augment`)."""
 
     def latents(self) -> Tensor:
         """Draw this rank's latents for a step, [B, Z]."""
@@ -76,7 +76,7 @@ class StepContext:
         return torch.where(chosen, self.augment(samples), samples)
 
     def inputs(self, terms: Mapping[str, Term], nimg: int, iteration: int) -> dict[str, Tensor]:
-        """Return scheduled values as scalars on the device: weights of terms, and the factors of `schedules`."""
+        """Return scheduled values, scalars on the device: weights of terms by name, `schedules` as `factor/NAME`."""
         values = {f"factor/{name}": schedule.factor(nimg, iteration) for name, schedule in self.schedules.items()}
         for name, term in terms.items():
             if term.schedule:
@@ -115,7 +115,7 @@ class DiscriminatorPhase:
 
     @property
     def n_real(self) -> int:
-        """Number of real images that a step shows to the discriminator, on all ranks."""
+        """Number of real images that a step shows to the discriminator, over all ranks together."""
         return self.batch
 
     def inputs(self, nimg: int, iteration: int) -> dict[str, Tensor]:
@@ -138,7 +138,7 @@ class DiscriminatorPhase:
     def _losses(
         self, real: Tensor, fake: Tensor, weights_BK: Tensor, scalars: Scalars, penalty_factor: Tensor | None
     ) -> Iterator[Tensor]:
-        """Yield the loss term by term; each is differentiated before the next is computed. Log to scalars."""
+        """Yield the loss term by term; each is differentiated before the next is computed. Add values to `scalars`."""
         context, discriminator = self.context, self.context.networks.discriminator
         with context.compute.autocast():
             output = _float32(discriminator(real))
@@ -259,7 +259,7 @@ class Phases:
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Inside the block, do not compute gradients of the network's own parameters."""
+    """Inside the block, compute no gradients of the network's parameters. Afterwards, compute those of all of them."""
     network.requires_grad_(False)
     try:
         yield

@@ -53,7 +53,7 @@ def begin(settings: Run, networks: Networks, dataset: Dataset, compute: Compute)
     """Return the state before the first iteration, on the device.
 
     Raises:
-        ConfigError: an expert's share of the batch is too small.
+        ConfigError: an expert's share of the batch is too small for batch norm.
     """
     for network in networks:
         compute.place(network)
@@ -100,11 +100,11 @@ def build_phases(
         batches: real samples.
         batch: number of real samples per discriminator step.
         compute: where and how to compute.
-        fakes: number of generated samples per step; None: see `fakes_per_step`.
+        fakes: `training.fakes`, see `fakes_per_step`.
         nimg: length of the run in images, for schedules.
 
     Raises:
-        ConfigError: an expert's share of the batch is too small.
+        ConfigError: an expert's share of the batch is too small for batch norm.
     """
     generator, discriminator = networks
     context = StepContext(

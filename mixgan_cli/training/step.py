@@ -24,7 +24,7 @@ class StepResult(NamedTuple):
 
 
 def optimizer_step(terms: Iterable[Tensor], optimizers: Optimizers) -> StepResult:
-    """Minimise the sum of the terms, scalars, by one step of each optimiser. Only its parameters get gradients.
+    """Minimise the sum of the terms, scalars, by one step of each optimiser. Only their parameters get gradients.
 
     Terms are differentiated one by one as they are yielded, so a generator of terms keeps the activations of one term
     in memory at a time. With several ranks, the gradient is the mean over ranks. A step with a non-finite loss or
@@ -33,7 +33,7 @@ def optimizer_step(terms: Iterable[Tensor], optimizers: Optimizers) -> StepResul
     """
     for optimizer in optimizers.values():
         optimizer.zero_grad(set_to_none=True)
-    moved = [
+    parameters = [
         parameter
         for optimizer in optimizers.values()
         for group in optimizer.param_groups
@@ -41,9 +41,9 @@ def optimizer_step(terms: Iterable[Tensor], optimizers: Optimizers) -> StepResul
     ]
     values = []
     for term in terms:
-        term.backward(inputs=moved)
+        term.backward(inputs=parameters)
         values.append(term.detach())
-    gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     loss = torch.stack(values).sum()
     distributed.average_([*gradients, loss])
     largest = torch.nn.utils.get_total_norm(gradients, norm_type=math.inf) if gradients else loss
@@ -65,9 +65,9 @@ class StepStats(NamedTuple):
     skipped: int
     """Number of skipped steps."""
     longest: int
-    """The longest run of skipped steps."""
+    """The largest number of steps of one phase that were skipped in a row."""
     current: int
-    """The length of the run of skipped steps that goes on now; 0 if the last step was taken."""
+    """The number of steps skipped in a row up to now; 0 if the last step was taken."""
 
 
 class Means:
@@ -77,7 +77,7 @@ class Means:
         self._sums: dict[str, Tensor] = {}
         """For each phase, identified by its scalars' names: sums of the finite values and their number, [2, names]."""
         self._runs: dict[str, Tensor] = {}
-        """For each phase, skipped steps: their number, the length of the current run and of the longest run, [3]."""
+        """For each phase, skipped steps: their number, those in a row up to now, and the most in a row, [3]."""
 
     def add(self, scalars: Mapping[str, Tensor]) -> None:
         """Add the scalars of a phase's step, in place and on the device, so that it can be part of a CUDA graph."""
@@ -110,7 +110,7 @@ class Means:
         runs = [list(islice(numbers, 3)) for _ in self._runs]
         for part in self._sums.values():
             part.zero_()
-        for part in self._runs.values():  # the current run may go on
+        for part in self._runs.values():  # the next step may be skipped, too
             part *= part.new_tensor([0, 1, 0])
         total, current, longest = zip(*runs, strict=True)
         return StepStats(means, int(sum(total)), int(max(longest)), int(max(current)))
