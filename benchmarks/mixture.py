@@ -7,7 +7,7 @@ the formula Σ a_i(z) W_i z reads and the HMoG author's code does: a matrix [H, 
 every expert's output [K, B, H], then mixes them. `products` is the floor of the first: its three matrix products alone,
 their results in place. Each is measured in a fresh process, alternating between them; medians of all repetitions.
 Memory is the process's peak above its level with weights and gradients in place. All is measured twice: as a process
-has it by default, and as mixgan sets it, where memory that is freed stays with the process (mixgan_cli/hardware.py).
+has it by default, and as mixgan sets it, where memory that is freed stays with the process (runtime/device.py).
 """
 
 from __future__ import annotations

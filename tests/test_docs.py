@@ -20,7 +20,6 @@ from omegaconf import OmegaConf
 from mixgan_cli.cli import COMMANDS
 from mixgan_cli.commands import bench
 from mixgan_cli.config.components import build
-from mixgan_cli.evaluation.metrics import registry
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.runtime import measure
 from mixgan_cli.runtime.measure import Ceilings
@@ -190,7 +189,7 @@ def test_messages_are_what_is_said(mixgan, message):
     assert outcome.code == 2 and outcome.err == f"{message}\n"
 
 
-TESTED_APART = {"extending.md": "test_examples_of_extending_work", "reuse.md": "tests/test_reuse_page.py"}
+TESTED_APART = {"extending.md": "tests/walks", "reuse.md": "tests/test_reuse_page.py"}
 """Pages whose blocks of Python belong together, with what runs them."""
 BLOCKS = [
     pytest.param(block, id=f"{page.name}-{number}")
@@ -212,34 +211,3 @@ def test_python_runs(there, block):
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
         assert (page.parent / link).exists(), link
-
-
-EXTENSIONS = re.split(r"\n## ", (ROOT / "docs" / "extending.md").read_text())
-"""Sections of docs/extending.md, each with the files of a part of a user's own and the commands that use it."""
-EXPECTED = {
-    "mine/gates.py": lambda metrics: metrics["expert_usage"] == pytest.approx([1 / 3] * 3),
-    "mine/metrics.py": lambda metrics: metrics["sharpness"] > 0 and metrics["sharpness_real"] > 0,
-    "mine/loggers.py": lambda metrics: list(Path("outputs").glob("*/losses.csv")),
-}
-
-
-@pytest.mark.parametrize("section", EXTENSIONS, ids=lambda section: section.partition("\n")[0])
-def test_examples_of_extending_work(section, mixgan, tmp_path, monkeypatch):
-    """Write the files of a section to where it says, and run its commands."""
-    blocks = dict(re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", section, re.DOTALL))
-    for name, content in blocks.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(registry, "METRICS", list(registry.METRICS))
-    (commands,) = re.findall(r"```text\n(.*?)\n```", section, re.DOTALL)
-    train, *others = [shlex.split(line)[1:] for line in commands.splitlines()]
-    outcome = mixgan(*train, *TINY)
-    assert outcome.code == 0, outcome.err
-    assert EXPECTED[next(iter(blocks))](outcome.json["metrics"])
-    run_dir = outcome.json["run_dir"]
-    assert Path(run_dir, "DONE").is_file()
-    for words in others:
-        outcome = mixgan(*[word.replace("outputs/RUN", run_dir) for word in words])
-        assert outcome.code == 0, outcome.err

@@ -185,7 +185,8 @@ def _trusted(target: str, packages: tuple[str, ...]) -> bool:
     if module in TRUSTED_PACKAGES:
         return name in import_module(module).__all__
     if module == "torch.optim":
-        return inspect.isclass(found := getattr(import_module(module), name, None)) and "step" in vars(found)
+        found = getattr(import_module(module), name, None)
+        return inspect.isclass(found) and issubclass(found, import_module(module).Optimizer)
     package = next((each for each in packages if f"{module}.".startswith(f"{each}.")), None)
     if package is None:
         return False

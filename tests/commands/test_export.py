@@ -101,7 +101,7 @@ def test_invalid_exports_are_refused_before_writing(mixgan, run, monkeypatch):
 
 def test_an_onnx_model_that_differs_is_not_kept(mixgan, run, monkeypatch):
     monkeypatch.setattr("mixgan_cli.models.export.onnx.MAX_LEVELS", -1)
-    assert_refused(mixgan("export", f"run={run}", "to=away"), "samples that differ by")
+    assert_refused(mixgan("export", f"run={run}", "to=away"), "samples of onnxruntime differ by")
     assert not Path("away").exists()
 
 

@@ -233,7 +233,7 @@ def test_an_alarm_can_end_the_training(mixgan):
     assert "this run is finished" in mixgan("train", *settings).err
 
 
-def test_a_state_that_cannot_be_written_is_told_and_the_run_goes_on(mixgan, monkeypatch):
+def test_full_disk_while_saving_is_logged_and_the_run_continues(mixgan, monkeypatch):
     real, tries = State.save, []
 
     def full(self, path):
@@ -244,7 +244,7 @@ def test_a_state_that_cannot_be_written_is_told_and_the_run_goes_on(mixgan, monk
 
     monkeypatch.setattr(State, "save", full)
     outcome = mixgan("train", *TINY, "evaluation=none")
-    assert outcome.code == 0 and "could not be written (No space left on device); the run goes on" in outcome.err
+    assert outcome.code == 0 and "could not be written (No space left on device); the run continues" in outcome.err
 
 
 def test_results_that_cannot_be_written_end_the_run_cleanly(mixgan, monkeypatch):

@@ -206,7 +206,7 @@ def test_madgans_generators_want_to_be_real(k):
 def test_one_madgan_expert_is_a_standard_gan():
     """The softmax of two logits is the sigmoid of their difference, and there is nothing to classify."""
     logits = torch.randn(5, 2).double()
-    score, experts = multiclass(logits)
+    score, experts, _ = multiclass(logits)
     np.testing.assert_allclose(1 / (1 + np.exp(-score.detach().numpy())), softmax(logits)[:, 0], rtol=1e-12)
     assert diversity.term("general", "eq2", experts, torch.ones(5, 1).double()).item() == 0
 

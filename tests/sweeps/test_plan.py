@@ -95,8 +95,8 @@ def test_a_search_plans_nothing():
     ("words", "told"),
     [(("sweep.jobs=0",), r"sweep\.jobs=0: Input should be greater than 0"),
      (("sweep.direction=up",), r"sweep\.direction='up': Input should be 'minimize' or 'maximize'"),
-     (("model.beta=interval(0,1)",), r"model\.beta=interval\(0,1\): an interval is for a search"),
-     (("search=optuna", "sweep.optimize=null"), r"sweep\.optimize=null: which metric")],
+     (("model.beta=interval(0,1)",), r"model\.beta=interval\(0,1\): only a search can choose from an interval"),
+     (("search=optuna", "sweep.optimize=null"), r"sweep\.optimize=null: a search needs a metric")],
 )  # fmt: skip
 def test_refused_before_anything_runs(words, told):
     with pytest.raises(ConfigError, match=told):
@@ -120,4 +120,4 @@ def test_a_launcher_and_a_search_that_do_not_go_together(mixgan):
 
 def test_what_is_printed_is_one_run(mixgan):
     outcome = mixgan("train", "-m", "model.k=2,4", "--cfg", "job")
-    assert outcome.code == 2 and "leave one of them out" in outcome.err and "Traceback" not in outcome.err
+    assert outcome.code == 2 and "use only one of them" in outcome.err and "Traceback" not in outcome.err

@@ -85,7 +85,9 @@ def configuration(row):
     parts["beta"] = 0.1 if row["model/head"] != "score" else 0.0
     parts["backbone"] = {**parts["backbone"], "channels": 2}
     parts["latent"] = {"size": 4, "distribution": "normal"}
-    config["model"], config["objective"] = parts, plain(f"objective={row['objective']}")["objective"]
+    objective = dict(plain(f"objective={row['objective']}")["objective"])
+    diversity = {**objective["terms"]["diversity"], "weight": parts["beta"]}  # ${model.beta}
+    config["model"], config["objective"] = parts, {**objective, "terms": {**objective["terms"], "diversity": diversity}}
     config["training"] = {**config["training"], "batch": 4}
     return config
 
@@ -153,7 +155,7 @@ def test_combination_trains_resumes_and_samples(row, tmp_path: Path):
 @pytest.mark.parametrize("row", UNTRAINED, ids=name_of)
 def test_refused_combination_says_why_and_what_to_do(row):
     (reason,) = [REFUSED[pair] for pair in pairs_of(row) & REFUSED.keys()]
-    with pytest.raises(ConfigError, match=rf"(?s){reason}.*[tT]ake "):
+    with pytest.raises(ConfigError, match=rf"(?s){reason}.*(?:[tT]ake|[uU]se) "):
         begin(configuration(row))
 
 
@@ -162,6 +164,7 @@ def test_own_recipe_of_a_model_trains(model, tmp_path: Path):
     """Put together from its groups, as the combinations are, it is what a user's command composes."""
     row, composed = own(model), plain(f"model={model}")
     config = configuration(row)
-    assert config["objective"] == composed["objective"]
+    beta = {"diversity": {"weight": composed["model"]["beta"]}}
+    assert OmegaConf.merge(config["objective"], {"terms": beta}) == composed["objective"]
     assert all(config["model"][part] == composed["model"][part] for part in ("gate", "experts", "head"))
     trains_resumes_and_samples(config, tmp_path)

@@ -25,8 +25,8 @@ RECIPES = {
     **{model: (f"model={model}",) for model in groups()["model"]},
     "megan, its schedules fast": (
         "model=megan",
-        "model.gate.every=1",
-        "model.gate.rate=0.05",
+        "model.gate.schedule.every=1",
+        "model.gate.schedule.rate=0.05",
         "objective.terms.balance.schedule.every=1",
         "objective.terms.balance.schedule.rate=0.05",
     ),

@@ -26,14 +26,22 @@ def write_example(title: str, folder: Path) -> list[list[str]]:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    return [shlex.split(command)[1:] for command in re.findall(r"```text\n(mixgan .*?)\n```", section[1], re.DOTALL)]
+    lines = [line for block in re.findall(r"```text\n(.*?)```", section[1], re.DOTALL) for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("mixgan ")]
 
 
 def run_example(title: str, mixgan: Callable[..., Outcome], folder: Path, monkeypatch, *more: str) -> Outcome:
-    """Run the first command of a section on a tiny scale, with its package importable, and return what it did."""
-    command, *_ = write_example(title, folder)
+    """Run the commands of a section on a tiny scale, with its package importable, and return what the first one did."""
+    command, *others = write_example(title, folder)
     monkeypatch.syspath_prepend(str(folder))
     outcome = mixgan(*command, *TINY, *more)
     assert outcome.code == 0, outcome.err
-    assert Path(outcome.json["run_dir"], "DONE").is_file()
+    run = outcome.json["run_dir"]
+    assert Path(run, "DONE").is_file()
+    tiny = [word for word in TINY if word.startswith(("evaluation.", "hardware"))]
+    for words in others:
+        following = mixgan(
+            *[word.replace("outputs/RUN", run) for word in words], *(tiny if "evaluate" in words else ())
+        )
+        assert following.code == 0, following.err
     return outcome

@@ -8,7 +8,7 @@ import pytest
 
 from mixgan_cli.evaluation.metrics import registry
 from tests.conftest import TINY
-from tests.walks.page import write_example
+from tests.walks.page import run_example, write_example
 
 
 @pytest.fixture
@@ -16,6 +16,12 @@ def package(monkeypatch, tmp_path):
     write_example("A metric", tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(registry, "METRICS", list(registry.METRICS))
+
+
+def test_metric_example_runs(mixgan, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "METRICS", list(registry.METRICS))
+    outcome = run_example("A metric", mixgan, tmp_path, monkeypatch)
+    assert outcome.json["metrics"]["sharpness"] > 0 and outcome.json["metrics"]["sharpness_real"] > 0
 
 
 def test_metric_of_another_package(mixgan, package, monkeypatch):
@@ -43,9 +49,7 @@ def test_metric_of_another_package(mixgan, package, monkeypatch):
         page = Path(outcome.json["page"]).read_text()
         table = (Path(outcome.json["tables"]) / "configurations.md").read_text().splitlines()[0]
         assert "| sharpness " in table
-        shown = re.search(
-            r"The best runs by sharpness .*?<tbody>\s*<tr><td>[^<]*</td><td>([^<]*)</td>", page, re.DOTALL
-        )
+        shown = re.search(r"Best runs by sharpness .*?<tbody>\s*<tr><td>[^<]*</td><td>([^<]*)</td>", page, re.DOTALL)
         assert (shown is not None) == ("Mean difference of neighbouring pixels" in page) == is_known
         assert ("mine.metrics.Sharpness: its values are shown without" in page) == (not is_known)
         assert ("sharpness_real" in table) == (not is_known)
