@@ -1,4 +1,4 @@
-"""Help on a command's configuration, read off conf/: its keys with their comments, its groups and their choices."""
+"""Help on a command's configuration, from conf/: its keys with their comments, its groups and their choices."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def table_of_groups(config_name: str) -> list[str]:
 
 
 def choices(config_name: str, topic: str) -> list[str] | None:
-    """Return what each choice of a group is, of the groups below it as well, or of all groups if the topic is `all`.
+    """Describe each choice of a group and of the groups below it, or of all groups if the topic is `all`.
 
     None if the command has no such group.
     """

@@ -202,7 +202,7 @@ class Hardware(Strict):
     def _nodes_meet(self) -> Hardware:
         if self.nodes > 1 and self.rendezvous is None:
             raise ValueError(
-                f"nodes={self.nodes}: several machines need an address to meet. Give hardware.rendezvous=HOST:PORT"
+                f"nodes={self.nodes}: several machines need a common address. Give hardware.rendezvous=HOST:PORT"
             )
         return self
 

@@ -102,7 +102,7 @@ class GateTerm(Term, ABC):
         if not attribute(gate, "trainable"):
             raise ConfigError(f"{key}: {_class(gate)} learns nothing that could be balanced; take null")
         if not (optimizer.gate or optimizer.balance):
-            raise ConfigError(f"{key}: is a step of the gate's own. Give optimizer.gate or optimizer.balance")
+            raise ConfigError(f"{key}: the gate has no optimiser. Give optimizer.gate or optimizer.balance")
 
     @abstractmethod
     def __call__(self, weights_BK: Tensor, relaxed_BK: Tensor) -> Tensor:

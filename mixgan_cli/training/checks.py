@@ -35,10 +35,10 @@ def check_networks(networks: Networks, objective: Objective, batch: int, fakes: 
     terms = {name for name, term in objective.terms.items() if attribute(term[TARGET], "network") == GateTerm.network}
     of_gate = (["optimizer.gate"] if objective.optimizer.gate else []) + [f"terms.{name}" for name in sorted(terms)]
     if of_gate and not generator.gate.own_parameters():
-        raise ConfigError(f"objective.{of_gate[0]}: with model.k={generator.k} the gate learns nothing; take null")
+        raise ConfigError(f"objective.{of_gate[0]}: with model.k={generator.k} the gate has no parameters; take null")
     if any(isinstance(module, _BatchNorm) for module in discriminator.modules()):
         if batch < 2:
-            raise ConfigError("training.batch=1: the discriminator has batch norm, and one image is no batch. Take 2")
+            raise ConfigError("training.batch=1: the discriminator has batch norm and needs two images. Take 2")
         if attribute(objective.penalty[TARGET], "per_sample"):
             log.warning(
                 "warning: a gradient penalty assumes that the discriminator is a function of one sample, and this one "
@@ -75,7 +75,7 @@ def check_ranks(networks: Networks, training: Training, objective: Objective, pr
     generator = networks.generator
     fakes = fakes_per_step(networks, objective, training.batch, training.fakes)
     share = fakes // generator.k if generator.gate.splits_batch else fakes
-    for key, n in {"training.batch": training.batch, "of the generated samples an expert's share": share}.items():
+    for key, n in {"training.batch": training.batch, "an expert's share of the generated samples": share}.items():
         if n % processes:
             raise ConfigError(
                 f"{key}={n}: {processes} processes (hardware.devices × hardware.nodes) cannot share it equally. "
