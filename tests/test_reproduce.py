@@ -27,7 +27,11 @@ WITHOUT_SETUP = ("--no-print-directory", "--old-file=.venv/.installed", f"BIN={P
 def commands(target, *options):
     """The words of each command that make would run, the program's own name apart."""
     made = subprocess.run(
-        ["make", "--dry-run", *WITHOUT_SETUP, target, *options], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--dry-run", *WITHOUT_SETUP, target, "ARGS=", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     parts = re.split(r"\n|;|&&|\|\|", made.replace("\\\n", " "))
     return [shlex.split(part)[1:] for part in parts if "/mixgan " in part]

@@ -6,6 +6,7 @@ import pytest
 from tests.conftest import TINY
 
 
+@pytest.mark.integ
 def test_bench_measures_what_train_runs(mixgan):
     settings = ["model=mog,mggan", "model.k=2", "objective.d_steps=3"]
     outcome = mixgan("bench", "-m", *TINY, *settings)
@@ -20,6 +21,7 @@ def test_bench_measures_what_train_runs(mixgan):
     assert outcome.err.count("| model | K |") == 1 and outcome.err.count("| mggan | 2 | 8 |") == 1
 
 
+@pytest.mark.integ
 def test_bench_of_one_valid_and_one_invalid_configuration(mixgan, tmp_path):
     outcome = mixgan("bench", "data=ring", "model=gan", "hardware=cpu", "hardware.threads=1")
     assert outcome.code == 0 and outcome.json["data"] == [2], outcome.err

@@ -214,6 +214,10 @@ HOSTILE = {
 }  # fmt: skip
 
 
+pytestmark = pytest.mark.integ
+"""Writing the hostile files and reading them in a process of limited memory takes twenty seconds."""
+
+
 @pytest.fixture(scope="module")
 def read(tmp_path_factory):
     """The folder, {case: (error, peak memory in MiB after it, before it)}, and the peak memory of the imports."""

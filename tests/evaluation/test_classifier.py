@@ -39,11 +39,13 @@ def test_classifier_learns_the_digits(digits, path):
     assert share > 0.93 and accuracy_of(path) == pytest.approx(share, abs=1e-4)
 
 
+@pytest.mark.integ
 def test_classifier_is_trained_once(digits, path, monkeypatch):
     monkeypatch.setattr(classifier, "train", lambda *arguments: pytest.fail("trained again"))
     assert weights_for(digits, CPU) == path
 
 
+@pytest.mark.integ
 def test_damaged_file_is_replaced(digits, path, monkeypatch, caplog):
     before = load(path).state_dict()
     path.write_bytes(path.read_bytes()[:-100])
@@ -54,6 +56,7 @@ def test_damaged_file_is_replaced(digits, path, monkeypatch, caplog):
     assert not list((cache_dir() / "classifiers").glob(".*"))
 
 
+@pytest.mark.integ
 def test_other_labels_train_another_classifier(digits, path):
     shuffled = digits.train.labels_N.flip(0)
     other = digits._replace(train=type(digits.train)(digits.train.images_NCHW, shuffled, "digits"))
@@ -66,6 +69,7 @@ def test_missing_labels_are_reported(digits):
             weights_for(labelled, CPU)
 
 
+@pytest.mark.integ
 def test_unwritable_cache_makes_metrics_unavailable(digits, monkeypatch):
     """On a full or read-only disk the metrics are unavailable, and it is trained once, not once per metric."""
     monkeypatch.setenv("MIXGAN_CACHE", "/proc/nowhere")
@@ -108,6 +112,7 @@ class Images(torch.utils.data.Dataset):
         return self.images[index]
 
 
+@pytest.mark.integ
 def test_metrics_equal_torch_fidelity_and_the_formulas(digits, path, monkeypatch):
     real, fake = digits.held_out.images_NCHW, digits.train.images_NCHW[:200]
     fake = fake.roll(1, dims=3)

@@ -102,6 +102,7 @@ def of_two(tmp_path_factory):
     return folder
 
 
+@pytest.mark.integ
 @pytest.mark.parametrize("name", RECIPES)
 def test_two_processes_train_the_weights_of_one(name, of_two):
     alone = trained(settings(name))

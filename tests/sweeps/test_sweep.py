@@ -119,6 +119,7 @@ def test_nothing_is_told_of_a_sweep_that_cannot_begin(mixgan):
 SEARCH = ("model=mggan", "model/head=classifier", "model.beta=tag(log, interval(0.01, 1))", "model.k=choice(2,3,4)")
 
 
+@pytest.mark.integ
 def test_a_search_goes_by_the_metric_it_is_told(mixgan):
     """Three trials with Optuna; the next try, with a fourth, finds the same three done."""
     words = ("train", "-m", "search=optuna", *TINY, *SEARCH, "sweep.optimize=ms_ssim", "sweep.direction=maximize")
@@ -146,6 +147,7 @@ def test_a_search_for_a_metric_that_is_not_there(mixgan):
 LONGER = [*TINY, "training.nimg=480", "training.checkpoint_nimg=80", "evaluation=none", "model.k=2,3,4,8"]
 
 
+@pytest.mark.integ
 def test_killed_sweep_repeated_does_what_is_missing(mixgan, start):
     """SIGKILL in the third of four jobs, the second of which fails; against a sweep that was never stopped."""
     process = start("train", "-m", *LONGER)

@@ -24,6 +24,7 @@ print(megabytes("VmHWM") - before, memory_of_precision_recall(8000, 64) / 2**20)
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read as Linux tells it")
+@pytest.mark.integ
 def test_precision_recall_memory_is_an_upper_bound():
     told = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True).stdout
     took, estimated = map(float, told.split())
