@@ -108,8 +108,12 @@ def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> N
     """Load an optimiser's `state_dict()`, each tensor in the memory format that its parameter has now.
 
     Fused kernels walk through parameter and state in memory order; torch alone keeps the format of the saved tensor.
+    Torch also leaves a scheduled learning rate where it was saved, so it is moved to its parameters' device.
     """
     optimizer.load_state_dict(saved)
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"] = group["lr"].to(group["params"][0].device)
     for parameter, entries in optimizer.state.items():
         for name, value in entries.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:

@@ -115,3 +115,14 @@ def test_state_follows_the_memory_format_of_its_parameter():
     loaded = build_optimizer(settings("Adam"), [now], 10)
     load_optimizer(loaded, saved.state_dict())
     assert loaded.state[now]["exp_avg"].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_loaded_learning_rate_is_on_the_parameters_device():
+    """Checkpoints are read to the CPU; here the parameters are on a device without memory."""
+    node = settings("RMSprop", schedule={"_target_": "mixgan_cli.optim.Linear"})
+    saved = build_optimizer(node, parameters(), nimg=80)
+    loaded = build_optimizer(node, [nn.Parameter(torch.empty(3, device="meta"))], nimg=80)
+    state = saved.state_dict()
+    state["param_groups"][0]["params"] = [0]
+    load_optimizer(loaded, state)
+    assert loaded.param_groups[0]["lr"].device == torch.device("meta")
