@@ -17,7 +17,7 @@ from mixgan_cli.config.components import build, trust
 from mixgan_cli.config.schema import EvaluateCommand, Run, parse
 from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.dataset import Source
-from mixgan_cli.data.datasets.arrays import as_images, convert_channels, read_array
+from mixgan_cli.data.datasets.arrays import array_images, convert_channels
 from mixgan_cli.data.images import Preprocessing, read_images
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.errors import RunError
@@ -130,8 +130,8 @@ def read_path(path: str, key: str, channels: int) -> Packed:
     Raises:
         DataError: the images cannot be read, or have different sizes.
     """
-    if Path(path).suffix in (".npy", ".npz"):
-        images = convert_channels(as_images(read_array(Path(path), "images"), path), channels)
+    if Path(path).suffix.lower() in (".npy", ".npz"):
+        images = convert_channels(array_images(Path(path), "images"), channels)
         return Packed(images, None, f"{Path(path).name}, as they are")
     return read_images(Archive(Path(path), key), Preprocessing(None, "none", channels))
 

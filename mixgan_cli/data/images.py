@@ -60,9 +60,12 @@ def resize_to(images_NCHW: Tensor, size: int) -> Tensor:
     return resize(images_NCHW, [size, size], antialias=True)
 
 
-def describe_resize(before: int, size: int) -> str:
-    """Return in words what `resize_to` does to images of `before` pixels a side, as in "28 px, bilinear to 32 px"."""
-    return f"{size} px" if size == before else f"{before} px, bilinear to {size} px"
+def describe_resize(before: Sequence[int], size: int) -> str:
+    """Return in words what `resize_to` does to images of height and width `before`: "28 px, bilinear to 32 px"."""
+    height, width = before
+    if height != width:
+        return f"{height}×{width} px, stretched, bilinear to {size} px"
+    return f"{size} px" if size == height else f"{height} px, bilinear to {size} px"
 
 
 def image_names(names: Sequence[str]) -> list[str]:

@@ -3,19 +3,58 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+import torch
 from torch import Tensor
+
+from mixgan_cli.errors import DataError
 
 ROWS = 4096
 """Number of images that are read at a time when all are read."""
+MAX_CLASSES = 2**16
+"""Maximum number of classes; ImageNet-21k has 21,841. Larger numbers are names of something, not classes."""
 
 
 def checksum(samples: Tensor) -> str:
     """Return 16 hexadecimal digits of the SHA-256 of the shape and values of samples [N, …]."""
     return _digest(tuple(samples.shape), samples.split(ROWS))
+
+
+def as_labels(numbers: np.ndarray | Sequence[int], n: int, where: str, first: int = 0) -> Tensor:
+    """Return labels int64 [n], 0, 1, …, from the numbers of the classes of n images.
+
+    Args:
+        numbers: [n] or [n, 1].
+        n: number of images.
+        where: the file, for messages.
+        first: number of the first class.
+
+    Raises:
+        DataError: they are not one integer per image, or no numbers of classes.
+    """
+    array = np.asarray(numbers)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        hint = ". Of one-hot labels, take labels.argmax(axis=1)" if array.ndim == 2 else ""
+        raise DataError(f"{where}: labels must be one number per image, not {list(array.shape)}{hint}")
+    if array.dtype.kind not in "iub":
+        kind = "text" if array.dtype.kind in "SU" else array.dtype
+        raise DataError(
+            f"{where}: labels must be integers, not {kind}. np.unique(labels, return_inverse=True)[1] numbers them"
+        )
+    if len(array) != n:
+        raise DataError(f"{where}: {len(array)} labels for {n} images")
+    if n and not first <= array.min() <= array.max() < first + MAX_CLASSES:
+        raise DataError(
+            f"{where}: labels must be {first}, {first + 1}, …, at most {first + MAX_CLASSES - 1:,}; they are from "
+            f"{array.min():,} to {array.max():,}"
+        )
+    return torch.from_numpy(array.astype(np.int64)) - first
 
 
 @dataclass(frozen=True)

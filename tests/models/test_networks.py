@@ -134,6 +134,12 @@ def test_dcgan_rejects_sizes_that_do_not_halve_to_four(size):
         networks(shape=(1, size, size))
 
 
+def test_images_that_are_not_square_name_a_key_of_arrays():
+    with pytest.raises(ConfigError, match=r"16×24.*data\.size") as caught:
+        networks("data=arrays", "data.root=a.npy", shape=(3, 16, 24))
+    assert "data.crop" not in str(caught.value)
+
+
 def test_backbone_must_fit_points_or_images():
     with pytest.raises(ConfigError, match="model/backbone=mlp"):
         networks(shape=(2,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from torch import Tensor
 from mixgan_cli.data.archives import load_npy
 from mixgan_cli.data.dataset import ImageDataset, random_split
 from mixgan_cli.data.images import Side, describe_resize, resize_to
-from mixgan_cli.data.packed import Packed
+from mixgan_cli.data.packed import Packed, as_labels
 from mixgan_cli.errors import DataError
 from mixgan_cli.runtime.device import total_memory
+
+log = logging.getLogger("mixgan")
 
 
 class Arrays:
@@ -36,26 +39,41 @@ class Arrays:
         """Return the images, resized if `size` is given.
 
         Raises:
-            DataError: the file is missing or damaged, or has no array of images with this name.
+            DataError: the file is missing or damaged, has no array of images, or its labels are not usable.
         """
         images, words = self._images_NCHW, "as they are"
         if self.size is not None:
-            images, words = resize_to(images, self.size), describe_resize(images.shape[-1], self.size)
+            images, words = resize_to(images, self.size), describe_resize(images.shape[-2:], self.size)
         if self.labels and Path(self.root).suffix != ".npz":
             raise DataError(
                 f"data.labels=true: {self.root} holds one array; labels need an .npz file with an array `labels`"
             )
-        labels = torch.from_numpy(read_array(Path(self.root), "labels").astype(np.int64)) if self.labels else None
+        labels = None
+        if self.labels:
+            labels = as_labels(read_array(Path(self.root), "labels"), len(images), f"data.labels=true: {self.root}")
         packed = Packed(images, labels, f"{Path(self.root).name}, {words}")
         return random_split(packed, self.held_out, self.split_seed)
 
     @cached_property
     def _images_NCHW(self) -> Tensor:
-        return as_images(read_array(Path(self.root), self.images), self.root)
+        return array_images(Path(self.root), self.images)
 
 
-def read_array(path: Path, name: str) -> np.ndarray:
+def array_images(path: Path, name: str) -> Tensor:
+    """Return the images uint8 [N, C, H, W] in a .npy file, or in the array `name` of an .npz file.
+
+    If there is no such array, but one alone (or one next to `labels`), it is taken.
+
+    Raises:
+        DataError: the file is missing or damaged, or has no array of images.
+    """
+    return as_images(read_array(path, name, or_only=True), path)
+
+
+def read_array(path: Path, name: str, or_only: bool = False) -> np.ndarray:
     """Return the array of a .npy file, or the array `name` of an .npz file.
+
+    If `or_only`, an array of another name is returned if it is the only one besides `labels`.
 
     Raises:
         DataError: the file is missing or damaged, or there is no such array.
@@ -67,6 +85,10 @@ def read_array(path: Path, name: str) -> np.ndarray:
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded:
+            others = [key for key in loaded if key != "labels"]
+            if name not in loaded and or_only and len(others) == 1:
+                log.info("%s: no array %r; took the only one, %r", path, name, others[0])
+                return loaded[others[0]]
             if name not in loaded:
                 raise DataError(f"{path}: no array {name!r}; there is {', '.join(loaded)}")
             return loaded[name]
@@ -80,16 +102,26 @@ def as_images(array: np.ndarray, path: str | Path) -> Tensor:
     """Return uint8 images [N, C, H, W] from an array with channels first, last or absent.
 
     Raises:
-        DataError: the array has another type or shape.
+        DataError: the array has another type or shape, or its shape has more than one meaning.
     """
+    shape = list(array.shape)
     if array.dtype != np.uint8:
         raise DataError(f"{path}: images must be uint8 (0…255), not {array.dtype}")
+    if array.ndim == 3 and (shape[0] == 3 or (shape[2] in (1, 3, 4) and shape[1] != shape[2])):
+        raise DataError(
+            f"{path}: {shape} may be a single picture. Images must be [N, H, W], [N, H, W, C] or [N, C, H, W]; "
+            "images[None] adds the first axis, images[:, None] that of grey images"
+        )
+    if array.ndim == 4 and shape[1] in (1, 3) and shape[3] in (1, 3):
+        raise DataError(f"{path}: {shape} may be [N, H, W, C] or [N, C, H, W]; images this narrow cannot be read")
     if array.ndim == 3:
         array = array[:, None]
     elif array.ndim == 4 and array.shape[3] in (1, 3) and array.shape[1] not in (1, 3):
         array = array.transpose(0, 3, 1, 2)
     if array.ndim != 4 or array.shape[1] not in (1, 3):
-        raise DataError(f"{path}: images must be [N, H, W], [N, H, W, C] or [N, C, H, W], not {list(array.shape)}")
+        raise DataError(f"{path}: images must be [N, H, W], [N, H, W, C] or [N, C, H, W], not {shape}")
+    if not array.size:
+        raise DataError(f"{path}: no images, an array {shape}")
     return torch.from_numpy(np.ascontiguousarray(array))
 
 

@@ -18,6 +18,7 @@ from mixgan_cli.data.cache import Block, SplitReader, prepare
 from mixgan_cli.data.dataset import ImageDataset
 from mixgan_cli.data.images import Preprocessing, Side, describe_resize, image_blocks, image_names, resize_to
 from mixgan_cli.data.locate import PublishedSet, RemoteFile
+from mixgan_cli.data.packed import as_labels
 from mixgan_cli.errors import DataError
 
 SIDE = 32
@@ -59,7 +60,7 @@ class CIFARFormat(PublishedSet[Layout]):
         """
         archive, layout = self.locate()
         recipe = {"set": self.name, "size": self.size, "files": archive.fingerprint(), "layout": layout.files}
-        done = describe_resize(SIDE, self.size) if layout.read else str(self._preprocessing)
+        done = describe_resize((SIDE, SIDE), self.size) if layout.read else str(self._preprocessing)
         readers = {
             split: SplitReader(partial(self._blocks, archive, layout, split), f"{self.title}, {done}, {split}")
             for split in SPLITS
@@ -97,9 +98,9 @@ class CIFARFormat(PublishedSet[Layout]):
             with damage_errors(f"{archive.root}: {name}"):
                 rows, numbers = layout.read(content)
                 images = torch.from_numpy(np.ascontiguousarray(rows)).view(-1, 3, SIDE, SIDE)
-                labels_N = torch.from_numpy(np.asarray(numbers, dtype=np.int64)) - self.first_label
-                if images.dtype != torch.uint8 or len(images) != len(labels_N) or not len(images):
-                    raise ValueError(f"{len(images)} images of {images.dtype}, {len(labels_N)} labels")
+                if images.dtype != torch.uint8 or not len(images):
+                    raise ValueError(f"{len(images)} images of {images.dtype}")
+                labels_N = as_labels(numbers, len(images), f"{archive.root}: {name}", self.first_label)
             yield Block(resize_to(images, self.size), labels_N)
 
 
@@ -121,7 +122,7 @@ def _read_npz(content: bytes) -> tuple[np.ndarray, np.ndarray]:
         images = arrays["data"] if "data" in arrays else arrays["images"]
         if images.ndim == 4 and images.shape[3] == 3:
             images = images.transpose(0, 3, 1, 2)
-        return images.reshape(len(images), -1), arrays["labels"].reshape(-1)
+        return images.reshape(len(images), -1), arrays["labels"]
 
 
 READERS = {"": _read_pickle, ".bin": _read_binary, ".npz": _read_npz}

@@ -15,7 +15,7 @@ from mixgan_cli.data.archives import Archive, damage_errors
 from mixgan_cli.data.dataset import ImageDataset
 from mixgan_cli.data.images import Side, describe_resize, resize_to
 from mixgan_cli.data.locate import PublishedSet, RemoteFile
-from mixgan_cli.data.packed import Packed
+from mixgan_cli.data.packed import Packed, as_labels
 from mixgan_cli.errors import DataError
 
 IDX = [f"{split}-{kind}-ubyte" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
@@ -41,7 +41,7 @@ class Digits:
         digits = load_digits()
         grey = torch.from_numpy(np.rint(digits.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
         labels = torch.from_numpy(digits.target) if self.labels else None
-        words = f"scikit-learn digits, {describe_resize(8, self.size)}"
+        words = f"scikit-learn digits, {describe_resize((8, 8), self.size)}"
         packed = Packed(resize_to(grey, self.size), labels, words)
         order = torch.arange(len(packed))
         return ImageDataset(packed.subset(order[:1500]), packed.subset(order[1500:]))
@@ -102,10 +102,9 @@ class MNIST(PublishedSet[dict[str, str]]):
 
     def _read(self, archive: Archive, paths: dict[str, str], split: Literal["train", "t10k"]) -> Packed:
         images, labels = (_read_idx(archive, paths[f"{split}-{kind}-ubyte"]) for kind in ("images-idx3", "labels-idx1"))
-        if len(labels) != len(images):
-            raise DataError(f"{archive.root}: {split}: {len(labels)} labels for {len(images)} images")
-        words = f"{self.title} {split}, {describe_resize(images.shape[-1], self.size)}"
-        return Packed(resize_to(images.unsqueeze(1), self.size), labels.long() if self.labels else None, words)
+        labels_N = as_labels(labels.numpy(), len(images), f"{archive.root}: {split}")
+        words = f"{self.title} {split}, {describe_resize(images.shape[-2:], self.size)}"
+        return Packed(resize_to(images.unsqueeze(1), self.size), labels_N if self.labels else None, words)
 
 
 class FashionMNIST(MNIST):

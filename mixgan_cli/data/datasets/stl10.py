@@ -14,6 +14,7 @@ from mixgan_cli.data.cache import Block, SplitReader, prepare
 from mixgan_cli.data.dataset import ImageDataset
 from mixgan_cli.data.images import Side, describe_resize, resize_to
 from mixgan_cli.data.locate import PublishedSet, RemoteFile
+from mixgan_cli.data.packed import as_labels
 from mixgan_cli.errors import DataError
 
 SIDE = 96
@@ -49,7 +50,7 @@ class STL10(PublishedSet[dict[str, str]]):
         """
         archive, paths = self.locate()
         recipe = {"set": "stl10", "size": self.size, "files": archive.fingerprint()}
-        words = f"STL-10, {describe_resize(SIDE, self.size)}"
+        words = f"STL-10, {describe_resize((SIDE, SIDE), self.size)}"
         unlabelled, test, labels = (paths[file] for file in FILES)
         readers = {
             "train": SplitReader(partial(self._blocks, archive, unlabelled, None), f"{words}, unlabelled", MAX_IMAGES),
@@ -67,7 +68,8 @@ class STL10(PublishedSet[dict[str, str]]):
     def _blocks(self, archive: Archive, images: str, labels: str | None) -> Iterator[Block]:
         labels_N = None
         if labels is not None:
-            labels_N = torch.from_numpy(np.frombuffer(archive.read(labels), np.uint8).astype(np.int64)) - 1
+            numbers = np.frombuffer(archive.read(labels), np.uint8)
+            labels_N = as_labels(numbers, len(numbers), f"{archive.root}: {labels}", first=1)
         count = 0
         with archive.open(images) as file:
             while content := file.read(READ_IMAGES * IMAGE_BYTES):

@@ -62,7 +62,8 @@ def square_images(shape: Shape, name: str) -> tuple[int, int]:
     channels, height, width = shape
     if height != width:
         raise ConfigError(
-            f"model/backbone={name} makes square images, the data are {height}×{width}. Crop them with data.crop"
+            f"model/backbone={name} makes square images, the data are {height}×{width}. Crop them, or "
+            "set data.size, which stretches them"
         )
     return channels, height
 

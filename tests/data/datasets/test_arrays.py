@@ -34,7 +34,10 @@ def test_images_are_resized(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "no such file"), (b"junk", "damaged"), (np.zeros((4, 8, 8), np.float32), "uint8"),
-     (np.zeros((4, 8), np.uint8), r"not \[4, 8\]")],
+     (np.zeros((4, 8), np.uint8), r"not \[4, 8\]"), (np.zeros((0, 8, 8, 3), np.uint8), "no images"),
+     (np.zeros((32, 32, 3), np.uint8), "may be a single picture"),
+     (np.zeros((3, 32, 32), np.uint8), "may be a single picture"),
+     (np.zeros((40, 3, 3, 3), np.uint8), r"may be \[N, H, W, C\]")],
 )  # fmt: skip
 def test_unusable_file(tmp_path, content, message):
     path = tmp_path / "a.npy"
@@ -59,10 +62,47 @@ def test_conversion_to_grey_equals_pillow():
     assert torch.equal(convert_channels(colour[:, :1], 3), colour[:, :1].expand(-1, 3, -1, -1))
 
 
+@pytest.mark.parametrize("beside", [{}, {"labels": np.arange(4)}])
+def test_single_array_of_an_npz_is_taken(tmp_path, beside):
+    np.savez(tmp_path / "a.npz", **{"arr_0": np.zeros((4, 8, 8), np.uint8), **beside})
+    assert Arrays(str(tmp_path / "a.npz"), "images", None, 0.5, 0, bool(beside)).shape == (1, 8, 8)
+
+
 def test_npz_without_that_array(tmp_path):
-    np.savez(tmp_path / "a.npz", pictures=np.zeros((4, 8, 8), np.uint8))
-    with pytest.raises(DataError, match="no array 'images'; there is pictures"):
+    images = np.zeros((4, 8, 8), np.uint8)
+    np.savez(tmp_path / "a.npz", pictures=images, others=images)
+    with pytest.raises(DataError, match="no array 'images'; there is pictures, others"):
         Arrays(str(tmp_path / "a.npz"), "images", None, 0.5, 0, False).load()
+    np.savez(tmp_path / "b.npz", images=images)
+    with pytest.raises(DataError, match="no array 'labels'; there is images"):
+        Arrays(str(tmp_path / "b.npz"), "images", None, 0.5, 0, True).load()
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [(np.arange(30) % 4, "30 labels for 40 images"), (np.arange(50) % 4, "50 labels for 40 images"),
+     (np.eye(4, dtype=np.float32)[np.arange(40) % 4], r"not \[40, 4\]. Of one-hot labels"),
+     (np.where(np.arange(40) < 5, -1, 1), "from -1 to 1"), ((np.arange(40) % 4) / 4, "integers, not float64"),
+     (np.where(np.arange(40) < 5, np.nan, 1.0), "integers, not float64"), (np.array(["cat", "dog"] * 20), "not text"),
+     (np.arange(40) + 2_000_000_000, "at most 65,535"), (np.uint64(2**63) + np.arange(40, dtype=np.uint64), "at most")],
+)  # fmt: skip
+def test_unusable_labels(tmp_path, labels, message):
+    np.savez(tmp_path / "a.npz", images=np.zeros((40, 8, 8), np.uint8), labels=labels)
+    with pytest.raises(DataError, match=message):
+        Arrays(str(tmp_path / "a.npz"), "images", None, 0.5, 0, True).load()
+    Arrays(str(tmp_path / "a.npz"), "images", None, 0.5, 0, False).load()
+
+
+def test_labels_in_a_column(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.zeros((40, 8, 8), np.uint8), labels=(np.arange(40) % 4)[:, None])
+    dataset = Arrays(str(tmp_path / "a.npz"), "images", None, 0.5, 0, True).load()
+    assert sorted([*dataset.train.labels_N.tolist(), *dataset.held_out.labels_N.tolist()]) == sorted([0, 1, 2, 3] * 10)
+
+
+def test_images_that_are_not_square_say_so(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((10, 16, 24, 3), np.uint8))
+    dataset = Arrays(str(tmp_path / "a.npy"), "images", 16, 0.2, 0, False).load()
+    assert dataset.train.preprocessing == "a.npy, 16×24 px, stretched, bilinear to 16 px"
 
 
 def test_pickled_objects_are_not_loaded(tmp_path):

@@ -60,6 +60,14 @@ def test_every_layout_gives_the_same_images(write, place, tmp_path):
     assert dataset.held_out.labels_N.tolist() == LABELS[5 * EACH :].tolist()
 
 
+@pytest.mark.parametrize("labels", [np.eye(10)[LABELS[: 5 * EACH]], LABELS[: 5 * EACH] / 2, LABELS[: 5 * EACH] - 1])
+def test_unusable_labels_are_refused(labels, tmp_path):
+    root = in_a_folder(as_arrays, tmp_path)
+    np.savez(root / "train.npz", images=PIXELS[: 5 * EACH].transpose(0, 2, 3, 1), labels=labels)
+    with pytest.raises(DataError, match=r"train\.npz: labels must be"):
+        CIFAR10(str(root), 32, labels=True).load()
+
+
 @pytest.mark.parametrize("place", [in_a_folder, in_a_zip])
 def test_image_files_are_labelled_by_folder(place, tmp_path):
     """Images come in the order of their names, and labels are the numbers of their classes."""
