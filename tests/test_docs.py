@@ -211,3 +211,15 @@ def test_python_runs(there, block):
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
         assert (page.parent / link).exists(), link
+
+
+def test_theory_names_code_and_tests_that_exist():
+    """Each row names a definition of the linked file and a test."""
+    page = (ROOT / "docs" / "theory.md").read_text()
+    definitions = re.findall(r"\]\(\.\./(mixgan_cli/\S+\.py)\) `(\w+)`", page)
+    tests = re.findall(r"`(test_\w+)`", page)
+    assert len(definitions) >= 6 and len(tests) >= 12
+    for file, name in definitions:
+        assert re.search(rf"^(def|class) {name}\b", (ROOT / file).read_text(), re.MULTILINE), name
+    written = "".join((ROOT / "tests" / f).read_text() for f in ("objectives/test_theory.py", "models/test_mggan.py"))
+    assert [name for name in tests if f"def {name}(" not in written] == []

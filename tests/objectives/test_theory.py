@@ -2,18 +2,20 @@
 losses that train. Batches hold each atom as often as its distribution says, so that their means are expectations.
 """
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from docs import theory
 from mixgan_cli.models.heads import MulticlassHead
 from mixgan_cli.objectives import diversity
 from mixgan_cli.objectives.adversarial import Minimax, NonSaturating
 
 ATOMS = 7
+NOTHING = 1e-30  # stands for a probability of 0 in logarithms
 EACH = 60  # samples of a distribution
 FORMS = ("general", "one_vs_all", "pairwise")
 COUNTS = (2, 3, 5)
@@ -38,9 +40,9 @@ def atoms(counts_A):
     return torch.from_numpy(np.repeat(np.arange(len(counts_A)), counts_A))
 
 
-def makers(k):
+def makers(k, each=EACH):
     """One-hot weights of a batch in which each expert makes its part, expert after expert."""
-    return torch.from_numpy(np.repeat(np.eye(k), EACH, axis=0))
+    return torch.from_numpy(np.repeat(np.eye(k), each, axis=0))
 
 
 def rest(p_KA, k):
@@ -50,7 +52,7 @@ def rest(p_KA, k):
 
 def optimal_classifier(form, p_KA):
     """Logits of C* at each atom, [ATOMS, L]."""
-    k = len(p_KA)
+    k, p_KA = len(p_KA), p_KA + NOTHING
     columns = {
         "general": lambda: [np.log(p / p_KA.sum(axis=0)) for p in p_KA],
         "one_vs_all": lambda: [np.log(p_KA[i] / rest(p_KA, i)) for i in range(k)],
@@ -132,6 +134,104 @@ def test_disjoint_experts_pay_nothing(form, k):
         logits_AL = 80 * (2 * np.eye(k)[owner_A] - 1)
     costs = diversity.term(form, "eq2", torch.from_numpy(logits_AL), torch.from_numpy(np.eye(k)[owner_A]))
     assert costs.item() == pytest.approx(0, abs=1e-30)
+
+
+def all_experts(k, each, atoms_count):
+    """Every k distributions whose probabilities are multiples of 1/each, as counts [k, atoms_count]."""
+    counts = [c for c in product(range(each + 1), repeat=atoms_count) if sum(c) == each]
+    return [np.array(choice) for choice in product(counts, repeat=k)]
+
+
+def term_at_optimum(form, scale, counts_KA):
+    """The classifier's loss of these experts with C*, by the loss that trains."""
+    made, each = torch.cat([atoms(c) for c in counts_KA]), counts_KA[0].sum()
+    logits_AL = optimal_classifier(form, counts_KA / each)
+    return diversity.term(form, scale, logits_AL[made], makers(len(counts_KA), each)).item()
+
+
+def adversarial_at_optimum(data_A, counts_KA):
+    """E_data log D* + E_model log(1 - D*), by the losses that train."""
+    model_A = counts_KA.sum(axis=0)
+    score_A = torch.from_numpy(np.log(data_A / data_A.sum() + NOTHING) - np.log(model_A / model_A.sum() + NOTHING))
+    return (-Minimax().real(score_A[atoms(data_A)]) + Minimax().generator(score_A[atoms(model_A)])).item()
+
+
+def disjoint(counts_KA):
+    return all((a * b).sum() == 0 for a, b in combinations(counts_KA, 2))
+
+
+GAMES = [(2, 2, 4), (3, 2, 3)]
+"""Numbers of experts, samples of each, atoms of uniform data. In the second, overlapping experts can be the data."""
+
+
+@pytest.mark.parametrize("game", GAMES, ids=str)
+def test_lemma_2_holds_both_ways(game):
+    """JSD is log K if and only if no atom has two experts: of all experts there are, disjoint and overlapping ones."""
+    k, each, _ = game
+    seen = set()
+    for counts_KA in all_experts(*game):
+        made = torch.cat([atoms(c) for c in counts_KA])
+        logits_AK = optimal_classifier("general", counts_KA / each)
+        divergence = diversity.jsd(logits_AK[made], makers(k, each)).item()
+        assert divergence == pytest.approx(jsd(*(counts_KA / each)), abs=1e-12)
+        assert (divergence > np.log(k) - 1e-9) == disjoint(counts_KA)
+        seen.add(disjoint(counts_KA))
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("scale", ["eq2", "literal"])
+@pytest.mark.parametrize("form", FORMS)
+def test_theorem_3_holds_for_every_form(form, scale):
+    """The least value is -log 4, where the experts together are the data and disjoint, and only there."""
+    for game in GAMES:
+        data_A = np.ones(game[2], dtype=int)
+        for beta in (0.05, 1.0):
+            minima = 0
+            for counts_KA in all_experts(*game):
+                value = adversarial_at_optimum(data_A, counts_KA) + beta * term_at_optimum(form, scale, counts_KA)
+                fits = len(set(counts_KA.sum(axis=0))) == 1
+                assert value > -np.log(4) - 1e-9
+                assert (value < -np.log(4) + 1e-9) == (fits and disjoint(counts_KA))
+                minima += fits and disjoint(counts_KA)
+            assert minima == 6  # pairs of four atoms; orders of three
+
+
+def test_without_beta_experts_need_not_be_disjoint():
+    """With beta 0 every split of the data reaches -log 4."""
+    data_A = np.ones(3, dtype=int)
+    least = [c for c in all_experts(*GAMES[1]) if adversarial_at_optimum(data_A, c) < -np.log(4) + 1e-9]
+    assert {disjoint(counts_KA) for counts_KA in least} == {True, False}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_theorem_3_needs_data_that_can_be_split(form):
+    """Two experts cannot share atoms of 3/4 and 1/4 equally: -log 4 is not reached, and beta moves them off the data.
+
+    Expert 1 makes the first atom alone, expert 2 makes it with probability t; t = 1/2 is the data.
+    """
+    data_A, each = np.array([3, 1]), 40
+
+    def best(beta):
+        choices = [np.array([[each, 0], [n, each - n]]) for n in range(each + 1)]
+        values = [adversarial_at_optimum(data_A, c) + beta * term_at_optimum(form, "eq2", c) for c in choices]
+        assert min(values) > -np.log(4) + 1e-3 or beta == 0
+        return int(np.argmin(values)) / each
+
+    assert best(0) == 0.5
+    assert 0.5 > best(0.1) > best(0.3) >= best(1) == 0
+
+
+def test_figure_shows_equation_11():
+    """The divergence and the adversarial value that `make theory` draws."""
+    p_KA, data_A = np.array(random_counts(4)) / EACH, random_counts(5)[-1] / EACH
+    assert theory.classifier_loss("general", torch.from_numpy(p_KA)) == pytest.approx(np.log(4) - jsd(*p_KA), abs=1e-12)
+    value = theory.adversarial_value(torch.from_numpy(data_A), torch.from_numpy(p_KA.mean(axis=0)))
+    assert value == pytest.approx(-np.log(4) + 2 * jsd(data_A, p_KA.mean(axis=0)), abs=1e-12)
+    shared = theory.experts_sharing(0.3)
+    for form in FORMS:
+        assert theory.classifier_loss(form, torch.ones(4, 4, dtype=torch.double) / 4) == pytest.approx(np.log(4))
+        assert theory.diversity_of(form, theory.experts_sharing(0)) == pytest.approx(1)
+    assert theory.diversity_of("general", shared) == pytest.approx(jsd(*shared.numpy()) / np.log(4))
 
 
 @pytest.mark.parametrize("k", COUNTS)
