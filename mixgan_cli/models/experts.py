@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.backbones.base import Backbone
-from mixgan_cli.models.layers import BatchNorm1d, Initialise, he, without_offset
+from mixgan_cli.models.layers import BatchNorm1d, Initialise, he, initialise_scales, without_offset
 
 
 def one_hot_like(choice_B: Tensor, k: int, like: Tensor) -> Tensor:
@@ -123,6 +123,7 @@ class DenseExperts(Experts):
         batch_norm: none; before the ReLU (MGGAN's released code); after it (MADGAN, MGAN and MEGAN of the HMoG author).
         offset: if true, batch norm learns an offset. MGGAN's text fixes it at zero in all layers; its released code
             does not in this layer.
+        norm_scale: initial scales of batch norm: one, or uniform, U(0, 1), torch's default before 1.2 (HMoG author).
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class DenseExperts(Experts):
         init: Literal["backbone", "he"],
         batch_norm: Literal["none", "before", "after"],
         offset: bool,
+        norm_scale: Literal["one", "uniform"] = "one",  # weights of older generator files, which lack it, are loaded
     ) -> None:
         super().__init__()
         self.k, self.feature_size = k, hidden_size
@@ -141,7 +143,7 @@ class DenseExperts(Experts):
         self.bias_KH = nn.Parameter(torch.empty(k, hidden_size))
         (he if init == "he" else initialise)(self.weight_KZH, self.bias_KH, latent_size)
         units = BatchNorm1d(k * hidden_size)
-        norm = [units if offset else without_offset(units)]
+        norm = [initialise_scales(units if offset else without_offset(units), norm_scale)]
         self.units = nn.Sequential(
             *(norm if batch_norm == "before" else []), nn.ReLU(), *(norm if batch_norm == "after" else [])
         )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mixgan_cli.models.experts import Experts
 from mixgan_cli.models.gates import Gate, GateWeights, no_autocast
-from mixgan_cli.models.layers import BatchNorm1d
+from mixgan_cli.models.layers import BatchNorm1d, initialise_scales
 from mixgan_cli.runtime.random import uniform
 
 EPSILON = 1e-20
@@ -43,6 +43,7 @@ class GumbelGate(Gate):
         he: if true, use He initialisation (HMoG author), else torch's default (released code).
         own: which parameters the gate's own optimiser and the load balance train: those of the MLP (released code), or
             all (HMoG author).
+        norm_scale: initial scales of batch norm: one, or uniform, U(0, 1), torch's default before 1.2 (released code).
         temperature: the initial \tau; the component's `schedule` scales it during the run.
     """
 
@@ -60,6 +61,7 @@ class GumbelGate(Gate):
         he: bool,
         own: Literal["mlp", "all"],
         temperature: PositiveFloat,
+        norm_scale: Literal["one", "uniform"] = "one",  # weights of older generator files, which lack it, are loaded
     ) -> None:
         super().__init__()
         self.k, self.own = k, own
@@ -79,6 +81,7 @@ class GumbelGate(Gate):
         self.min_batch = 2 if layers or projection_norm else 1
         if he:
             _initialise_he(self)
+        initialise_scales(self, norm_scale)
         self.temperature: Tensor
         self.register_buffer("temperature", torch.tensor(float(temperature)))
 

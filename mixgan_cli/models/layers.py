@@ -17,6 +17,11 @@ Initialise = Callable[[Tensor, Tensor, int], None]
 """A function that fills a weight and a bias in place. Its last argument is the number of inputs of a unit."""
 
 
+NormScale = Literal["one", "normal", "uniform"]
+"""Initial scales of batch norm, see `initialise_scales`."""
+Network = TypeVar("Network", bound=nn.Module)
+
+
 def normal_all(std: float) -> Initialise:
     """Return the initialisation with weights and biases ~ N(0, std²): the HMoG author's convolutional networks."""
 
@@ -54,26 +59,51 @@ def he(weight: Tensor, bias: Tensor, inputs: int) -> None:
 
 
 def uniform_fan_in(weight: Tensor, bias: Tensor, inputs: int) -> None:
-    """Fill weights and biases of any shape ~ U(-1/√inputs, 1/√inputs): torch's default, MEGAN's released code."""
+    """Fill weights and biases of any shape ~ U(-1/√inputs, 1/√inputs): torch's default."""
     bound = 1 / math.sqrt(inputs)
     nn.init.uniform_(weight, -bound, bound)
     nn.init.uniform_(bias, -bound, bound)
 
 
 def get_initialiser(name: str, std: float) -> Initialise:
-    """Return the initialisation that a backbone's `init` names: hmog, radford, he or torch.
+    """Return the initialisation that a backbone's `init` names: hmog, radford, he, torch or torch_0.3.
 
-    `std` is the standard deviation of hmog and radford; the others ignore it.
+    `std` is the standard deviation of hmog and radford; the others ignore it. The two of torch differ in the number of
+    inputs of transposed convolutions only, see `initialise_layers`.
     """
-    return {"hmog": normal_all(std), "radford": zero_bias(std), "he": he, "torch": uniform_fan_in}[name]
+    torchs = {"torch": uniform_fan_in, "torch_0.3": uniform_fan_in}
+    return {"hmog": normal_all(std), "radford": zero_bias(std), "he": he, **torchs}[name]
 
 
-def initialise_layers(network: nn.Sequential, initialise: Initialise) -> nn.Sequential:
-    """Initialise all convolutions and dense layers of a network in place, and return the network."""
+def initialise_layers(
+    network: nn.Sequential, initialise: Initialise, transposed_inputs: Literal["outputs", "inputs"] = "outputs"
+) -> nn.Sequential:
+    """Initialise all convolutions and dense layers of a network in place, and return the network.
+
+    `transposed_inputs` tells what counts as the number of inputs of a transposed convolution of in → out channels:
+    outputs, out·k², as in torch today; inputs, in·k², as in torch 0.3.
+    """
     for layer in network.modules():
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             assert layer.bias is not None
-            initialise(layer.weight, layer.bias, layer.weight[0].numel())
+            by_column = isinstance(layer, nn.ConvTranspose2d) and transposed_inputs == "inputs"
+            initialise(layer.weight, layer.bias, (layer.weight[:, 0] if by_column else layer.weight[0]).numel())
+    return network
+
+
+def initialise_scales(network: Network, scales: NormScale, std: float = 0.0) -> Network:
+    """Initialise the scales of all batch norms of a network in place, and return the network.
+
+    Args:
+        network: the network.
+        scales: one: leave them at 1; normal: N(1, std²); uniform: U(0, 1), the default of torch before 1.2.
+        std: the standard deviation of normal.
+    """
+    for layer in network.modules():
+        if isinstance(layer, _BatchNorm) and scales == "normal":
+            nn.init.normal_(layer.weight, mean=1.0, std=std)
+        elif isinstance(layer, _BatchNorm) and scales == "uniform":
+            nn.init.uniform_(layer.weight)
     return network
 
 

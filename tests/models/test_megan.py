@@ -133,6 +133,51 @@ def test_hmog_authors_gate_uses_he_initialisation():
     assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / 500), rel=0.05)
 
 
+# Initial weights
+
+TODAY = ("model.backbone.init=torch", "model.backbone.norm_scale=one", "model.gate.norm_scale=one")
+"""The initialisation of today's torch."""
+
+
+def scales_of(network):
+    return torch.cat([layer.weight for layer in network.modules() if isinstance(layer, (BatchNorm1d, BatchNorm2d))])
+
+
+@pytest.mark.parametrize(("overrides", "inputs"), [((), 0), (TODAY, 1)])
+def test_initial_weights_are_those_of_the_codes_torch(overrides, inputs):
+    """PyTorch 0.3.1: transposed convolutions of in → out channels ~ U(±1/√(in k²)), scales ~ U(0, 1)."""
+    torch.manual_seed(0)
+    generator, discriminator = networks("model=megan", "model.k=1", *overrides)
+    for layer in (*generator.experts.modules(), *discriminator.modules()):
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            channels = layer.weight.shape[inputs if isinstance(layer, nn.ConvTranspose2d) else 1]
+            bound = 1 / math.sqrt(channels * 16)
+            assert layer.weight.abs().max().item() == pytest.approx(bound, rel=0.02)
+            assert layer.bias.abs().max() <= bound
+    for network in (generator.experts, generator.gate.mlp, generator.gate.norm):
+        low, high = scales_of(network).aminmax()
+        assert (low, high) == (1, 1) if overrides else low < 0.02 and high > 0.98
+
+
+@pytest.mark.parametrize(("overrides", "share"), [((), 0.0), (TODAY, 0.52)])
+def test_initial_images_are_those_of_the_released_code(overrides, share):
+    """The share of pixels beyond ±0.5 before training: the code's torch begins with grey images, today's does not."""
+    torch.manual_seed(0)
+    generator, _ = networks("model=megan", "model.k=1", *overrides)
+    with torch.no_grad():
+        images = generator.experts(torch.randn(1, 64, 128))
+    assert (images.abs() > 0.5).float().mean().item() == pytest.approx(share, abs=0.06)
+
+
+@pytest.mark.parametrize("model", ["madgan", "mggan", "megan"])
+def test_hmog_authors_scales_are_those_of_torch_1_1(model):
+    """U(0, 1) in all batch norms, as before torch 1.2; the author's results are older than that."""
+    networks_ = networks(f"experiment=hmog2019_{model}", "model.backbone.channels=8", "model.k=4", shape=(1, 32, 32))
+    for network in networks_:
+        low, high = scales_of(network).aminmax()
+        assert 0 <= low < 0.1 and 0.9 < high <= 1
+
+
 # The choice
 
 

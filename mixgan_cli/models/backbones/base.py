@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 Width = Annotated[int, Field(gt=0, le=2**13)]
 """Width of a layer [channels or units]."""
 Norm = Literal["none", "batch", "batch_after", "layer"]
-Init = Literal["hmog", "radford", "he", "torch"]
+Init = Literal["hmog", "radford", "he", "torch", "torch_0.3"]
 
 
 class Backbone(Protocol):

@@ -10,7 +10,7 @@ from torch import nn
 
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.backbones.base import Init, Norm, Shape, Width, add_spectral_norm, square_images
-from mixgan_cli.models.layers import get_initialiser, image_norm, initialise_layers
+from mixgan_cli.models.layers import NormScale, get_initialiser, image_norm, initialise_layers, initialise_scales
 
 
 class DCGAN:
@@ -28,9 +28,12 @@ class DCGAN:
             of the HMoG author have batch_after.
         first_norm: if true, also normalise the first convolution of the discriminator (HMoG, but not Radford et al.).
         spectral_norm: if true, apply spectral norm to the discriminator, including the head (Miyato et al. 2018).
-        init: hmog: weights and biases ~ N(0, init_std²); radford: weights ~ N(0, init_std²), biases 0, and the scales
-            of batch norm ~ N(1, init_std²); he: He initialisation; torch: torch's default (MEGAN).
-        init_std: the standard deviation of hmog and radford.
+        init: hmog: weights and biases ~ N(0, init_std²); radford: weights ~ N(0, init_std²), biases 0; he: He
+            initialisation; torch: torch's default; torch_0.3: that of torch 0.3 (MEGAN's released code), where a
+            transposed convolution of in → out channels is ~ U(±1/√(in k²)) instead of U(±1/√(out k²)).
+        init_std: the standard deviation of hmog, radford and normal scales.
+        norm_scale: initial scales of batch norm: one: 1; normal: N(1, init_std²) (Radford et al.); uniform: U(0, 1),
+            torch's default before 1.2 (the code of MEGAN and of the HMoG author).
 
     Raises:
         ConfigError: the samples are not square images of 8, 16, 32, 64 or 128 pixels a side.
@@ -48,6 +51,7 @@ class DCGAN:
         spectral_norm: bool,
         init: Init,
         init_std: NonNegativeFloat,
+        norm_scale: NormScale = "one",  # weights of older generator files, which lack this key, are loaded
     ) -> None:
         image_channels, height = square_images(shape, "dcgan")
         if height & (height - 1) or not 8 <= height <= 128:
@@ -59,7 +63,7 @@ class DCGAN:
         self.first_norm = first_norm
         self.spectral_norm = spectral_norm
         self.initialise = self.initialise_head = get_initialiser(init, init_std)
-        self.scale_std = init_std if init == "radford" else 0.0
+        self.init, self.init_std, self.norm_scale = init, init_std, norm_scale
         self.hidden_size = self.features = self.widths[-1] * 4 * 4
 
     def stages(self, latent_size: int) -> list[nn.Module]:
@@ -113,7 +117,5 @@ class DCGAN:
         return [*image_norm(norm, channels, side), activation]
 
     def _initialised(self, network: nn.Sequential) -> nn.Sequential:
-        for layer in initialise_layers(network, self.initialise).modules():
-            if isinstance(layer, nn.BatchNorm2d) and self.scale_std:
-                nn.init.normal_(layer.weight, mean=1.0, std=self.scale_std)
-        return network
+        initialise_layers(network, self.initialise, "inputs" if self.init == "torch_0.3" else "outputs")
+        return initialise_scales(network, self.norm_scale, self.init_std)

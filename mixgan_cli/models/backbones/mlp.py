@@ -26,7 +26,7 @@ class MLP:
         slope: slope of the discriminator's leaky ReLU below zero; 0 gives a ReLU.
         spectral_norm: if true, apply spectral norm to the discriminator, including the head.
         init: he: He initialisation (HMoG's toy); radford: weights ~ N(0, init_std²), biases 0 (MGGAN); hmog: weights
-            and biases ~ N(0, init_std²); torch: torch's default.
+            and biases ~ N(0, init_std²); torch, torch_0.3: torch's default, of all versions.
         init_std: the standard deviation of hmog and radford.
 
     Raises:
