@@ -25,7 +25,17 @@ from mixgan_cli.config import help as help_on
 from mixgan_cli.config import redact
 from mixgan_cli.config.compose import explain, is_composition_error
 from mixgan_cli.config.redact import log_to_stderr
-from mixgan_cli.config.schema import conf_dir
+from mixgan_cli.config.schema import (
+    EvaluateCommand,
+    ExportCommand,
+    FetchCommand,
+    ReportCommand,
+    Run,
+    SampleCommand,
+    Strict,
+    check_values,
+    conf_dir,
+)
 from mixgan_cli.errors import ConfigError, TrainingStopped, UserError, nearest
 from mixgan_cli.runtime.io import write_errors
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
@@ -60,6 +70,8 @@ class Command:
 
     config: str
     """The name of its primary configuration."""
+    schema: type[Strict]
+    """The keys of this configuration."""
     help: str
     example: str
     positional: str | None = None
@@ -67,20 +79,29 @@ class Command:
 
 
 COMMANDS = {
-    "train": Command("config", "train a model and evaluate it", "mixgan train model=hmog data=fashion_mnist"),
+    "train": Command("config", Run, "train a model and evaluate it", "mixgan train model=hmog data=fashion_mnist"),
     "evaluate": Command(
         "evaluate",
+        EvaluateCommand,
         "compute metrics of a run or of images",
         "mixgan evaluate run=DIR evaluation=full",
         "run",
     ),
-    "report": Command("report", "write an HTML page about runs or sweeps", "mixgan report outputs/RUN", "paths"),
-    "fetch": Command("fetch", "download and prepare a data set, or the Inception weights", "mixgan fetch data=cifar10"),
-    "bench": Command(
-        "config", "time a training iteration of a configuration", "mixgan bench -m model=mggan,hmog model.k=1,32"
+    "report": Command(
+        "report", ReportCommand, "write an HTML page about runs or sweeps", "mixgan report outputs/RUN", "paths"
     ),
-    "sample": Command("sample", "draw samples from a run", "mixgan sample run=DIR n=64 format=grid", "run"),
-    "export": Command("export", "export a generator with a model card", "mixgan export run=DIR to=FOLDER", "run"),
+    "fetch": Command(
+        "fetch", FetchCommand, "download and prepare a data set, or the Inception weights", "mixgan fetch data=cifar10"
+    ),
+    "bench": Command(
+        "config", Run, "time a training iteration of a configuration", "mixgan bench -m model=mggan,hmog model.k=1,32"
+    ),
+    "sample": Command(
+        "sample", SampleCommand, "draw samples from a run", "mixgan sample run=DIR n=64 format=grid", "run"
+    ),
+    "export": Command(
+        "export", ExportCommand, "export a generator with a model card", "mixgan export run=DIR to=FOLDER", "run"
+    ),
 }
 
 
@@ -194,6 +215,7 @@ def run_job(name: str, config: DictConfig, sweep: Sweep | None) -> Outcome:
     """Run one command in the current process, and return how it ended."""
     log_to_stderr()
     try:
+        check_values(config, COMMANDS[name].schema)  # before torch is imported
         result = importlib.import_module(f"mixgan_cli.commands.{name}").run(config)
         if sweep and result:
             sweep.objective_value(result["metrics"])

@@ -26,10 +26,26 @@ class TrainingStopped(Exception):
     """Training cannot continue, for example because weights are no longer finite. Exit code 1."""
 
 
+def normalized(word: str) -> str:
+    """Return a name as mixgan writes names: lower case, with `_`."""
+    return word.lower().replace("-", "_")
+
+
+def closest(word: str, words: Iterable[str], cutoff: float = 0.5) -> list[str]:
+    """Return at most two of `words` that are spelled like `word`, the closest first; case and hyphens do not count."""
+    originals = {normalized(each): each for each in words}
+    return [originals[name] for name in get_close_matches(normalized(word), originals, n=2, cutoff=cutoff)]
+
+
+def suggestion(words: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for one or several words, or an empty string for none."""
+    quoted = " or ".join(map(repr, words))
+    return f" Did you mean {quoted}?" if quoted else ""
+
+
 def nearest(word: str, words: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" with the closest of `words`, or an empty string if none is close."""
-    close = get_close_matches(word, list(words), n=2, cutoff=0.5)
-    return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return suggestion(closest(word, words))
 
 
 class Unavailable(Exception):

@@ -20,7 +20,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from mixgan_cli import __version__
-from mixgan_cli.config.compose import flatten_keys, prefixes
+from mixgan_cli.config.keys import flatten_keys, prefixes
 from mixgan_cli.config.redact import masked
 from mixgan_cli.config.schema import Run
 from mixgan_cli.errors import RunError

@@ -1,4 +1,7 @@
 import re
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -106,3 +109,37 @@ def test_bug_shows_its_traceback(mixgan, monkeypatch):
     monkeypatch.setattr(sample, "run", lambda config: 1 / 0)
     outcome = mixgan("sample", "run=x")
     assert outcome.code == 1 and "ZeroDivisionError" in outcome.err
+
+
+MISTAKES = {
+    ("train", "training.batch=0"): "training.batch=0: Input should be greater than 0",
+    ("train", "model.k=6"): "model.k=6: a complete binary tree needs a power of two leaves",
+    ("train", "model=gan", "model.k=2"): "model.k=2: without a gate there is one expert",
+    ("train", "+lr=1"): "lr: there is no such key. Did you mean 'objective.optimizer.generator.lr'",
+    ("bench", "training.nimg=1"): "training.nimg=1 is less than one batch",
+    ("evaluate", "run=x", "evaluation.n_fake=0"): "evaluation.n_fake=0",
+    ("fetch",): "give data=NAME, or weights",
+    ("sample", "run=x", "n=0"): "n=0",
+    ("report", "paths=[x]", "details=-1"): "details=-1",
+    ("export",): "run: missing",
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES, ids=" ".join)
+def test_cheap_mistake_is_found_before_torch_is_imported(mixgan, monkeypatch, words):
+    def refuse(name):
+        raise AssertionError(f"{name} is imported")
+
+    monkeypatch.setattr("mixgan_cli.config.components._target", refuse)
+    monkeypatch.setattr(cli, "importlib", SimpleNamespace(import_module=refuse))
+    outcome = mixgan(*words)
+    assert outcome.code == 2 and MISTAKES[words] in outcome.err and "is imported" not in outcome.err
+
+
+def test_command_line_does_not_need_torch():
+    """An import of the command line and of all that checks values, in a process without torch."""
+    without = "import sys; sys.modules['torch'] = None; from mixgan_cli.cli import main; sys.exit(main(sys.argv[1:]))"
+    outcome = subprocess.run(
+        [sys.executable, "-c", without, "train", "model.k=6"], capture_output=True, text=True, check=False
+    )
+    assert outcome.returncode == 2 and "model.k=6: a complete binary tree" in outcome.stderr

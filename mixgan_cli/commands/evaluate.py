@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
 from mixgan_cli.config.components import build, trust
@@ -35,8 +35,7 @@ from mixgan_cli.training.checkpoint import read_state
 
 def run(config: DictConfig) -> dict[str, Any]:
     """Compute metrics, and return them with their protocol and the unavailable metrics."""
-    keys = [str(key) for key in config if key != "training"]  # some data sets set the length of training runs
-    settings: EvaluateCommand = parse(OmegaConf.masked_copy(config, keys), EvaluateCommand)
+    settings: EvaluateCommand = parse(config, EvaluateCommand)
     check_settings(settings.evaluation)
     compute = resolve_hardware(settings.hardware)
     other = read_result(settings.compare) if settings.compare else None

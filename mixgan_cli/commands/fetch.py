@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mixgan_cli.config.components import build
 from mixgan_cli.config.schema import FetchCommand, parse
@@ -21,9 +21,7 @@ log = logging.getLogger("mixgan")
 
 def run(config: DictConfig) -> dict[str, Any]:
     """Download and prepare, and return a description of the results."""
-    settings: FetchCommand = parse(
-        OmegaConf.masked_copy(config, [key for key in ("data", "weights") if key in config]), FetchCommand
-    )
+    settings: FetchCommand = parse(config, FetchCommand)
     output: dict[str, Any] = {}
     if settings.weights:
         output["weights"] = _weights()

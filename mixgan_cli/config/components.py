@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import Annotated, Any, get_type_hints
 
 from hydra.utils import get_class
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, ValidationError, ValidationInfo
 
 from mixgan_cli.errors import ConfigError, nearest
 
@@ -31,6 +31,8 @@ TRUSTED_PACKAGES = tuple(f"mixgan_cli.{name}" for name in ("models", "objectives
 TYPE_CHECKS = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
 PLAIN = (TARGET, NAME, SCHEDULE)
 """Keys of a component that are not arguments of its class."""
+VALUES_ONLY = object()
+"""Context of a validation that imports no class."""
 MAX_DEPTH = 32
 """Maximum nesting of a configuration read from a file; mixgan's own have five levels."""
 
@@ -225,12 +227,19 @@ def _in_type(name: str, value: Any, annotation: Any) -> Any:
         raise ConfigError(f"{name}={value!r}: {reasons}") from error
 
 
+def imports_classes(info: ValidationInfo) -> bool:
+    """True if a validation may import the classes of components; that of `schema.check_values` may not."""
+    return info.context is not VALUES_ONLY
+
+
 def _requires(what: str, named: bool = False, scheduled: bool = False) -> BeforeValidator:
     """Return a validator for a node of the schema: it must name a class that defines this method or attribute."""
 
-    def checked(value: Any) -> dict[str, Any]:
+    def checked(value: Any, info: ValidationInfo) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise ValueError(f"should be a group with a _target_, not {value!r}")
+        if not imports_classes(info):
+            return value
         try:
             return check(value, what, named, scheduled)
         except ConfigError as error:
@@ -239,12 +248,14 @@ def _requires(what: str, named: bool = False, scheduled: bool = False) -> Before
     return BeforeValidator(checked)
 
 
-def _optimizer_works(settings: dict[str, Any]) -> dict[str, Any]:
+def _optimizer_works(settings: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
     """Build the optimiser of one number, so that torch checks the ranges of its arguments.
 
     Raises:
         ValueError: an argument is out of range, or the optimiser needs more than gradients.
     """
+    if not imports_classes(info):
+        return settings
     from torch import nn, optim, zeros  # here, since commands that check no optimiser do not need torch
 
     target, lr = target_of(settings), settings.get("lr")

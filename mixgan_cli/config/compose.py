@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Mapping
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import (
@@ -18,6 +18,7 @@ from hydra.errors import (
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mixgan_cli.config.keys import flatten_keys, meant, prefixes
 from mixgan_cli.config.renamed import renamed
 from mixgan_cli.config.schema import conf_dir
 from mixgan_cli.errors import nearest
@@ -50,7 +51,9 @@ def explain(error: Exception, config_name: str) -> str:
         if re.search("not in|No match", f"{text} {cause}"):
             if new := renamed(key):
                 return f"{key}: renamed to {new}"
-            return f"{key}: there is no such key.{nearest(key, known_keys(config_name))}"
+            if others := choices_with(key):
+                return f"{key}: there is no such key with the choices made; there is with {', '.join(others)}"
+            return f"{key}: there is no such key.{meant(key, known_keys(config_name))}"
         return f"{key}: {cause}"
     if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
         return f"{text.splitlines()[0]}: {str(error.__cause__).splitlines()[0]}"
@@ -84,27 +87,25 @@ def known_keys(config_name: str) -> list[str]:
     return [*dict.fromkeys(prefix for key in keys for prefix in prefixes(key)), *groups()]
 
 
-def flatten_keys(config: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested configuration as one mapping from `a.b.c` to values."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten_keys(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def prefixes(key: str) -> list[str]:
-    """Return a key's groups and the key itself: a, a.b and a.b.c for a.b.c."""
+def choices_with(key: str) -> list[str]:
+    """Return the choices, written GROUP=CHOICE, whose YAML files define a key: data=ring for data.modes."""
     steps = key.split(".")
-    return [".".join(steps[:length]) for length in range(1, len(steps) + 1)]
+    for length in range(len(steps) - 1, 0, -1):
+        group, rest = "/".join(steps[:length]), ".".join(steps[length:])
+        found = [
+            f"{group}={choice}"
+            for choice in groups().get(group, [])
+            if rest in flatten_keys(yaml.safe_load((conf_dir() / group / f"{choice}.yaml").read_text(encoding="utf-8")))
+        ]
+        if found:
+            return found
+    return []
 
 
 def _unknown_choice(error: MissingConfigException) -> str:
     missing = (error.missing_cfg_file or "").removesuffix(".yaml")
     group, _, choice = missing.rpartition("/")
-    choices = error.options or groups().get(group, [])
+    choices = [each for each in error.options or groups().get(group, []) if not each.startswith("_")]
     if new := renamed(f"{group}={choice}"):
         return f"{group}={choice}: renamed to {new}"
     extra = choice.partition("_")[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -22,12 +22,15 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
 from mixgan_cli.config import components, redact
+from mixgan_cli.config.expert_counts import check_expert_count
+from mixgan_cli.config.keys import flatten_keys, meant, prefixes
 from mixgan_cli.config.renamed import renamed
-from mixgan_cli.errors import ConfigError, nearest
+from mixgan_cli.errors import ConfigError
 
 
 def conf_dir() -> Path:
@@ -61,6 +64,8 @@ class Strict(BaseModel):
     """A group that rejects unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    ignored: ClassVar[frozenset[str]] = frozenset()
+    """Groups of a composed configuration that are left out: those that some data sets set for training runs."""
 
 
 class Latent(Strict):
@@ -85,6 +90,11 @@ class Model(Strict):
     @model_validator(mode="after")
     def _name_starts_a_folder_name(self) -> Model:
         components.folder_name(self.name)
+        return self
+
+    @model_validator(mode="after")
+    def _gate_accepts_k(self) -> Model:
+        check_expert_count(str(self.gate.get(components.TARGET)), self.k)
         return self
 
 
@@ -293,16 +303,21 @@ class Run(Strict):
     sweep: SweepOptions | None = None  # not used by a single run
 
     @model_validator(mode="after")
-    def _terms_fit(self) -> Run:
-        for name, node in self.objective.terms.items():
-            components.check_run(f"objective.terms.{name}", node, self)
+    def _components_fit(self, info: ValidationInfo) -> Run:
+        if components.imports_classes(info):
+            self._terms_fit()
+            self._multiclass_takes_probabilities()
+            self._gate_serves_the_objective()
         return self
 
-    @model_validator(mode="after")
-    def _multiclass_takes_probabilities(self) -> Run:
+    def _terms_fit(self) -> None:
+        for name, node in self.objective.terms.items():
+            components.check_run(f"objective.terms.{name}", node, self)
+
+    def _multiclass_takes_probabilities(self) -> None:
         head, adversarial = self.model.head[components.TARGET], self.objective.adversarial[components.TARGET]
         if not components.attribute(head, "needs_probabilities"):
-            return self
+            return
         if not components.attribute(adversarial, "probabilistic"):
             raise ValueError(
                 f"objective.adversarial: {_class_name(head)} is one softmax over real and K experts, a probability; "
@@ -314,10 +329,8 @@ class Run(Strict):
                 f"objective.classifier.stop_gradient=true: {_class_name(head)} has the same logits for both. "
                 "Take false, or model/head=classifier"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _gate_serves_the_objective(self) -> Run:
+    def _gate_serves_the_objective(self) -> None:
         gate, objective = self.model.gate[components.TARGET], self.objective
         adversarial = objective.adversarial[components.TARGET]
         if objective.fake_weight == "k" and not components.attribute(adversarial, "probabilistic"):
@@ -326,7 +339,6 @@ class Run(Strict):
             )
         if objective.optimizer.gate and not components.attribute(gate, "trainable"):
             raise ValueError(f"objective.optimizer.gate: {_class_name(gate)} learns nothing; take null")
-        return self
 
     @model_validator(mode="after")
     def _batch_fits_length(self) -> Run:
@@ -340,6 +352,7 @@ class Run(Strict):
 class EvaluateCommand(Strict):
     """`mixgan evaluate`: the images and the reference."""
 
+    ignored = frozenset({"training"})
     run: str | None
     checkpoint: str
     images: str | None
@@ -404,6 +417,7 @@ class ReportCommand(Strict):
 class FetchCommand(Strict):
     """`mixgan fetch`: a data set, the Inception weights, or both."""
 
+    ignored = frozenset({"training", "hardware"})
     data: components.Data | None = None  # Hydra omits a group whose choice is null
     weights: bool
 
@@ -412,6 +426,15 @@ class FetchCommand(Strict):
         if self.data is None and not self.weights:
             raise ValueError("give data=NAME, or weights")
         return self
+
+
+def check_values(composed: DictConfig, schema: type[Strict]) -> None:
+    """Check all that can be checked without importing the classes of components, and so without torch.
+
+    Raises:
+        ConfigError: see `parse`.
+    """
+    _validated(composed, schema, components.VALUES_ONLY)
 
 
 def parse(composed: DictConfig | dict[str, Any], schema: type[Strict]) -> Any:
@@ -423,8 +446,13 @@ def parse(composed: DictConfig | dict[str, Any], schema: type[Strict]) -> Any:
     Raises:
         ConfigError: the configuration is not valid. The message has each wrong key, its value, and what is allowed.
     """
+    return _validated(composed, schema, None)
+
+
+def _validated(composed: DictConfig | dict[str, Any], schema: type[Strict], context: Any) -> Any:
     config: Any = composed
     if isinstance(composed, DictConfig):
+        composed = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in schema.ignored])
         try:
             config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         except OmegaConfBaseException as error:
@@ -434,7 +462,7 @@ def parse(composed: DictConfig | dict[str, Any], schema: type[Strict]) -> Any:
             raise ConfigError(f"{error.full_key}: {reason}" if error.full_key else reason) from error
         redact.refuse_wandb_key(str(config))
     try:
-        return schema.model_validate(config)
+        return schema.model_validate(config, context=context)
     except ValidationError as error:
         raise ConfigError("\n".join(_readable(problem, config, schema) for problem in error.errors())) from error
 
@@ -450,7 +478,8 @@ def _readable(problem: Any, config: dict[str, Any], schema: type[Strict]) -> str
         for step in location[:-1]:
             siblings = siblings[step]
         known = set(_fields(schema, location[:-1]))
-        return f"{key}: there is no such key.{nearest(location[-1], known)} Known here: {', '.join(sorted(known))}"
+        others = [each for path in flatten_keys(config) for each in prefixes(path) if key not in prefixes(each)]
+        return f"{key}: there is no such key.{meant(key, [*known, *others])} Known here: {', '.join(sorted(known))}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
         return f"{'.'.join(map(str, problem['loc']))}: missing"

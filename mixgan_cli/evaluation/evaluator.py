@@ -138,7 +138,7 @@ class Evaluator:
         )
         metrics: dict[str, Any] = {}
         unavailable: dict[str, str] = {}
-        for metric in self.metrics:
+        for metric in (each for each in self.metrics if each.applies(comparison)):
             for extractor in metric.extractors(comparison):
                 values, reasons = _compute(metric, comparison, extractor)
                 metrics |= values

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mixgan_cli.config import expert_counts
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.experts import Experts, one_hot_like
 from mixgan_cli.runtime.random import uniform
@@ -98,8 +99,7 @@ class NoGate(Gate):
 
     def __init__(self, k: int) -> None:
         super().__init__()
-        if k != 1:
-            raise ConfigError(f"model.k={k}: without a gate there is one expert. Take model.k=1, or a model/gate")
+        expert_counts.one(k)
         self.k = k
 
     def forward(self, latent_BZ: Tensor) -> Tensor:
@@ -196,11 +196,7 @@ class TreeGate(Gate):
 
     def __init__(self, k: int, latent_size: int, dropout: float) -> None:
         super().__init__()
-        if k < 1 or k & (k - 1):
-            lower = 1 << max(k, 1).bit_length() - 1
-            raise ConfigError(
-                f"model.k={k}: a complete binary tree needs a power of two leaves. Take model.k={lower} or {2 * lower}"
-            )
+        expert_counts.power_of_two(k)
         self.k = k
         self.depth = k.bit_length() - 1
         self.dropout = ExpertDropout(dropout)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mixgan_cli.config.compose import flatten_keys
+from mixgan_cli.config.keys import flatten_keys
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.tracking.tracker import Logger, RunInfo, flatten_lists
 

@@ -1,17 +1,9 @@
 import pytest
 
-from mixgan_cli.config.compose import flatten_keys, groups, prefixes
+from mixgan_cli.config.compose import groups
 from mixgan_cli.config.schema import conf_dir
 from mixgan_cli.errors import ConfigError
 from tests.conftest import composed
-
-
-def test_flatten_keys_joins_nested_keys():
-    assert flatten_keys({"a": 1, "b": {"c": [2], "d": {}}}) == {"a": 1, "b.c": [2], "b.d": {}}
-
-
-def test_prefixes_are_the_groups_and_the_key():
-    assert prefixes("a.b.c") == ["a", "a.b", "a.b.c"]
 
 
 def test_every_yaml_file_starts_with_a_description():
@@ -26,6 +18,7 @@ CHOICES = [(group, choice) for group, choices in groups().items() for choice in 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda value: value)
 def test_every_choice_composes(group, choice):
     companions = {
+        ("model/gate", "none"): ["model.k=1"],
         ("model/head", "multiclass"): ["objective=madgan"],
         ("objective", "madgan_sim"): ["model=madgan_sim"],
         ("objective/terms", "competition"): ["model=madgan_sim"],

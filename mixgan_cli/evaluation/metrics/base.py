@@ -91,6 +91,10 @@ class Metric:
         """
         raise NotImplementedError
 
+    def applies(self, comparison: Comparison) -> bool:
+        """Return False if the model has nothing that this metric measures: then it is left out without a reason."""
+        return True
+
     def needs(self, extractor: str, settings: Evaluation) -> Layers:
         """Return the layers of an extractor that it uses: by default all features of `layer`."""
         if self.layer is None or not has_layer(self.layer, extractor):

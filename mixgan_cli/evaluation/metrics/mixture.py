@@ -62,15 +62,19 @@ class ExpertDivergence(Metric):
         )
     }
 
+    def applies(self, comparison: Comparison) -> bool:
+        """Return False for a discriminator without a classifier of experts: `mixture` does not ask it for one."""
+        return comparison.discriminator is None or comparison.discriminator.head.classifies_experts
+
     def compute(self, comparison: Comparison, extractor: str | None) -> dict[str, Any]:
         """Return the estimate. Raises Unavailable if there is no discriminator with a softmax over experts."""
         if comparison.weights_BK is None or comparison.discriminator is None:
             raise Unavailable("is estimated by the classifier of experts in a run's discriminator")
-        head = comparison.discriminator.head
-        if not head.classifies_experts or head.form != "general":
+        form = comparison.discriminator.head.form
+        if form != "general":
             raise Unavailable(
-                "is estimated by a softmax over experts (model/head=classifier with form=general, or multiclass); this "
-                "model's head has none"
+                "is estimated by a softmax over experts (model.head.form=general, or model/head=multiclass); this "
+                f"model's head has form={form}"
             )
         as_input = to_float if comparison.is_images else Tensor.float
         outputs = [
