@@ -126,6 +126,7 @@ class Objective(Strict):
     d_steps: PositiveInt
     fakes: Literal["shared", "per_expert"]
     fake_weight: Literal["one", "k"]
+    fake_passes: Literal["together", "per_expert"]
     reuse_latents: bool
     optimizer: Optimizers
 

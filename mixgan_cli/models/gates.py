@@ -46,6 +46,8 @@ class Gate(nn.Module):
     """Smallest training batch [samples] that the gate's own batch norm accepts."""
     splits_batch = False
     """If true, expert k generates the k-th of K equal, consecutive parts of a training batch."""
+    separate = False
+    """If true, the layers that experts share run on each of these parts alone, which matters for batch norm."""
 
     def weights(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> GateWeights:
         """Return the weights [B, K].
@@ -113,15 +115,27 @@ class UniformGate(Gate):
     In training, expert k generates the k-th of K equal, consecutive parts of the batch. With `same_latents` all parts
     have the same latents (released code of MGGAN). In eval mode the assignment is random and stratified: the experts'
     counts differ by as little as possible. Each expert runs only on its own samples.
+
+    Args:
+        k: number of experts.
+        same_latents: see above.
+        separate: if true, in training the layers that experts share run on each expert's part alone, so that their
+            batch norm does not mix experts (code of MAD-GAN and of the HMoG author); if false, on all parts together
+            (MGGAN).
     """
 
     hard = True
     trainable = False
     splits_batch = True
 
-    def __init__(self, k: int, same_latents: bool) -> None:
+    def __init__(
+        self,
+        k: int,
+        same_latents: bool,
+        separate: bool = False,  # older generator files lack this key; it has no effect on sampling
+    ) -> None:
         super().__init__()
-        self.k = k
+        self.k, self.separate = k, separate
         self.experts_per_latent = k if same_latents else 1
 
     def forward(self, latent_BZ: Tensor) -> Tensor:

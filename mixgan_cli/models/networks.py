@@ -75,11 +75,12 @@ class Generator(nn.Module):
         Raises:
             ConfigError: there is no expert with this number.
         """
-        inputs = self.stem(latent_BZ)
         if expert is not None:
-            return self._forward_one(expert, inputs)
+            return self._forward_one(expert, self.stem(latent_BZ))
+        parts = self.k if self.training and self.gate.separate else 1
+        inputs = run_in_parts(self.stem, latent_BZ, parts)
         mixed, weights = self.gate.mix(latent_BZ, inputs, self.experts)
-        return GeneratorOutput(self.trunk(mixed), weights.weights_BK)
+        return GeneratorOutput(run_in_parts(self.trunk, mixed, parts), weights.weights_BK)
 
     def weights(self, latent_BZ: Tensor) -> GateWeights:
         """Return the gate's weights [B, K]. Run only the layers that the gate reads."""
@@ -100,10 +101,21 @@ class Discriminator(nn.Module):
         self.body = body
         self.head: Head = head
 
-    def forward(self, samples: Tensor, detach_features: bool = False) -> DiscriminatorOutput:
-        """Score samples [N, …]. With `detach_features`, the classifier of experts does not train the body."""
-        output: DiscriminatorOutput = self.head(self.body(samples), detach_features)
+    def forward(self, samples: Tensor, detach_features: bool = False, parts: int = 1) -> DiscriminatorOutput:
+        """Score samples [N, …].
+
+        Args:
+            samples: the samples.
+            detach_features: if true, the classifier of experts does not train the body.
+            parts: number of equal, consecutive parts that run through the body one after the other.
+        """
+        output: DiscriminatorOutput = self.head(run_in_parts(self.body, samples, parts), detach_features)
         return output
+
+
+def run_in_parts(network: nn.Module, inputs: Tensor, parts: int) -> Tensor:
+    """Return network(inputs), [N, …], computed in equal, consecutive parts: batch norm normalises each alone."""
+    return network(inputs) if parts == 1 else torch.cat([network(part) for part in inputs.chunk(parts)])
 
 
 class Networks(NamedTuple):

@@ -61,6 +61,8 @@ class StepContext:
     """Applied to all samples before the discriminator sees them."""
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     """Schedules of the penalty's weight (`penalty`) and of the probability that a sample is augmented (`augment`)."""
+    fake_parts: int = 1
+    """Number of equal parts of the generated samples that pass through the discriminator one after the other."""
 
     def latents(self) -> Tensor:
         """Draw this rank's latents for a step, [B, Z]."""
@@ -97,7 +99,8 @@ class DiscriminatorStep(NamedTuple):
 class DiscriminatorPhase:
     """Minimises adversarial loss, loss of the classifier of experts and penalty, over the discriminator.
 
-    Real and generated samples pass through the discriminator separately: batch norm does not mix them.
+    Real and generated samples pass through the discriminator separately: batch norm does not mix them. The same holds
+    for those of different experts if the context has several `fake_parts`.
     """
 
     context: StepContext
@@ -145,7 +148,7 @@ class DiscriminatorPhase:
         scalars["score/real"] = output.scores_N.mean()
         yield context.adversarial.real(output.scores_N)
         with context.compute.autocast():
-            output = _float32(discriminator(fake, self.detach_features))
+            output = _float32(discriminator(fake, self.detach_features, context.fake_parts))
         scalars["score/fake"] = output.scores_N.mean()
         loss = context.adversarial.fake(output.scores_N)
         if output.expert_logits_NL is not None:
@@ -187,7 +190,7 @@ class GeneratorPhase:
         with frozen(discriminator):
             with context.compute.autocast():
                 samples, weights_BK = generator(latent_BZ)
-                output = discriminator(context.augmented(samples, inputs))
+                output = discriminator(context.augmented(samples, inputs), parts=context.fake_parts)
             output = _float32(output)
             loss = context.adversarial.generator(output.scores_N)
             generated = GeneratedBatch(latent_BZ, samples, weights_BK, *output)

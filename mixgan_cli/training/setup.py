@@ -118,6 +118,7 @@ def build_phases(
             for name, node in {"penalty": objective.penalty, "augment": objective.augment}.items()
             if node and (schedule := build_schedule(node, nimg))
         },
+        generator.k if generator.gate.splits_batch and objective.fake_passes == "per_expert" else 1,
     )
     terms = build_terms(objective, networks, nimg)
     of_generator = {name: term for name, term in terms.items() if isinstance(term, GeneratorTerm)}

@@ -169,7 +169,56 @@ def test_every_expert_generates_a_batch():
     seen = watch(discriminator)
     for phase in phases:
         take_step(phase)
+    assert [len(samples) for samples in seen] == [BATCH, *[BATCH] * 3, *[BATCH] * 3]
+
+
+def test_fakes_pass_together_as_in_the_hmog_authors_code():
+    (_, discriminator), _, phases = game("objective.fake_passes=together")
+    seen = watch(discriminator)
+    for phase in phases:
+        take_step(phase)
     assert [len(samples) for samples in seen] == [BATCH, 3 * BATCH, 3 * BATCH]
+
+
+@pytest.mark.parametrize("phase_number", [0, 1])
+@pytest.mark.parametrize("together", [False, True])
+def test_batch_norm_of_the_discriminator_sees_one_expert(together, phase_number):
+    """Each expert's fakes alone, in both steps. Together, they are normalised with those of the other experts."""
+    overrides = ["model.backbone.first_norm=true", *(["objective.fake_passes=together"] if together else [])]
+    (_, discriminator), _, phases = game(*overrides)
+    means = []
+    norm = next(layer for layer in discriminator.body if isinstance(layer, BatchNorm2d))
+    norm.register_forward_hook(lambda layer, inputs, output: means.append(output.mean(dim=(0, 2, 3)).detach()))
+    take_step(list(phases)[phase_number])
+    of_fakes = means[1:] if phase_number == 0 else means
+    assert len(of_fakes) == (1 if together else 3)
+    for mean in of_fakes:  # what batch norm normalises has the mean of its offset, 0
+        torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("gate", "parts"), [("uniform_separate", 3), ("uniform", 1)])
+def test_batch_norm_of_shared_layers_sees_one_expert(gate, parts):
+    """In the author's code each expert runs through the shared layers alone. When sampling, nothing depends on it."""
+    generator, _ = networks(f"model/gate={gate}", "model.k=3", "model.backbone.channels=2", shape=(1, 16, 16))
+    seen = []
+    norm = next(layer for layer in generator.trunk.modules() if isinstance(layer, BatchNorm2d))
+    hook = norm.register_forward_hook(lambda layer, inputs, output: seen.append(len(output)))
+    latent_BZ = generator.latents(12)
+    samples = generator(latent_BZ).samples
+    assert seen == [12 // parts] * parts and samples.shape == (12, 1, 16, 16)
+    generator.eval()
+    generator(latent_BZ)
+    assert seen[parts:] == [12]
+    hook.remove()
+
+
+def test_separate_parts_equal_experts_run_alone():
+    """The trunk on one expert's hidden vectors gives that expert's samples."""
+    generator, _ = networks("model.k=3", "model.backbone.channels=2", shape=(1, 16, 16))
+    latent_BZ = generator.latents(12)
+    hidden_KBH = generator.experts(latent_BZ.unflatten(0, (3, 4)))
+    expected = torch.cat([generator.trunk(hidden_BH) for hidden_BH in hidden_KBH])
+    torch.testing.assert_close(generator(latent_BZ).samples, expected)
 
 
 @pytest.mark.parametrize(("weight", "times"), [("k", 3), ("one", 1)])
@@ -179,7 +228,9 @@ def test_discriminator_loss_is_a_cross_entropy_over_k_plus_one(weight, times):
     before, seen = copy.deepcopy(discriminator), watch(discriminator)
     told = take_step(phase)["loss/discriminator"].item()
     of_real = cross_entropy(judged(before, real), torch.zeros(BATCH, dtype=torch.long))
-    of_fakes = cross_entropy(judged(before, seen[1]), torch.tensor([k + 1 for k in range(3) for _ in range(BATCH)]))
+    of_fakes = cross_entropy(
+        judged(before, torch.cat(seen[1:])), torch.tensor([k + 1 for k in range(3) for _ in range(BATCH)])
+    )
     assert told == pytest.approx((of_real + times * of_fakes).item(), rel=1e-5)
 
 
@@ -189,8 +240,9 @@ def test_generator_loss_is_the_real_class_on_reused_fakes():
     latent_BZ = phases.discriminator.step(phases.discriminator.inputs(0, 0)).latent_BZ
     updated = copy.deepcopy(discriminator)
     told = take_step(phases.generator, latent_BZ=latent_BZ)["loss/generator"].item()
-    assert phases.reuse_latents and torch.equal(seen[2], seen[1])
-    expected = cross_entropy(judged(updated, seen[1]), torch.zeros(3 * BATCH, dtype=torch.long))
+    fakes, again = torch.cat(seen[1:4]), torch.cat(seen[4:])
+    assert phases.reuse_latents and torch.equal(fakes, again)
+    expected = cross_entropy(judged(updated, fakes), torch.zeros(3 * BATCH, dtype=torch.long))
     assert told == pytest.approx(expected.item(), rel=1e-5)
 
 

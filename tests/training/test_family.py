@@ -53,9 +53,17 @@ def refused(group, choices, objectives, reason):
 
 
 COMPETITION = refused(
-    "model/gate", set(FACTORS["model/gate"]) - {"uniform"}, ["madgan_sim"], "experts at the same latents"
+    "model/gate",
+    set(FACTORS["model/gate"]) - {"uniform", "uniform_separate"},
+    ["madgan_sim"],
+    "experts at the same latents",
 )
-BALANCE = refused("model/gate", ["none", "uniform"], ["megan", "megan_hidden"], "learns nothing that could be balanced")
+BALANCE = refused(
+    "model/gate",
+    ["none", "uniform", "uniform_separate"],
+    ["megan", "megan_hidden"],
+    "learns nothing that could be balanced",
+)
 NO_PROBABILITY = refused(
     "model/head", ["multiclass"], ["hinge", "hmog", "lsgan", "megan", "wgan_gp"], "takes the score for something else"
 )

@@ -78,8 +78,8 @@ def shown_to(discriminator):
         ("mggan", ("objective.fakes=per_expert",), 1280),
         ("mggan", ("training.fakes=64",), 60),
         ("mggan", ("training.fakes=12", "objective.fakes=per_expert"), 120),
-        ("madgan", ("model.k=10",), 1280),
-        ("madgan", ("model.k=10", "objective.fakes=shared"), 120),
+        ("madgan", ("model.k=10", "objective.fake_passes=together"), 1280),
+        ("madgan", ("model.k=10", "objective.fakes=shared", "objective.fake_passes=together"), 120),
         ("mog", ("model.k=10", "objective=non_saturating"), 128),  # a gate that mixes shares nothing out
         ("mog", ("model.k=10", "objective=madgan", "model/head=multiclass"), 128),
         ("megan", ("model.k=10", "objective=non_saturating"), 128),
