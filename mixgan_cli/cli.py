@@ -1,7 +1,7 @@
 """The command line: run a command with its composed configuration, and turn errors into exit codes.
 
 Exit codes: 0 done, 1 failed, 2 invalid configuration or input (one message, no traceback), 130 interrupted by Ctrl+C,
-143 by SIGTERM.
+143 by SIGTERM, 141 if the reader of the output ended.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from omegaconf import DictConfig
 from mixgan_cli import __version__
 from mixgan_cli.config import help as help_on
 from mixgan_cli.config import redact
+from mixgan_cli.config.arguments import flags_first, parse_flags, positional_overrides, quote_path
 from mixgan_cli.config.compose import explain, is_composition_error
 from mixgan_cli.config.redact import log_to_stderr
 from mixgan_cli.config.schema import (
@@ -39,27 +40,14 @@ from mixgan_cli.config.schema import (
 from mixgan_cli.errors import ConfigError, TrainingStopped, UserError, nearest
 from mixgan_cli.runtime.io import write_errors
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
-from mixgan_cli.sweeps.plan import plan, quoted, sweep_dir_override
+from mixgan_cli.runtime.streams import CLOSED_PIPE_EXIT_CODE, accept_any_text, discard_output
+from mixgan_cli.sweeps.plan import plan, sweep_dir_override
 from mixgan_cli.sweeps.sweep import Outcome, Sweep
 
 log = logging.getLogger("mixgan")
 
 MAX_LINE = 2000
 """Maximum length of a line of a message, which may quote a long value."""
-FLAGS_WITH_VALUE = (
-    "--cfg",
-    "-c",
-    "--package",
-    "-p",
-    "--info",
-    "-i",
-    "--config-dir",
-    "-cd",
-    "--config-name",
-    "-cn",
-    "--config-path",
-    "-cp",
-)
 OUT_OF_MEMORY = "not enough memory|an't allocate memory|CUDA out of memory"
 """Messages of RuntimeErrors that torch raises when memory runs out."""
 
@@ -107,12 +95,22 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    accept_any_text()
+    try:
+        code = _main(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head -1`
+        discard_output()
+        return CLOSED_PIPE_EXIT_CODE
+    return code
+
+
+def _main(arguments: list[str]) -> int:
     log_to_stderr()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
-    if arguments[0] == "--version":
+    if "--version" in arguments:
         print(f"mixgan {__version__}")
         return 0
     name, *overrides = arguments
@@ -131,28 +129,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if name == "fetch":  # `mixgan fetch weights`
         overrides = ["weights=true" if word == "weights" else word for word in overrides]
+    overrides = flags_first(overrides)
     if key := COMMANDS[name].positional:
         overrides = positional_overrides(overrides, key)
     return run_command(name, overrides)
-
-
-def positional_overrides(words: Sequence[str], key: str) -> list[str]:
-    """Turn positional arguments into an override of `key`: paths=[A,B], or run=A for any other key.
-
-    All words are returned unchanged if the key is given, too, or if there are several positional arguments for a key
-    other than `paths`. Hydra then rejects them.
-    """
-    positional, others = [], []
-    for before, word in zip(["", *words], words, strict=False):
-        is_path = "=" not in word or os.path.exists(word)  # noqa: PTH110 (Path.exists raises if a word is too long)
-        if word.startswith("-") or before in FLAGS_WITH_VALUE or not is_path:
-            others.append(word)
-        else:
-            positional.append(word)
-    if any(word.startswith(f"{key}=") for word in others) or (key != "paths" and len(positional) > 1):
-        return list(words)
-    values = f"[{','.join(map(quoted, positional))}]" if key == "paths" else "".join(map(quoted, positional))
-    return [*others, f"{key}={values}"] if positional else others
 
 
 def run_command(name: str, overrides: Sequence[str]) -> int:
@@ -160,13 +140,16 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
     command = COMMANDS[name]
     try:
         redact.refuse_secrets(overrides)
+        given = parse_flags(overrides, command.config)
     except UserError as error:
         return report_error(error, name).code
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing
-    flags_first = sorted(overrides, key=lambda word: word not in ("-m", "--multirun"))
-    sys.argv = [f"mixgan {name}", *flags_first]
-    if name == "bench" and sys.argv[1:2] in (["-m"], ["--multirun"]):
-        sys.argv.insert(2, "hydra.sweep.dir=${paths.outputs}/bench")  # for Hydra's own files
+    words = [quote_path(word, given.multirun) if word in given.overrides else word for word in overrides]
+    sys.argv = [f"mixgan {name}", *words]
+    if given.info:  # Hydra logs it
+        logging.getLogger("hydra").setLevel(logging.DEBUG)
+    if name == "bench" and given.multirun:
+        sys.argv.append("hydra.sweep.dir=${paths.outputs}/bench")  # for Hydra's own files
     exit_codes = [0]
     printed: set[str | None] = set()
     sweep: Sweep | None = None
@@ -184,7 +167,7 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
         return sweep.objective_value(outcome.result["metrics"]) if sweep else None
 
     try:
-        if name == "train" and (sweep := plan(command.config, flags_first)):
+        if name == "train" and (sweep := plan(command.config, words)):
             sys.argv.append(sweep_dir_override(sweep))
             sweep.clear_stop()
         with Interruptions():
@@ -197,6 +180,8 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
         exit_codes.append(130)
     except SystemExit as stop:  # Hydra's argument parser has printed what is wrong
         exit_codes.append(2 if stop.code else 0)
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if isinstance(error, OSError) and not is_composition_error(error):  # Hydra cannot create the sweep's folder
             log.error("mixgan %s: %s: %s", name, error.filename, error.strerror)
@@ -219,6 +204,8 @@ def run_job(name: str, config: DictConfig, sweep: Sweep | None) -> Outcome:
         result = importlib.import_module(f"mixgan_cli.commands.{name}").run(config)
         if sweep and result:
             sweep.objective_value(result["metrics"])
+    except BrokenPipeError:
+        raise
     except Exception as error:  # handled here, so that the other jobs of a sweep run
         return report_error(error, name)
     return Outcome(0, result)

@@ -28,7 +28,7 @@ SCHEDULE = "schedule"
 """A plain key of what can be scheduled: a component whose factor scales its strength. It is not an argument."""
 TRUSTED_PACKAGES = tuple(f"mixgan_cli.{name}" for name in ("models", "objectives", "data", "optim", "tracking"))
 """The packages that export mixgan's own components, in `__all__`."""
-TYPE_CHECKS = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+TYPE_CHECKS = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False, coerce_numbers_to_str=True)
 PLAIN = (TARGET, NAME, SCHEDULE)
 """Keys of a component that are not arguments of its class."""
 VALUES_ONLY = object()

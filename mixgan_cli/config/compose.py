@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 import traceback
 from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -38,7 +40,9 @@ def explain(error: Exception, config_name: str) -> str:
     """Return one readable message for an error that was raised while `config_name` was composed."""
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return f"cannot read the override {error.override!r}: write key=value, and quote special characters"
+        key, equals, value = str(error.override).partition("=")
+        example = shlex.quote(f"{key}={quoted(value)}") if equals else "KEY=VALUE"
+        return f"cannot read the override {error.override!r}: write key=value, and quote special characters: {example}"
     if isinstance(error, MissingConfigException):
         return _unknown_choice(error)
     if several := re.search("Ambiguous value for argument '([^']+)'", text):
@@ -59,6 +63,11 @@ def explain(error: Exception, config_name: str) -> str:
         return f"{text.splitlines()[0]}: {str(error.__cause__).splitlines()[0]}"
     first, _, rest = (text or type(error).__name__).partition("\n")
     return f"{first} {rest.splitlines()[0]}" if first.endswith(":") and rest else first
+
+
+def quoted(text: str) -> str:
+    """Quote any text as a value of Hydra's grammar."""
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def groups() -> dict[str, list[str]]:

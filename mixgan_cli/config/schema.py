@@ -30,6 +30,7 @@ from mixgan_cli.config import components, redact
 from mixgan_cli.config.expert_counts import check_expert_count
 from mixgan_cli.config.keys import flatten_keys, meant, prefixes
 from mixgan_cli.config.renamed import renamed
+from mixgan_cli.config.values import BatchSize, PathText, SampleCount
 from mixgan_cli.errors import ConfigError
 
 
@@ -38,11 +39,6 @@ def conf_dir() -> Path:
     package = Path(__file__).parents[1]
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"
-
-
-BatchSize = Annotated[int, Field(gt=0, le=2**20)]
-SampleCount = Annotated[int, Field(gt=0, le=2**24)]
-"""Upper bounds on batch size and sample counts. Larger values would not fit in memory and are rejected as typos."""
 
 
 def _class_name(target: str) -> str:
@@ -63,7 +59,7 @@ def _without_null(terms: Any) -> Any:
 class Strict(BaseModel):
     """A group that rejects unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True)
     ignored: ClassVar[frozenset[str]] = frozenset()
     """Groups of a composed configuration that are left out: those that some data sets set for training runs."""
 
@@ -239,7 +235,7 @@ class Evaluation(Strict):
     batch: BatchSize
     seed: NonNegativeInt
     seeds: PositiveInt
-    weights: str | None
+    weights: PathText | None
     download: bool
     extractors: Annotated[tuple[str, ...], Field(min_length=1)]
     feature_layer: Annotated[str, BeforeValidator(str)]
@@ -266,8 +262,8 @@ class Evaluation(Strict):
 class Paths(Strict):
     """Folders of the outputs."""
 
-    outputs: str
-    run: str | None
+    outputs: PathText
+    run: PathText | None
 
 
 class SweepOptions(Strict):
@@ -354,14 +350,14 @@ class EvaluateCommand(Strict):
     """`mixgan evaluate`: the images and the reference."""
 
     ignored = frozenset({"training"})
-    run: str | None
-    checkpoint: str
-    images: str | None
-    reference: str | None
+    run: PathText | None
+    checkpoint: PathText
+    images: PathText | None
+    reference: PathText | None
     data: components.Data | None = None  # Hydra omits a group whose choice is null
     seed: NonNegativeInt | None
-    to: str | None
-    compare: str | None
+    to: PathText | None
+    compare: PathText | None
     force: bool
     trusted: tuple[str, ...]
     evaluation: Evaluation
@@ -384,13 +380,13 @@ class EvaluateCommand(Strict):
 class SampleCommand(Strict):
     """`mixgan sample`: the run, the number of samples, and the output."""
 
-    run: str
+    run: PathText
     n: SampleCount
     seed: NonNegativeInt
     truncation: PositiveFloat | None
     expert: NonNegativeInt | None
     format: Literal["grid", "png", "npz"]
-    to: str | None
+    to: PathText | None
     trusted: tuple[str, ...]
     hardware: Hardware
 
@@ -398,8 +394,8 @@ class SampleCommand(Strict):
 class ExportCommand(Strict):
     """`mixgan export`: the generator, the output folder, and whether to write ONNX."""
 
-    run: str
-    to: str | None
+    run: PathText
+    to: PathText | None
     onnx: bool
     trusted: tuple[str, ...]
 
@@ -407,8 +403,8 @@ class ExportCommand(Strict):
 class ReportCommand(Strict):
     """`mixgan report`: the folders, the level of detail, and the output."""
 
-    paths: Annotated[tuple[str, ...], Field(min_length=1)]
-    to: str | None
+    paths: Annotated[tuple[PathText, ...], Field(min_length=1)]
+    to: PathText | None
     details: NonNegativeInt
     redraw: bool
     trusted: tuple[str, ...]
@@ -465,7 +461,10 @@ def _validated(composed: DictConfig | dict[str, Any], schema: type[Strict], cont
     try:
         return schema.model_validate(config, context=context)
     except ValidationError as error:
-        raise ConfigError("\n".join(_readable(problem, config, schema) for problem in error.errors())) from error
+        problems = error.errors()
+        inner = {problem["loc"][:-1] for problem in problems}  # a list of wrong values also counts as too short
+        problems = [each for each in problems if each["type"] != "too_short" or each["loc"] not in inner]
+        raise ConfigError("\n".join(_readable(problem, config, schema) for problem in problems)) from error
 
 
 def _readable(problem: Any, config: dict[str, Any], schema: type[Strict]) -> str:

@@ -19,12 +19,19 @@ from tqdm import tqdm
 
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.errors import DataError
-from mixgan_cli.runtime.io import file_lock, write_json
+from mixgan_cli.runtime.io import environment_path, file_lock, write_json
 
 
 def cache_dir() -> Path:
-    """Return the folder for downloads and prepared sets: $MIXGAN_CACHE, or ~/.cache/mixgan."""
-    return Path(os.environ.get("MIXGAN_CACHE", Path.home() / ".cache" / "mixgan"))
+    """Return the folder for downloads and prepared sets: $MIXGAN_CACHE, or ~/.cache/mixgan.
+
+    Raises:
+        DataError: $MIXGAN_CACHE is not set, and this user has no home folder.
+    """
+    try:
+        return environment_path("MIXGAN_CACHE") or Path.home() / ".cache" / "mixgan"
+    except RuntimeError as error:
+        raise DataError("this user has no home folder for the cache of data sets. Set $MIXGAN_CACHE") from error
 
 
 class Block(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from torchvision.datasets.utils import check_integrity, download_file_from_googl
 from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.cache import cache_dir
 from mixgan_cli.errors import DataError
-from mixgan_cli.runtime.io import file_lock
+from mixgan_cli.runtime.io import environment_path, file_lock
 
 log = logging.getLogger("mixgan")
 Layout = TypeVar("Layout")
@@ -83,7 +82,9 @@ class PublishedSet(ABC, Generic[Layout]):
                 raise DataError(f"{failed}\n{missing}") from failed
 
     def _places(self) -> list[Path]:
-        return [Path(p) for p in ([self.root] if self.root else [os.environ.get("MIXGAN_DATA"), cache_dir()]) if p]
+        if self.root:
+            return [Path(self.root)]
+        return [place for place in (environment_path("MIXGAN_DATA"), cache_dir()) if place]
 
     def _candidates(self) -> Iterator[Path]:
         for place in self._places():

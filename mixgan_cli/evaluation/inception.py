@@ -26,6 +26,7 @@ from torchvision.transforms.v2.functional import normalize
 
 from mixgan_cli.errors import Unavailable
 from mixgan_cli.evaluation.extractors import ImageNetwork
+from mixgan_cli.runtime.io import environment_path
 
 FILE = URL_INCEPTION_V3.rpartition("/")[2]
 HASH_PREFIX = FILE.removesuffix(".pth").rpartition("-")[2]
@@ -79,8 +80,8 @@ def find_weights(named: str | None, may_download: bool) -> Path:
     """
     if named is not None:
         return _existing(Path(named), f"evaluation.weights={named}")
-    if os.environ.get(VARIABLE):
-        return _existing(Path(os.environ[VARIABLE]), f"${VARIABLE}={os.environ[VARIABLE]}")
+    if path := environment_path(VARIABLE):
+        return _existing(path, f"${VARIABLE}={os.environ[VARIABLE]}")
     cached = _hub_file(URL_INCEPTION_V3)
     if cached.is_file():
         return cached

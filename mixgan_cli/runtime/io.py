@@ -18,6 +18,12 @@ from mixgan_cli.errors import RunError, UserError
 log = logging.getLogger("mixgan")
 
 
+def environment_path(variable: str) -> Path | None:
+    """Return the path in an environment variable, ~ being the home folder; None if it is not set or empty."""
+    value = os.environ.get(variable, "").strip()
+    return Path(os.path.expanduser(value)) if value else None  # noqa: PTH111 (Path.expanduser raises without a home)
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to, and rename it to `path` at the end if nothing was raised."""
@@ -76,9 +82,9 @@ def file_lock(lock: Path, name: str) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file atomically. Bytes of file names that are not text are escaped."""
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -11,10 +11,11 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override
 from hydra.main import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
+from mixgan_cli.config.compose import quoted
 from mixgan_cli.config.schema import SweepCommand, conf_dir, parse
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.runs import affects_result
@@ -31,8 +32,6 @@ def plan(config_name: str, words: Sequence[str]) -> Sweep | None:
     arguments = get_args_parser().parse_args(list(words))
     if not (arguments.multirun or "hydra.mode=MULTIRUN" in arguments.overrides):
         return None
-    if arguments.cfg or arguments.info:
-        raise ConfigError("--cfg and --info print a single run, -m starts several; use only one of them")
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
@@ -101,8 +100,3 @@ def _name(overrides: Sequence[Override]) -> str:
             chosen.append(str(override.value()))
     readable = re.sub(r"[^\w.-]+", "_", "-".join([*chosen, *swept]), flags=re.ASCII)[:60]
     return f"{readable}-{overrides_hash(override.input_line or '' for override in overrides)}".lstrip("-.")
-
-
-def quoted(text: str) -> str:
-    """Quote any text as a value of Hydra's grammar."""
-    return QuotedString(text, Quote.single).with_quotes()

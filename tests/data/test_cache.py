@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -154,3 +155,24 @@ def test_unwritable_cache_is_reported(monkeypatch):
     monkeypatch.setenv("MIXGAN_CACHE", "/proc/nowhere")
     with pytest.raises(DataError, match=r"\$MIXGAN_CACHE"):
         prepare()
+
+
+def test_home_folder_in_an_environment_variable_is_expanded(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MIXGAN_CACHE", "~/c")
+    assert cache_dir() == tmp_path / "c"
+    for value in ("", " "):  # as if it were not set
+        monkeypatch.setenv("MIXGAN_CACHE", value)
+        assert cache_dir() == tmp_path / ".cache" / "mixgan"
+
+
+def test_user_without_a_home_folder_needs_a_cache_only(monkeypatch, tmp_path):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setenv("MIXGAN_CACHE", str(tmp_path))
+    assert cache_dir() == tmp_path
+    monkeypatch.delenv("MIXGAN_CACHE")
+    with pytest.raises(DataError, match=r"no home folder .* Set \$MIXGAN_CACHE"):
+        cache_dir()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mixgan_cli.config.values import PathText
 from mixgan_cli.data.archives import load_npy
 from mixgan_cli.data.dataset import ImageDataset, random_split
 from mixgan_cli.data.images import Side, describe_resize, resize_to
@@ -24,7 +25,7 @@ class Arrays:
     """Images from a .npy or .npz file: uint8, [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1 or 3."""
 
     def __init__(
-        self, root: str, images: str, size: Side | None, held_out: int | float, split_seed: int, labels: bool
+        self, root: PathText, images: str, size: Side | None, held_out: int | float, split_seed: int, labels: bool
     ) -> None:
         self.root, self.images, self.size = root, images, size
         self.held_out, self.split_seed, self.labels = held_out, split_seed, labels

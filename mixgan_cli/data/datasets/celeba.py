@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torchvision import datasets
 
+from mixgan_cli.config.values import PathText
 from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.datasets.folder import PublishedFolder
 from mixgan_cli.data.images import Crop, Side
@@ -48,7 +49,7 @@ class CelebA(PublishedFolder):
 
     def __init__(
         self,
-        root: str | None,
+        root: PathText | None,
         size: Side,
         crop: Crop,
         held_out: int | float,

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torchvision import datasets
 
+from mixgan_cli.config.values import PathText
 from mixgan_cli.data import pickles
 from mixgan_cli.data.archives import MAX_FILE_BYTES, Archive, MultiArchive, damage_errors, load_npy
 from mixgan_cli.data.cache import Block, SplitReader, prepare
@@ -48,7 +49,7 @@ class CIFARFormat(PublishedSet[Layout]):
     """The folder of each split, in a copy of image files."""
     first_label: ClassVar[int] = 0
 
-    def __init__(self, root: str | None, size: Side, labels: bool) -> None:
+    def __init__(self, root: PathText | None, size: Side, labels: bool) -> None:
         self.root, self.size, self.labels = root, size, labels
         self.shape = (3, size, size)
 

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 import torch
 from torchvision import datasets
 
+from mixgan_cli.config.values import PathText
 from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.cache import SplitReader, prepare
 from mixgan_cli.data.dataset import ImageDataset, random_split
@@ -42,7 +43,7 @@ class Folder:
 
     def __init__(
         self,
-        root: str | None,
+        root: PathText | None,
         size: Side,
         crop: Crop,
         channels: Literal[1, 3],

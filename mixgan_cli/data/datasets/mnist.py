@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
+from mixgan_cli.config.values import PathText
 from mixgan_cli.data.archives import Archive, damage_errors
 from mixgan_cli.data.dataset import ImageDataset
 from mixgan_cli.data.images import Side, describe_resize, resize_to
@@ -68,7 +69,7 @@ class MNIST(PublishedSet[dict[str, str]]):
     remote = _remote(datasets.MNIST)
     download_hint = _hint("MNIST")
 
-    def __init__(self, root: str | None, size: Side, labels: bool) -> None:
+    def __init__(self, root: PathText | None, size: Side, labels: bool) -> None:
         self.root, self.size, self.labels = root, size, labels
         self.shape = (1, size, size)
 

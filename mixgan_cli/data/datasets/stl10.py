@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torchvision import datasets
 
+from mixgan_cli.config.values import PathText
 from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.cache import Block, SplitReader, prepare
 from mixgan_cli.data.dataset import ImageDataset
@@ -38,7 +39,7 @@ class STL10(PublishedSet[dict[str, str]]):
     remote = (RemoteFile(datasets.STL10.url, datasets.STL10.filename, datasets.STL10.tgz_md5),)
     download_hint = "mixgan fetch data=stl10 downloads it (2.6 GB); or give data.root=FOLDER"
 
-    def __init__(self, root: str | None, size: Side, labels: bool) -> None:
+    def __init__(self, root: PathText | None, size: Side, labels: bool) -> None:
         self.root, self.size, self.labels = root, size, labels
         self.shape = (3, size, size)
 

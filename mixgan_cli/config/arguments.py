@@ -1,0 +1,118 @@
+"""The words of a command line: flags in any order, positional arguments, and paths that Hydra's grammar cannot read."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections import deque
+from collections.abc import Sequence
+from typing import NoReturn
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.main import get_args_parser
+
+from mixgan_cli.config.compose import known_keys, quoted
+from mixgan_cli.config.keys import meant
+from mixgan_cli.errors import ConfigError
+
+FLAGS_WITH_VALUE = (
+    *("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"),
+    "--experimental-rerun",
+)
+INFO_FLAGS, INFO_TOPICS = ("--info", "-i"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+"""The flag whose value may be left out, and its values."""
+PATH_KEYS = ("root", "images", "reference", "run", "outputs", "to", "compare", "weights", "checkpoint", "paths")
+"""Last names of keys that hold a path."""
+
+
+def flags_first(words: Sequence[str]) -> list[str]:
+    """Return the words with the flags before the overrides: Hydra's parser takes overrides in one place only."""
+    flags, overrides, rest = [], [], deque(words)
+    while rest:
+        word = rest.popleft()
+        if not word.startswith("-"):
+            overrides.append(word)
+        elif word in INFO_FLAGS:
+            flags.append(f"--info={rest.popleft() if rest and rest[0] in INFO_TOPICS else 'all'}")
+        else:
+            flags.append(word)
+            if word in FLAGS_WITH_VALUE and rest:
+                flags.append(rest.popleft())
+    return [*flags, *overrides]
+
+
+def parse_flags(words: Sequence[str], config_name: str) -> argparse.Namespace:
+    """Return what Hydra reads from words that `flags_first` returned.
+
+    Raises:
+        ConfigError: a flag does not exist, has no valid value, or excludes another one.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    arguments, unknown = parser.parse_known_args(list(words))
+    if unknown:
+        name = unknown[0].lstrip("-").partition("=")[0].replace("-", "_")
+        raise ConfigError(
+            f"unrecognized arguments: {' '.join(unknown)}. Keys have no dashes: write KEY=VALUE."
+            f"{meant(name, known_keys(config_name)) if name else ''} --hydra-help lists all flags"
+        )
+    given = {
+        "--run": arguments.run,
+        "-m": arguments.multirun,
+        "--cfg": arguments.cfg,
+        "--info": arguments.info,
+        "--shell-completion": arguments.shell_completion,
+    }
+    chosen = [flag for flag, value in given.items() if value]
+    if len(chosen) > 1:
+        raise ConfigError(
+            f"{' and '.join(chosen)}: --cfg and --info print a single run, -m starts several; use only one of them"
+        )
+    if arguments.resolve and not arguments.cfg:
+        raise ConfigError("--resolve: resolves what --cfg prints. Add --cfg job")
+    return arguments
+
+
+def positional_overrides(words: Sequence[str], key: str) -> list[str]:
+    """Turn positional arguments into an override of `key`: paths=[A,B], or run=A for any other key.
+
+    All words are returned unchanged if the key is given, too, or if there are several positional arguments for a key
+    other than `paths`. Hydra then rejects them.
+    """
+    positional, others = [], []
+    for before, word in zip(["", *words], words, strict=False):
+        is_path = "=" not in word or os.path.exists(word)  # noqa: PTH110 (Path.exists raises if a word is too long)
+        if word.startswith("-") or before in FLAGS_WITH_VALUE or not is_path:
+            others.append(word)
+        else:
+            positional.append(word)
+    if any(word.startswith(f"{key}=") for word in others) or (key != "paths" and len(positional) > 1):
+        return list(words)
+    values = f"[{','.join(map(quoted, positional))}]" if key == "paths" else "".join(map(quoted, positional))
+    return [*others, f"{key}={values}"] if positional else others
+
+
+def quote_path(word: str, multirun: bool) -> str:
+    """Quote the value of an override if it is a path that Hydra would not read, or would read as something else.
+
+    An existing path such as `archive (1)`, `a,b` or `2024` is quoted, and ~ becomes the home folder.
+    """
+    key, _, value = word.partition("=")
+    is_path_key = re.split(r"[./]", key)[-1] in PATH_KEYS
+    if is_path_key and value.startswith("~"):
+        return f"{key}={quoted(os.path.expanduser(value))}"  # noqa: PTH111 (Path.expanduser raises without a home)
+    if not value or not os.path.exists(value):  # noqa: PTH110 (Path.exists raises if a word is too long)
+        return word
+    try:
+        override = OverridesParser.create().parse_override(word)
+    except HydraException:
+        return f"{key}={quoted(value)}"
+    if override.is_sweep_override():
+        return word if multirun else f"{key}={quoted(value)}"
+    return f"{key}={quoted(value)}" if is_path_key and override.value() != value else word
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ConfigError(message)

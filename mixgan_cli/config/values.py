@@ -1,0 +1,24 @@
+"""Types of values that schemas and components share, with what is accepted for them."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+BatchSize = Annotated[int, Field(gt=0, le=2**20)]
+SampleCount = Annotated[int, Field(gt=0, le=2**24)]
+"""Upper bounds on batch size and sample counts. Larger values would not fit in memory and are rejected as typos."""
+
+
+def _as_path(value: Any) -> Any:
+    """Return a path with the home folder for ~. Raises an error of pydantic if it is empty."""
+    if isinstance(value, str) and not value.strip():
+        raise PydanticCustomError("empty_path", "the path is empty. Give one, or leave the key out")
+    return os.path.expanduser(value) if isinstance(value, str) else value  # noqa: PTH111 (raises without a home)
+
+
+PathText = Annotated[str, BeforeValidator(_as_path)]
+"""The path of a file or folder, as text."""

@@ -1,0 +1,113 @@
+"""Words of a command line in any order, and paths as people write them."""
+
+import logging
+import shlex
+
+import pytest
+
+from mixgan_cli import __version__
+from mixgan_cli.config.arguments import flags_first, quote_path
+
+
+def test_flags_come_first_with_their_values():
+    words = ["model=hmog", "--cfg", "job", "seed=1", "--info", "k=2", "-m", "--config-dir", "conf"]
+    assert flags_first(words) == [
+        "--cfg", "job", "--info=all", "-m", "--config-dir", "conf", "model=hmog", "seed=1", "k=2"
+    ]  # fmt: skip
+    assert flags_first(["a=1", "--info", "defaults"]) == ["--info=defaults", "a=1"]
+
+
+@pytest.mark.parametrize(
+    "words", [("model=hmog", "--cfg", "job", "seed=3"), ("--cfg", "job", "seed=3"), ("seed=3", "--cfg=job")]
+)
+def test_cfg_job_stands_anywhere(mixgan, words):
+    outcome = mixgan("train", *words)
+    assert outcome.code == 0 and "\nseed: 3\n" in outcome.out
+
+
+def test_version_stands_anywhere(mixgan):
+    for words in (("--version",), ("train", "--version"), ("train", "seed=1", "--version")):
+        assert mixgan(*words).out == f"mixgan {__version__}\n"
+
+
+def test_info_is_printed(mixgan, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    outcome = mixgan("train", "seed=1", "--info", "defaults")
+    assert outcome.code == 0 and "Defaults List" in outcome.out and "model/gate/tree" in outcome.out
+
+
+WRONG = {
+    "--lr 0.1": "--lr. Keys have no dashes: write KEY=VALUE. Did you mean 'objective.optimizer.generator.lr'",
+    "--batch-size=3": "--batch-size=3. Keys have no dashes: write KEY=VALUE. Did you mean 'training.batch'?",
+    "--cfg": "expected one argument",
+    "--cfg bogus": "invalid choice: 'bogus'",
+    "--cfg job --info": "--cfg and --info: --cfg and --info print a single run",
+    "--resolve": "Add --cfg job",
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_wrong_flag_gives_one_message(mixgan, words):
+    outcome = mixgan("train", *words.split())
+    assert outcome.code == 2 and WRONG[words] in outcome.err and outcome.err.count("\n") == 1
+
+
+NAMES = ["jürgen", "archive (1)", "a=b", "数据", "#hash", "a&b", "tilde~", "a,b", "2024", "1_0", "1e3", "it's", "null"]
+
+
+@pytest.fixture
+def arrays(tmp_path, monkeypatch):
+    """A prepared command: `mixgan export` reads paths only, and says which one it looked for."""
+    monkeypatch.chdir(tmp_path)
+    for name in NAMES:
+        (tmp_path / name).mkdir()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_existing_path_is_taken_whatever_its_name(mixgan, arrays, name):
+    for words in ((f"run={name}",), (name,)):
+        assert f"mixgan export: {name}" in mixgan("export", *words).err
+
+
+def test_path_that_does_not_exist_is_shown_in_quotes(mixgan):
+    outcome = mixgan("export", "run=out (1)")
+    assert outcome.code == 2 and outcome.err.strip().endswith(shlex.quote("run='out (1)'"))
+
+
+def test_only_paths_are_quoted(arrays):
+    assert quote_path("seed=2024", False) == "seed=2024"
+    assert quote_path("data.root=2024", False) == "data.root='2024'"
+    assert quote_path("data.root=a,b", True) == "data.root=a,b"  # two sets of a sweep
+    assert quote_path("data.root=nowhere", False) == "data.root=nowhere"
+
+
+def test_home_folder_is_expanded(mixgan, monkeypatch):
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert "mixgan export: /somewhere/x: " in mixgan("export", "run=~/x").err
+    assert "mixgan export: /somewhere/x: " in mixgan("export", "run='~/x'").err
+
+
+EMPTY = [
+    ("fetch", "data=folder", "data.root="), ("evaluate", "images=", "data=digits"), ("evaluate", "run="),
+    ("evaluate", "run=x", "to="), ("sample", "run=x", "to="), ("export", "run="), ("report", "paths=['']"),
+    ("train", "paths.outputs="), ("train", "paths.run="), ("train", "evaluation.weights=' '"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", EMPTY, ids=" ".join)
+def test_empty_path_is_refused(mixgan, words):
+    outcome = mixgan(*words)
+    assert outcome.code == 2 and "the path is empty" in outcome.err and outcome.err.count("\n") == 1
+
+
+def test_text_may_look_like_a_number(mixgan):
+    outcome = mixgan(
+        "train",
+        "evaluation.name=2024",
+        "data.name=7",
+        "logger=tensorboard",
+        "logger.tensorboard.folder=1",
+        "sweep.name=3",
+        "seed=x",
+    )
+    assert outcome.err.count("\n") == 1 and "seed='x'" in outcome.err
