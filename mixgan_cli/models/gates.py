@@ -11,15 +11,18 @@ and hm_mix).
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from mixgan_cli.config import expert_counts
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.experts import Experts, one_hot_like
 from mixgan_cli.runtime.random import uniform
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
 
 
 class GateWeights(NamedTuple):
@@ -177,13 +180,20 @@ class UniformGate(Gate):
 
 
 class SoftmaxGate(Gate):
-    """a = softmax(V z + v_0), the gate of MoG. It has K (Z + 1) parameters: weights Xavier normal, biases 0."""
+    """a = softmax(V z + v_0), the gate of MoG. It has K (Z + 1) parameters: weights Xavier normal, biases 0.
+
+    Args:
+        k: number of experts.
+        latent_size: Z.
+        dropout: see `ExpertDropout`.
+        weight_dropout: see `drop_weights`.
+    """
 
     hard = False
 
-    def __init__(self, k: int, latent_size: int, dropout: float) -> None:
+    def __init__(self, k: int, latent_size: int, dropout: float, weight_dropout: Probability = 0.0) -> None:
         super().__init__()
-        self.k = k
+        self.k, self.weight_dropout = k, weight_dropout
         self.dropout = ExpertDropout(dropout)
         self.logits = nn.Linear(latent_size, k)
         nn.init.xavier_normal_(self.logits.weight)
@@ -191,7 +201,8 @@ class SoftmaxGate(Gate):
 
     def forward(self, latent_BZ: Tensor) -> Tensor:
         """Return the weights [B, K]."""
-        return self.dropout(self.logits(latent_BZ).softmax(dim=1))
+        probability = self.weight_dropout if self.training else 0.0
+        return self.dropout(drop_weights(self.logits, latent_BZ, probability).softmax(dim=1))
 
 
 class TreeGate(Gate):
@@ -201,6 +212,12 @@ class TreeGate(Gate):
     rest to its right child, node 2m + 2. The weight of a leaf is the product along its path. The gate has
     (K - 1)(Z + 1) parameters: v ~ N(0, 1/Z), biases 0.
 
+    Args:
+        k: number of experts.
+        latent_size: Z.
+        dropout: see `ExpertDropout`.
+        weight_dropout: see `drop_weights`.
+
     Raises:
         ConfigError: K is not a power of two.
     """
@@ -208,10 +225,10 @@ class TreeGate(Gate):
     hard = False
     hierarchical = True
 
-    def __init__(self, k: int, latent_size: int, dropout: float) -> None:
+    def __init__(self, k: int, latent_size: int, dropout: float, weight_dropout: Probability = 0.0) -> None:
         super().__init__()
         expert_counts.power_of_two(k)
-        self.k = k
+        self.k, self.weight_dropout = k, weight_dropout
         self.depth = k.bit_length() - 1
         self.dropout = ExpertDropout(dropout)
         self.splits = nn.Linear(latent_size, k - 1) if k > 1 else None
@@ -228,7 +245,7 @@ class TreeGate(Gate):
         densities = [latent_BZ.new_ones(len(latent_BZ), 1)]
         if self.splits is None:
             return densities
-        left = self.splits(latent_BZ).sigmoid()
+        left = drop_weights(self.splits, latent_BZ, self.weight_dropout if self.training else 0.0).sigmoid()
         for level in range(self.depth):
             parents = densities[-1]
             to_left = left[:, 2**level - 1 : 2 ** (level + 1) - 1]
@@ -237,11 +254,23 @@ class TreeGate(Gate):
         return densities
 
 
+def drop_weights(linear: nn.Linear, latent_BZ: Tensor, probability: float) -> Tensor:
+    """Return linear(z), [B, …], after dropout of the weight matrix with one mask for the whole batch. The bias stays.
+
+    The code of the HMoG author has this option for the gates and never uses it. The mixture weights still sum to 1.
+    """
+    if not probability:
+        return linear(latent_BZ)
+    # Synchronised ranks have the same random state, so they draw the same mask.
+    kept = torch.rand_like(linear.weight) >= probability
+    return nn.functional.linear(latent_BZ, linear.weight * kept / (1 - probability), linear.bias)
+
+
 class ExpertDropout(nn.Module):
     """Dropout of experts: in training, set weights to 0 at random and rescale the others to sum to 1.
 
-    The code of the HMoG author has this option and never uses it. If all remaining weights of a sample are 0, its
-    weights stay as they are. Raises ConfigError unless 0 ≤ probability < 1.
+    Each sample has its own mask. If all remaining weights of a sample are 0, its weights stay as they are. Raises
+    ConfigError unless 0 ≤ probability < 1.
     """
 
     def __init__(self, probability: float) -> None:

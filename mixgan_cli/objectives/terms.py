@@ -155,18 +155,28 @@ class Competition(GeneratorTerm):
     R_i = D(G_j(z)) + cos(φ(G_i(z)), φ(G_j(z))), averaged over j ≠ i: an expert's probability must exceed those of the
     others by its similarity to them, at the same latent. φ are the discriminator's features, D is its probability. In
     the author's code only D(G_i(z)) has a gradient, so similarity decides when experts are pushed apart, not in which
-    direction. With `through_similarity`, R_i is differentiated too, which is another method.
+    direction. With `through_similarity`, R_i is differentiated too, which is another method. That code computes the
+    same value, but omits the minus of -D(G_i(z)) in the gradient: an expert that is behind is pushed further back.
 
     Args:
         weight: 1e-4 for the author's DCGAN.
         others: how the others are combined: their mean, or their maximum.
         through_similarity: see above.
+        reversed_sign: if true, the gradient of D(G_i(z)) has the sign of the author's code, else that of the formula.
         k: number of experts, given by the program.
     """
 
-    def __init__(self, weight: float, others: Literal["mean", "max"], through_similarity: bool, k: int) -> None:
+    def __init__(
+        self,
+        weight: float,
+        others: Literal["mean", "max"],
+        through_similarity: bool,
+        k: int,
+        reversed_sign: bool = False,
+    ) -> None:
         super().__init__(weight)
         self.others, self.through_similarity, self.k = others, through_similarity, k
+        self.reversed_sign = reversed_sign
 
     @classmethod
     def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
@@ -202,7 +212,8 @@ class Competition(GeneratorTerm):
             rival_KB = rivals_KKB.masked_fill(itself, 0).sum(dim=1) / (self.k - 1)
         else:
             rival_KB = rivals_KKB.masked_fill(itself, -torch.inf).amax(dim=1)
-        return (rival_KB - probability_KB).relu().mean()
+        own_KB = 2 * probability_KB.detach() - probability_KB if self.reversed_sign else probability_KB
+        return (rival_KB - own_KB).relu().mean()
 
 
 class LoadBalance(GateTerm):

@@ -154,6 +154,31 @@ def test_dropout_of_a_saturated_gate_gives_valid_weights(kind):
     torch.testing.assert_close(weights_BK.sum(dim=1), torch.ones(100))
 
 
+@pytest.mark.parametrize("kind", SOFT_GATES)
+def test_weight_dropout_has_one_mask_per_batch(kind):
+    """Dropout of the gate's weight matrix, as in the HMoG author's code: equal latents get equal weights."""
+    gate = kind(8, Z, 0.0, 0.5)
+    latent_BZ = torch.randn(1, Z).expand(20, Z)
+    first_BK, second_BK = gate(latent_BZ), gate(latent_BZ)
+    torch.testing.assert_close(first_BK, first_BK[:1].expand(20, 8))
+    torch.testing.assert_close(first_BK.sum(dim=1), torch.ones(20))
+    assert not torch.allclose(first_BK, second_BK)
+    assert torch.equal(gate.eval()(latent_BZ), gate(latent_BZ))
+
+
+@pytest.mark.parametrize("kind", SOFT_GATES)
+def test_weight_dropout_keeps_and_rescales_whole_weights(kind):
+    gate, without = kind(8, Z, 0.0, 0.5), kind(8, Z, 0.0)
+    without.load_state_dict(copy.deepcopy(gate.state_dict()))
+    weight, latent_BZ = (without.logits if kind is SoftmaxGate else without.splits).weight, torch.randn(20, Z)
+    torch.manual_seed(5)
+    dropped_BK = gate(latent_BZ)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        weight.mul_(2.0 * (torch.rand_like(weight) >= 0.5))
+    torch.testing.assert_close(dropped_BK, without(latent_BZ))
+
+
 @pytest.mark.parametrize("probability", [1.0, 1.5, -0.1])
 @pytest.mark.parametrize("gate", ["softmax", "tree"])
 def test_dropout_must_be_a_probability(gate, probability):

@@ -17,11 +17,11 @@ def judged():
     return score, features
 
 
-def competition(score, features, others, through=False):
+def competition(score, features, others, through=False, reversed_sign=False):
     """The value of the term, of as many experts as make K equal parts."""
     samples = torch.zeros(len(score), 1)
     batch = GeneratedBatch(samples, samples, samples, score, None, features)
-    return Competition(WEIGHT, others, through, k=2 if len(score) == 2 else K)(batch)
+    return Competition(WEIGHT, others, through, 2 if len(score) == 2 else K, reversed_sign)(batch)
 
 
 def sigmoid(x):
@@ -70,6 +70,19 @@ def test_gradients_through_similarity(others):
     assert torch.autograd.gradcheck(lambda s, f: competition(s, f, others, through=True), (score, features))
     competition(score, features, others, through=True).backward()
     assert features.grad.abs().max().item() > 1e-3
+
+
+@pytest.mark.parametrize("others", ["mean", "max"])
+def test_released_code_reverses_the_gradient_only(others):
+    """Its value is the formula's. Its gradient of D(G_i) lacks the minus, which lowers the score of who is behind."""
+    score, features = judged()
+    value = competition(score, features, others)
+    (expected,) = torch.autograd.grad(value, score)
+    released = competition(score, features, others, reversed_sign=True)
+    (found,) = torch.autograd.grad(released, score)
+    assert released.item() == pytest.approx(value.item(), rel=1e-12)
+    assert expected.min() < 0 <= found.min()
+    np.testing.assert_allclose(found.numpy(), -expected.numpy(), atol=1e-16)
 
 
 def test_an_expert_alike_is_pushed_harder():
