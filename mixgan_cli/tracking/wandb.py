@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -36,6 +37,8 @@ class WandbLogger(Logger):
         import wandb  # takes a second to import
 
         self._wandb = wandb
+        # W&B sends the command line, which must be text; the name of a file need not be
+        sys.argv = [word.encode(errors="backslashreplace").decode() for word in sys.argv]
         self._run = wandb.init(
             project=self.project,
             entity=self.entity,

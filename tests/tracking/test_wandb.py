@@ -11,10 +11,11 @@ def info(folder, nimg=0):
     return RunInfo("name", folder, {"seed": 0}, 100, nimg)
 
 
-def test_real_package_offline_keeps_one_id_a_run(offline, tmp_path):
+def test_real_package_offline_keeps_one_id_a_run(offline, tmp_path, monkeypatch):
     """The real package, without a login: a run is kept on disk, and the same id goes on after a resume."""
     from PIL import Image
 
+    monkeypatch.setattr(sys, "argv", ["mixgan train", "data.root=caf\udce9"])  # a name that is not UTF-8
     Image.new("L", (8, 8)).save(tmp_path / "grid.png")
     folders = [tmp_path / "run-1", tmp_path / "run-2"]
     ids = []
