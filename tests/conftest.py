@@ -84,6 +84,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all workers of this test run share."""
+    base = factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _share_compositions(tmp_path_factory: pytest.TempPathFactory) -> None:
+    fast_hydra.share(shared_folder(tmp_path_factory) / "hydra")
+
+
 @pytest.fixture
 def mixgan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
     """Call the program in this process, with outputs in a temporary folder that is also the current one."""
@@ -128,8 +139,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
 
     The first test that asks for it trains it, whichever process that test runs in.
     """
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    shared = shared_folder(tmp_path_factory) / "finished"
 
     def of(*overrides: str) -> Path:
         folder = shared / hashlib.sha256(repr(overrides).encode()).hexdigest()[:16]

@@ -206,6 +206,7 @@ def assert_close(first, second):
         assert torch.allclose(second[name], value, rtol=1e-3, atol=1e-4), name
 
 
+@pytest.mark.integ
 def test_run_on_two_devices_is_the_same_run_on_one(mixgan, tmp_path):
     """The number of processes is no part of a run's identity."""
     alone = mixgan("train", *DDP, "hardware.devices=1", "paths.outputs=alone")

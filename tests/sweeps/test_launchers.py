@@ -55,7 +55,8 @@ def records(tmp_path):
     return [json.loads(path.read_text()) for path in (tmp_path / "outputs").glob("sweeps/*/jobs/*.json")]
 
 
-@pytest.mark.parametrize("launcher", ["joblib", pytest.param("submitit", marks=pytest.mark.integ)])
+@pytest.mark.integ
+@pytest.mark.parametrize("launcher", ["joblib", "submitit"])
 def test_several_jobs_at_once(tmp_path, environment, launcher):
     """Three jobs, one of them bad, two at once: what is told, what is left, what each process gets of the machine."""
     finished = sweep(tmp_path, environment, f"sweep={launcher}", "sweep.jobs=2", "model.k=2,3,4")
