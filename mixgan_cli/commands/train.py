@@ -129,9 +129,8 @@ def _train_and_evaluate(
     evaluator = Evaluator(settings.evaluation, reference_set(source, dataset, settings.evaluation), compute.device)
     interim, reals = evaluator.interim(), evaluator.reference.samples
     tracker = Tracker([JsonlLogger(folder.metrics), ProgressBar(), *loggers])
-    tracker.start(
-        RunInfo(folder.path.name, folder.path, state.config, settings.training.total_nimg, state.progress.nimg)
-    )
+    total, nimg = settings.training.total_nimg, state.progress.nimg
+    tracker.start(RunInfo(folder.path.name, folder.path, state.config, total, nimg, compute.name))
 
     def draw(nimg: int) -> dict[str, Path]:
         drawn = {"samples": draw_samples(folder.samples, nimg, sampler, reals, settings.seed)}

@@ -49,6 +49,14 @@ class Compute:
         """Return the group with the precision used here, which is part of a run's identity as it changes results."""
         return hardware.model_copy(update={"precision": self.precision})
 
+    @property
+    def name(self) -> str:
+        """What a message calls the device."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        threads = torch.get_num_threads()
+        return f"this CPU ({threads} thread{'s' if threads > 1 else ''})"
+
     def describe(self) -> dict[str, str | int | bool]:
         """Return the entries of environment.json."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"

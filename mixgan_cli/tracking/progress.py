@@ -1,23 +1,35 @@
-"""The progress bar on stderr: images, losses, images per second, time left."""
+"""The progress bar on stderr: images, losses, images per second, time left, and an estimate of the whole run."""
 
 from __future__ import annotations
 
+import logging
 import sys
+import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from mixgan_cli.tracking.tracker import Logger, RunInfo
 
+log = logging.getLogger("mixgan")
+
+ESTIMATE_AFTER = 5.0, 2
+"""Seconds and iterations that are measured before the length of the run is estimated."""
+LONG, HALF_AN_HOUR = 3600.0, 1800.0
+"""Seconds of a run that is called long, and of the shorter run that is suggested."""
+
 
 class ProgressBar(Logger):
-    """Show a bar on a terminal; elsewhere, print a line every 15 seconds."""
+    """Show a bar that moves in time on a terminal; elsewhere, print a line every 15 seconds."""
 
     def start(self, run: RunInfo) -> None:
         """Show the bar."""
+        self._run = run
         self._alarms: dict[str, str] = {}
-        on_terminal = sys.stderr.isatty()
+        self._estimate: RateMeter | None = RateMeter()
         self._bar = tqdm(
             total=run.total_nimg,
             initial=run.nimg,
@@ -25,8 +37,19 @@ class ProgressBar(Logger):
             unit="img",
             unit_scale=True,
             dynamic_ncols=True,
-            mininterval=0.1 if on_terminal else 15,
+            mininterval=0.5 if sys.stderr.isatty() else 15,
+            miniters=1,
         )
+        self._messages = ExitStack()  # messages go above the bar
+        self._messages.enter_context(logging_redirect_tqdm([log]))
+
+    def advance(self, nimg: int) -> None:
+        """Move the bar. Once the speed is known, log how long the run takes."""
+        self._bar.update(nimg - self._bar.n)
+        if self._estimate and (rate := self._estimate.rate(nimg)):
+            self._estimate = None
+            if message := estimate(rate, nimg, self._run):
+                log.info(message)
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Move the bar and show the losses."""
@@ -41,4 +64,54 @@ class ProgressBar(Logger):
 
     def finish(self, summary: Mapping[str, Any] | None) -> None:
         """Remove the bar."""
+        self._messages.close()
         self._bar.close()
+
+
+class RateMeter:
+    """Measure images per second after the first iteration, which is slower than the others."""
+
+    def __init__(self) -> None:
+        self._calls: list[tuple[float, int]] = []
+
+    def rate(self, nimg: int) -> float | None:
+        """Return the images per second, or None before the measurement is long enough.
+
+        Call it before the first iteration and after each one.
+        """
+        self._calls.append((time.monotonic(), nimg))
+        min_seconds, min_iterations = ESTIMATE_AFTER
+        if len(self._calls) < 2 + min_iterations:
+            return None
+        (began, first), (now, last) = self._calls[1], self._calls[-1]
+        return (last - first) / (now - began) if now - began >= min_seconds else None
+
+
+def estimate(rate: float, nimg: int, run: RunInfo) -> str | None:
+    """Return a line on how long the rest of the run takes, or None if it takes less than a minute.
+
+    If a new run takes hours, the line names a length that takes about half an hour.
+
+    Args:
+        rate: images per second.
+        nimg: images shown so far.
+        run: the run.
+    """
+    seconds = (run.total_nimg - nimg) / rate
+    if seconds < 60:
+        return None
+    line = (
+        f"training takes about {duration(seconds)}{' more' if run.nimg else ''} at {rate:,.3g} images/s on {run.device}"
+    )
+    if seconds < LONG or run.nimg:  # a resumed run cannot be made shorter
+        return line
+    shorter = max(1, int(float(f"{rate * HALF_AN_HOUR:.0e}")))
+    return f"{line}; training.nimg={shorter:_} takes {duration(shorter / rate)}"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in the unit that suits it: `50 s`, `30 min`, `14 h`, `3.5 days`."""
+    for unit, size, below in (("s", 1, 90), ("min", 60, 90 * 60), ("h", 3600, 72 * 3600)):
+        if seconds < below:
+            return f"{seconds / size:.2g} {unit}" if seconds / size < 10 else f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:,.{0 if seconds > 8.64e5 else 1}f} days"

@@ -21,6 +21,8 @@ class RunInfo:
     total_nimg: int
     nimg: int
     """Images shown so far: 0 for a new run, more for a resumed one."""
+    device: str = "this machine"
+    """What the run trains on, for messages."""
 
 
 class Logger:
@@ -32,6 +34,9 @@ class Logger:
 
     def start(self, run: RunInfo) -> None:
         """Open the log. A resumed run continues at `run.nimg`."""
+
+    def advance(self, nimg: int) -> None:
+        """Note that the run has seen `nimg` images. Called after each iteration, so it must be fast."""
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Log a record: step, nimg, seconds, and scalars or lists of scalars."""
@@ -60,6 +65,10 @@ class Tracker:
     def start(self, run: RunInfo) -> None:
         """Open every logger."""
         self._call("start", run)
+
+    def advance(self, nimg: int) -> None:
+        """Note that the run has seen `nimg` images."""
+        self._call("advance", nimg)
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Log a record: step, nimg, seconds, and scalars or lists of scalars."""

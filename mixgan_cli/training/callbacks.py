@@ -164,6 +164,7 @@ class Callbacks:
         training, progress = self.training, state.progress
         if progress.last_handled_nimg == progress.nimg:
             return
+        self.tracker.advance(progress.nimg)
         self._reported = self._reported or (progress.seconds, progress.nimg)
         saving = self._due(training.checkpoint_nimg, state)
         if self._due(training.report_nimg, state) or saving:
