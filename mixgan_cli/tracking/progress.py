@@ -29,7 +29,7 @@ class ProgressBar(Logger):
         """Show the bar."""
         self._run = run
         self._alarms: dict[str, str] = {}
-        self._estimate: RateMeter | None = RateMeter()
+        self._meter: RateMeter | None = RateMeter()
         self._bar = tqdm(
             total=run.total_nimg,
             initial=run.nimg,
@@ -46,9 +46,9 @@ class ProgressBar(Logger):
     def advance(self, nimg: int) -> None:
         """Move the bar. Once the speed is known, log how long the run takes."""
         self._bar.update(nimg - self._bar.n)
-        if self._estimate and (rate := self._estimate.rate(nimg)):
-            self._estimate = None
-            if message := estimate(rate, nimg, self._run):
+        if self._meter and (speed := self._meter.img_per_second(nimg)):
+            self._meter = None
+            if message := estimate(speed, nimg, self._run):
                 log.info(message)
 
     def record(self, record: Mapping[str, Any]) -> None:
@@ -74,7 +74,7 @@ class RateMeter:
     def __init__(self) -> None:
         self._calls: list[tuple[float, int]] = []
 
-    def rate(self, nimg: int) -> float | None:
+    def img_per_second(self, nimg: int) -> float | None:
         """Return the images per second, or None before the measurement is long enough.
 
         Call it before the first iteration and after each one.
@@ -87,26 +87,25 @@ class RateMeter:
         return (last - first) / (now - began) if now - began >= min_seconds else None
 
 
-def estimate(rate: float, nimg: int, run: RunInfo) -> str | None:
+def estimate(img_per_second: float, nimg: int, run: RunInfo) -> str | None:
     """Return a line on how long the rest of the run takes, or None if it takes less than a minute.
 
     If a new run takes hours, the line names a length that takes about half an hour.
 
     Args:
-        rate: images per second.
+        img_per_second: images per second.
         nimg: images shown so far.
         run: the run.
     """
-    seconds = (run.total_nimg - nimg) / rate
+    seconds = (run.total_nimg - nimg) / img_per_second
     if seconds < 60:
         return None
-    line = (
-        f"training takes about {duration(seconds)}{' more' if run.nimg else ''} at {rate:,.3g} images/s on {run.device}"
-    )
+    length = f"{duration(seconds)}{' more' if run.nimg else ''}"
+    line = f"training takes about {length} at {img_per_second:,.3g} images/s on {run.device}"
     if seconds < LONG or run.nimg:  # a resumed run cannot be made shorter
         return line
-    shorter = max(1, int(float(f"{rate * HALF_AN_HOUR:.0e}")))
-    return f"{line}; training.nimg={shorter:_} takes {duration(shorter / rate)}"
+    shorter = max(1, int(float(f"{img_per_second * HALF_AN_HOUR:.0e}")))
+    return f"{line}; training.nimg={shorter:_} takes {duration(shorter / img_per_second)}"
 
 
 def duration(seconds: float) -> str:

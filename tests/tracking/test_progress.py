@@ -47,7 +47,7 @@ def test_rate_leaves_out_the_first_iteration(monkeypatch):
     times = iter([0.0, 100.0, 102.0, 104.0, 106.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(times))
     meter = RateMeter()
-    assert [meter.rate(nimg) for nimg in (0, 10, 30, 50, 70)] == [None] * 4 + [10.0]
+    assert [meter.img_per_second(nimg) for nimg in (0, 10, 30, 50, 70)] == [None] * 4 + [10.0]
 
 
 class Terminal(io.StringIO):
