@@ -103,6 +103,11 @@ def check(
     return checked
 
 
+def class_name(target: Any) -> str:
+    """Return the name of a class, given by its path, without its package."""
+    return str(target).rpartition(".")[2]
+
+
 def check_run(key: str, component: Mapping[str, Any], run: Any) -> None:
     """Let a component's class check that it can be used in a run: its `check_run(key, arguments, run)`, if it has one.
 

@@ -41,11 +41,6 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "conf"
 
 
-def _class_name(target: str) -> str:
-    """Return the name of a class without its package."""
-    return target.rpartition(".")[2]
-
-
 def _yaml(value: int | None) -> str:
     """Return a value as it is written in YAML."""
     return "null" if value is None else str(value)
@@ -302,40 +297,13 @@ class Run(Strict):
     @model_validator(mode="after")
     def _components_fit(self, info: ValidationInfo) -> Run:
         if components.imports_classes(info):
-            self._terms_fit()
-            self._multiclass_takes_probabilities()
-            self._gate_serves_the_objective()
+            objective, model = self.objective, self.model
+            for name, node in objective.terms.items():
+                components.check_run(f"objective.terms.{name}", node, self)
+            components.check_run("model.head", model.head, self)
+            components.check_run("objective.adversarial", objective.adversarial, self)
+            components.check_run("model.gate", model.gate, self)
         return self
-
-    def _terms_fit(self) -> None:
-        for name, node in self.objective.terms.items():
-            components.check_run(f"objective.terms.{name}", node, self)
-
-    def _multiclass_takes_probabilities(self) -> None:
-        head, adversarial = self.model.head[components.TARGET], self.objective.adversarial[components.TARGET]
-        if not components.attribute(head, "needs_probabilities"):
-            return
-        if not components.attribute(adversarial, "probabilistic"):
-            raise ValueError(
-                f"objective.adversarial: {_class_name(head)} is one softmax over real and K experts, a probability; "
-                f"{_class_name(adversarial)} takes the score for something else. Use objective=madgan, "
-                "non_saturating or minimax, or model/head=classifier"
-            )
-        if self.objective.classifier.stop_gradient:
-            raise ValueError(
-                f"objective.classifier.stop_gradient=true: {_class_name(head)} has the same logits for both. "
-                "Take false, or model/head=classifier"
-            )
-
-    def _gate_serves_the_objective(self) -> None:
-        gate, objective = self.model.gate[components.TARGET], self.objective
-        adversarial = objective.adversarial[components.TARGET]
-        if objective.fake_weight == "k" and not components.attribute(adversarial, "probabilistic"):
-            raise ValueError(
-                f"objective.fake_weight=k: {_class_name(adversarial)} balances real against fake scores; take one"
-            )
-        if objective.optimizer.gate and not components.attribute(gate, "trainable"):
-            raise ValueError(f"objective.optimizer.gate: {_class_name(gate)} learns nothing; take null")
 
     @model_validator(mode="after")
     def _batch_fits_length(self) -> Run:

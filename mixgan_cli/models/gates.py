@@ -11,13 +11,15 @@ and hm_mix).
 from __future__ import annotations
 
 import math
-from typing import Annotated, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from mixgan_cli.config import expert_counts
+from mixgan_cli.config.schema import Run
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.experts import Experts, one_hot_like
 from mixgan_cli.runtime.random import uniform
@@ -51,6 +53,16 @@ class Gate(nn.Module):
     """If true, expert k generates the k-th of K equal, consecutive parts of a training batch."""
     separate = False
     """If true, the layers that experts share run on each of these parts alone, which matters for batch norm."""
+
+    @classmethod
+    def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
+        """Check that an optimiser of the gate has parameters.
+
+        Raises:
+            ConfigError: the gate learns nothing.
+        """
+        if run.objective.optimizer.gate and not cls.trainable:
+            raise ConfigError(f"objective.optimizer.gate: {cls.__name__} learns nothing; take null")
 
     def weights(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> GateWeights:
         """Return the weights [B, K].

@@ -5,11 +5,14 @@ A new head is a subclass of `Head` and a YAML file in conf/model/head/.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
+from mixgan_cli.config.components import TARGET, attribute, class_name
+from mixgan_cli.config.schema import Run
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.layers import Initialise
 
@@ -31,8 +34,6 @@ class Head(nn.Module):
     """If true, the head also predicts which expert made a sample. The diversity weight `beta` needs such a head."""
     form: Form = "general"
     """What the expert logits mean, see `ClassifierHead`."""
-    needs_probabilities = False
-    """If true, the score is the logit of a probability, so the adversarial loss must treat it as one."""
 
 
 class ScoreHead(Head):
@@ -91,7 +92,26 @@ class MulticlassHead(Head):
     """
 
     classifies_experts = True
-    needs_probabilities = True
+
+    @classmethod
+    def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
+        """Check that the adversarial loss takes the score as a logit, and that the classifier gets its gradient.
+
+        Raises:
+            ConfigError: one of them does not hold.
+        """
+        adversarial = run.objective.adversarial[TARGET]
+        if not attribute(adversarial, "probabilistic"):
+            raise ConfigError(
+                f"objective.adversarial: {cls.__name__} is one softmax over real and K experts, a probability; "
+                f"{class_name(adversarial)} takes the score for something else. Use objective=madgan, "
+                "non_saturating or minimax, or model/head=classifier"
+            )
+        if run.objective.classifier.stop_gradient:
+            raise ConfigError(
+                f"objective.classifier.stop_gradient=true: {cls.__name__} has the same logits for both. "
+                "Take false, or model/head=classifier"
+            )
 
     def __init__(self, k: int, features: int, initialise_head: Initialise, spectral_norm: bool) -> None:
         super().__init__()
@@ -100,8 +120,8 @@ class MulticlassHead(Head):
     def forward(self, features_NF: Tensor, detach_features: bool = False) -> DiscriminatorOutput:
         """Return scores [N], expert logits [N, K] and features.
 
-        Scores and expert logits share one layer, so the gradient of the classifier alone cannot be stopped. The
-        configuration schema rejects this head together with `detach_features`.
+        Scores and expert logits share one layer, so the gradient of the classifier alone cannot be stopped:
+        `check_run` refuses `detach_features`.
         """
         logits_NC = self.classes(features_NF)
         scores_N = logits_NC[:, 0] - logits_NC[:, 1:].logsumexp(dim=1)

@@ -8,9 +8,14 @@ file in conf/objective/. If it is part of mixgan, this package exports it in `__
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 from torch.nn.functional import softplus
+
+from mixgan_cli.config.schema import Run
+from mixgan_cli.errors import ConfigError
 
 
 class Adversarial(ABC):
@@ -18,6 +23,16 @@ class Adversarial(ABC):
 
     probabilistic = False
     """True if the score is the logit of a probability."""
+
+    @classmethod
+    def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
+        """Check that generated samples may have the weight of this run.
+
+        Raises:
+            ConfigError: they weigh K times as much, and the loss balances real against fake scores.
+        """
+        if run.objective.fake_weight == "k" and not cls.probabilistic:
+            raise ConfigError(f"objective.fake_weight=k: {cls.__name__} balances real against fake scores; take one")
 
     @abstractmethod
     def real(self, score_N: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from mixgan_cli.config.components import TARGET, attribute
+from mixgan_cli.config.components import TARGET, attribute, class_name
 from mixgan_cli.config.schema import Run
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.objectives import diversity
@@ -100,7 +100,7 @@ class GateTerm(Term, ABC):
         """
         gate, optimizer = run.model.gate[TARGET], run.objective.optimizer
         if not attribute(gate, "trainable"):
-            raise ConfigError(f"{key}: {_class(gate)} learns nothing that could be balanced; take null")
+            raise ConfigError(f"{key}: {class_name(gate)} learns nothing that could be balanced; take null")
         if not (optimizer.gate or optimizer.balance):
             raise ConfigError(f"{key}: the gate has no optimiser. Give optimizer.gate or optimizer.balance")
 
@@ -140,7 +140,7 @@ class Diversity(GeneratorTerm):
         head, weight = run.model.head[TARGET], arguments["weight"]
         if weight and not attribute(head, "classifies_experts"):
             raise ConfigError(
-                f"model.beta={weight}: {_class(head)} does not classify experts; take 0, or model/head=classifier"
+                f"model.beta={weight}: {class_name(head)} does not classify experts; take 0, or model/head=classifier"
             )
 
     def __call__(self, batch: GeneratedBatch) -> Tensor:
@@ -193,8 +193,8 @@ class Competition(GeneratorTerm):
             )
         if not attribute(adversarial, "probabilistic"):
             raise ConfigError(
-                f"{key}: compares probabilities, and {_class(adversarial)} takes the score for something else. Take "
-                f"objective=madgan_sim, or {key}=null"
+                f"{key}: compares probabilities, and {class_name(adversarial)} takes the score for something else. "
+                f"Take objective=madgan_sim, or {key}=null"
             )
         if run.model.k < 2:
             raise ConfigError(f"{key}: one expert has no rival; take null, or model.k=2")
@@ -235,8 +235,3 @@ class LoadBalance(GateTerm):
         share_K = distributed.mean((weights_BK if self.counts == "hard" else relaxed_BK).mean(dim=0))
         error_K = (share_K - 1 / len(share_K)).square()
         return error_K.sum() if self.reduction == "sum" else error_K.mean()
-
-
-def _class(target: str) -> str:
-    """Return a class's own name."""
-    return target.rpartition(".")[2]

@@ -17,7 +17,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mixgan_cli import __version__
-from mixgan_cli.config.components import TARGET
+from mixgan_cli.config.components import TARGET, class_name
 from mixgan_cli.config.schema import Model, Run
 from mixgan_cli.runs import Results
 
@@ -137,7 +137,7 @@ def _describe_samples(shape: tuple[int, ...]) -> str:
 
 def _class_name(component: Mapping[str, Any]) -> str:
     """Return the class of a component as Markdown code, because the file's author chose it."""
-    return f"`{component[TARGET].rpartition('.')[2]}`"
+    return f"`{class_name(component[TARGET])}`"
 
 
 def _format_metric(value: Any) -> str:

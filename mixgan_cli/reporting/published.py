@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixgan_cli.config.components import TARGET
+from mixgan_cli.config.components import TARGET, class_name
 from mixgan_cli.config.schema import conf_dir
 from mixgan_cli.reporting.read_run import read_results
 from mixgan_cli.reporting.sweep_table import Entry, Row, SweepTable
@@ -169,7 +169,7 @@ def verdict(
         measured: our values, by metric.
     """
     if not theirs:
-        parts = ", ".join(str(config["model"][part].get(TARGET)).rpartition(".")[2] for part in PARTS)
+        parts = ", ".join(class_name(config["model"][part].get(TARGET)) for part in PARTS)
         return f"not comparable: there are no published values for K = {config['model']['k']} with {parts}"
     reasons: dict[str, list[str]] = {}
     size = config["data"].get("size")

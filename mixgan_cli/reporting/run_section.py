@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mixgan_cli.config.components import TARGET, attribute, trust
+from mixgan_cli.config.components import TARGET, attribute, class_name, trust
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.evaluation.metrics.registry import deviation, is_deviation, is_value
 from mixgan_cli.reporting.page import PageTable, Picture, RunSection, ShareTable
@@ -180,4 +180,4 @@ def _is_hard(config: Mapping[str, Any]) -> bool:
 
 
 def _class_name(component: Mapping[str, Any]) -> str:
-    return str(component.get(TARGET, MISSING)).rpartition(".")[2]
+    return class_name(component.get(TARGET, MISSING))

@@ -6,7 +6,7 @@ import logging
 
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mixgan_cli.config.components import TARGET, attribute
+from mixgan_cli.config.components import TARGET, attribute, class_name
 from mixgan_cli.config.schema import Objective, Training
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.networks import Networks
@@ -62,7 +62,7 @@ def check_shape(shape: tuple[int, ...], training: Training, objective: Objective
     if training.flips:
         raise ConfigError("training.flips=true: points have no left and right. Take false, or a data set of images")
     if objective.augment and attribute(objective.augment[TARGET], "images_only"):
-        name = objective.augment[TARGET].rpartition(".")[2]
+        name = class_name(objective.augment[TARGET])
         raise ConfigError(f"objective.augment: {name} is for images, and the data are points. Take null")
 
 
