@@ -30,7 +30,7 @@ from mixgan_cli.config import components, redact
 from mixgan_cli.config.expert_counts import check_expert_count
 from mixgan_cli.config.keys import flatten_keys, meant, prefixes
 from mixgan_cli.config.renamed import renamed
-from mixgan_cli.config.values import BatchSize, PathText, SampleCount
+from mixgan_cli.config.values import BatchSize, PathText, SampleCount, Seed32
 from mixgan_cli.errors import ConfigError
 
 
@@ -228,7 +228,7 @@ class Evaluation(Strict):
     interim: Interim | None
     ema: bool
     batch: BatchSize
-    seed: NonNegativeInt
+    seed: Seed32
     seeds: PositiveInt
     weights: PathText | None
     download: bool

@@ -11,6 +11,8 @@ from pydantic_core import PydanticCustomError
 BatchSize = Annotated[int, Field(gt=0, le=2**20)]
 SampleCount = Annotated[int, Field(gt=0, le=2**24)]
 """Upper bounds on batch size and sample counts. Larger values would not fit in memory and are rejected as typos."""
+Seed32 = Annotated[int, Field(ge=0, lt=2**32)]
+"""A seed of NumPy's generators, which torch-fidelity uses."""
 
 
 def _as_path(value: Any) -> Any:

@@ -70,7 +70,19 @@ class Moments:
         return moments
 
 
+def least_bias(real: Moments, n_fake: int) -> float:
+    """Return a lower bound on the mean Fréchet distance of two sets of real images, of n_fake and of real.n samples.
+
+    The means of two sets with covariance Σ differ by tr Σ (1/n_fake + 1/n) on average. The covariances of finite sets
+    differ, too, which comes on top: with fewer samples than features by much more.
+    """
+    return float(np.trace(real.state()["covariance"])) * (1 / n_fake + 1 / real.n)
+
+
 def frechet(fake: Moments, real: Moments) -> float:
-    """Return the Fréchet distance between the Gaussians with these moments (Heusel et al. 2017, eq. 6)."""
+    """Return the Fréchet distance between the Gaussians with these moments (Heusel et al. 2017, eq. 6).
+
+    Equal moments give a value around 0 by rounding; it is never negative.
+    """
     statistics = ({"mu": state["mean"], "sigma": state["covariance"]} for state in (fake.state(), real.state()))
-    return fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
+    return max(0.0, fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID])

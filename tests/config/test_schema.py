@@ -38,6 +38,7 @@ WRONG = {
     "data.size=12": "data.size=12: model/backbone=dcgan takes 8, 16, 32, 64 or 128",
     "data=folder": "data.root: missing. Give data.root=",
     "seed=-1": "seed=-1",
+    "evaluation.seed=4294967296": "evaluation.seed=4294967296: Input should be less than 4294967296",
     "data=0.5": "Config group override must be a string or a list. Got float",
     "model/gate=null": "Config group override must be a string or a list. Got NoneType",
     "model.experts._target_=mixgan_cli.objectives.NoPenalty": "NoPenalty cannot be used here: it has no expand",

@@ -37,8 +37,8 @@ def test_metrics_equal_torch_fidelity_on_the_same_files(known, tmp_path):
     assert ours["inception_score_known"] == pytest.approx(theirs["inception_score_mean"], rel=1e-6)
     assert ours["inception_score_known_std"] == pytest.approx(theirs["inception_score_std"], rel=1e-6)
     assert ours["kid_known"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-5)
-    assert ours["precision_known"] == pytest.approx(theirs["precision"])
-    assert ours["recall_known"] == pytest.approx(theirs["recall"])
+    for key in ("precision", "recall"):  # theirs are not centred first: an image at the edge of a ball may change sides
+        assert ours[f"{key}_known"] == pytest.approx(theirs[key], abs=2 / 1000)
 
 
 def test_inception_score_equals_its_definition(known):
@@ -198,7 +198,7 @@ def test_incomplete_weights_never_become_a_number(incomplete_weights):
     assert all("incomplete (NaN)" in reason for reason in result.unavailable.values())
     assert set(result.unavailable) == {"fid", "inception_score"}
     result = evaluator(colours(12), *settings, "evaluation.feature_layer=192").measure(colours(12), {})
-    assert set(result.metrics) == {"fid_192"} and set(result.unavailable) == {"inception_score"}
+    assert set(result.metrics) == {"fid_192", "fid_bias_192"} and set(result.unavailable) == {"inception_score"}
 
 
 @pytest.mark.integ

@@ -6,7 +6,7 @@ import torch
 from scipy.linalg import sqrtm
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
-from mixgan_cli.evaluation.moments import Moments, frechet
+from mixgan_cli.evaluation.moments import Moments, frechet, least_bias
 
 OFFSET = 1e4
 
@@ -58,3 +58,19 @@ def test_too_few_samples_are_refused():
         moments(torch.randn(1, 3)).state()
     with pytest.raises(ValueError, match="0 samples"):
         Moments().state()
+
+
+def test_distance_of_equal_moments_is_not_negative():
+    for n in (3, 5, 50):  # fewer samples than features, too
+        features = torch.randn(n, 8) @ torch.randn(8, 8)
+        assert 0 <= frechet(moments(features), moments(features)) < 1e-5
+
+
+def test_bias_is_below_the_distance_of_real_sets():
+    """The means alone: with one feature of known variance, the means of two sets differ by σ² (1/n + 1/m)."""
+    real = Moments.from_state({**moments(3 * torch.randn(4000, 6)).state(), "n": np.array(40)})
+    values = [frechet(moments(3 * torch.randn(20, 6)), moments(3 * torch.randn(40, 6))) for _ in range(200)]
+    steps = [(3 * torch.randn(20, 6)).mean(dim=0) - (3 * torch.randn(40, 6)).mean(dim=0) for _ in range(2000)]
+    bias = least_bias(real, 20)
+    assert bias == pytest.approx(np.mean([step.square().sum().item() for step in steps]), rel=0.1)
+    assert bias < np.mean(values)

@@ -63,7 +63,8 @@ class ExpertClasses(Metric):
 def contingency(weights_BK: Tensor, class_B: Tensor, classes: int) -> Tensor:
     """Return the joint distribution of experts and classes [K, C], summing to 1: a sample counts by its weights."""
     one_hot_BC = torch.nn.functional.one_hot(class_B, classes).double()
-    return weights_BK.double().T @ one_hot_BC / len(class_B)
+    joint_KC = weights_BK.double().T @ one_hot_BC
+    return joint_KC / joint_KC.sum()  # float32 weights do not sum to 1 exactly
 
 
 def by_level(joint_KC: Tensor) -> list[Tensor]:
@@ -77,14 +78,13 @@ def by_level(joint_KC: Tensor) -> list[Tensor]:
 
 def nmi(joint_KC: Tensor) -> float:
     """Return the mutual information divided by the mean of both entropies, from 0 (independent) to 1."""
-    joint_KC = joint_KC / joint_KC.sum()  # float32 weights do not sum to 1 exactly
     of_experts, of_classes, of_both = (
         entr(p).sum() for p in (joint_KC.sum(dim=1), joint_KC.sum(dim=0), joint_KC.flatten())
     )
     mean = (of_experts + of_classes) / 2
-    return max(((of_experts + of_classes - of_both) / mean).item(), 0.0) if mean > 0 else 1.0
+    return min(max(((of_experts + of_classes - of_both) / mean).item(), 0.0), 1.0) if mean > 0 else 1.0
 
 
 def purity(joint_KC: Tensor) -> float:
     """Return the share of samples that are of the most frequent class of their expert, from 1/C to 1."""
-    return joint_KC.amax(dim=1).sum().item()
+    return min(joint_KC.amax(dim=1).sum().item(), 1.0)

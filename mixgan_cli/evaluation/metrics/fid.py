@@ -9,7 +9,7 @@ from mixgan_cli.errors import Unavailable
 from mixgan_cli.evaluation.comparison import Comparison, Layers
 from mixgan_cli.evaluation.metrics.base import Metric, ResultKey
 from mixgan_cli.evaluation.metrics.mixture import samples_by_expert
-from mixgan_cli.evaluation.moments import Moments, frechet
+from mixgan_cli.evaluation.moments import Moments, frechet, least_bias
 
 
 class FID(Metric):
@@ -24,7 +24,12 @@ class FID(Metric):
             "Fréchet distance between features of generated and real images; lower is better. The suffix names the "
             "features; without one they are Inception's 2,048. Values of different features do not compare.",
             rank=10,
-        )
+        ),
+        "fid_bias": ResultKey(
+            meaning="What two sets of real images of these sizes score at least, on average. A FID that is not many "
+            "times larger depends on the number of images.",
+            role="detail",
+        ),
     }
 
     def needs(self, extractor: str, settings: Evaluation) -> Layers:
@@ -32,11 +37,12 @@ class FID(Metric):
         return Layers(moments=super().needs(extractor, settings).fake)
 
     def compute(self, comparison: Comparison, extractor: str | None) -> dict[str, Any]:
-        """Return the distance."""
+        """Return the distance, and the least bias that it has with this number of images."""
         assert extractor is not None
         layer = comparison.layer(extractor, "fid")
         fake = comparison.fake_features(extractor).moments[layer]
-        return {"fid": frechet(fake, comparison.store.of_reference(extractor).moments[layer])}
+        real = comparison.store.of_reference(extractor).moments[layer]
+        return {"fid": frechet(fake, real), "fid_bias": least_bias(real, len(comparison.fake))}
 
 
 class FIDByExpert(Metric):

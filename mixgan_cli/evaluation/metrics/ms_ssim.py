@@ -72,18 +72,19 @@ class MSSSIMByExpert(Metric):
 def ms_ssim(first_NCHW: Tensor, second_NCHW: Tensor) -> Tensor:
     """Return the MS-SSIM [N] of each pair of images with values in 0…255.
 
-    Per channel, the luminance at the coarsest scale and the contrast-structure at every scale are multiplied with the
-    exponents of the paper. Negative terms are clipped to 0. The values of the channels are averaged.
+    The luminance at the coarsest scale and the contrast-structure at every scale are multiplied with the exponents of
+    the paper. Negative terms are clipped to 0. At each scale the terms of the channels are averaged first, as in the
+    code of Karras et al. 2018 and Fedus et al. 2018.
     """
     first, second = first_NCHW.float(), second_NCHW.float()
-    result = first.new_ones(first.shape[:2])
+    result = first.new_ones(len(first))
     for scale, exponent in enumerate(WEIGHTS):
         if scale:
             first, second = _halved(first), _halved(second)
-        ssim_NC, contrast_NC = _ssim(first, second)
-        term_NC = ssim_NC if scale == len(WEIGHTS) - 1 else contrast_NC
-        result = result * term_NC.relu() ** exponent
-    return result.mean(dim=1)
+        ssim_N, contrast_N = _ssim(first, second)
+        term_N = ssim_N if scale == len(WEIGHTS) - 1 else contrast_N
+        result = result * term_N.relu() ** exponent
+    return result
 
 
 def mean_ms_ssim(
@@ -117,22 +118,20 @@ def _pairs(n: int, pairing: str) -> tuple[Tensor, Tensor]:
 
 
 def _halved(images: Tensor) -> Tensor:
-    """Return 2×2 means. A side of one pixel stays; an odd side is padded with zeros, which count in the mean."""
+    """Return 2×2 means. The last row or column of an odd side is repeated, as those papers' code does."""
     height, width = images.shape[-2:]
-    kernel = (min(2, height), min(2, width))
-    padding = (height % 2 if height > 1 else 0, width % 2 if width > 1 else 0)
-    return F.avg_pool2d(images, kernel, padding=padding)
+    return F.avg_pool2d(F.pad(images, (0, width % 2, 0, height % 2), mode="replicate"), 2)
 
 
 def _ssim(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Return SSIM and its contrast-structure term, [N, C] each, averaged over the positions where the window fits."""
+    """Return SSIM and its contrast-structure term, [N] each: means over channels and positions of the window."""
     stacked = torch.stack((first, second, first * first, second * second, first * second))
     mean_1, mean_2, square_1, square_2, product = _blurred(stacked)
     variance_1, variance_2 = square_1 - mean_1**2, square_2 - mean_2**2
     covariance = product - mean_1 * mean_2
     contrast = (2 * covariance + C2) / (variance_1 + variance_2 + C2)
     luminance = (2 * mean_1 * mean_2 + C1) / (mean_1**2 + mean_2**2 + C1)
-    return (luminance * contrast).mean(dim=(-2, -1)), contrast.mean(dim=(-2, -1))
+    return (luminance * contrast).mean(dim=(-3, -2, -1)), contrast.mean(dim=(-3, -2, -1))
 
 
 def _blurred(stacked: Tensor) -> Tensor:

@@ -57,5 +57,7 @@ def precision_recall(fake_NF: Tensor, real_NF: Tensor) -> tuple[float, float]:
     if needed > total_memory() / 2:
         available = total_memory() / 2**30
         raise MemoryError(f"{longest:,} samples would take {needed / 2**30:.1f} of {available:.1f} GiB")
+    centre_F = real_NF.double().mean(dim=0).to(real_NF.dtype)  # a large offset would cost the digits of distances
+    fake_NF, real_NF = fake_NF - centre_F, real_NF - centre_F
     result = prc_features_to_metric(fake_NF, real_NF, save_cpu_ram=True, prc_batch_size=BLOCK_ROWS, verbose=False)
     return result[KEY_METRIC_PRECISION], result[KEY_METRIC_RECALL]

@@ -22,6 +22,16 @@ def test_nmi_and_purity_equal_scikit_learn():
     assert purity(joint) == pytest.approx(table.max(axis=1).sum() / table.sum())
 
 
+def test_purity_and_nmi_are_at_most_one():
+    """Rows of float32 weights do not sum to 1 exactly, so neither do their means."""
+    weights = torch.full((999, 3), 1 / 3) * 1.0000003
+    joint = contingency(weights, torch.zeros(999, dtype=torch.long), 4)
+    assert (
+        purity(joint) <= 1 and purity(joint) == pytest.approx(1) and joint.sum().item() == pytest.approx(1, abs=1e-15)
+    )
+    assert nmi(contingency(torch.eye(3).repeat(333, 1), torch.arange(999) % 3, 3)) <= 1
+
+
 def test_soft_weights_divide_a_sample():
     weights = torch.tensor([[0.75, 0.25], [0.5, 0.5]])
     expected = [[0.375, 0.25, 0], [0.125, 0.25, 0]]
