@@ -96,6 +96,7 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     accept_any_text()
+    spin_briefly()
     try:
         code = _main(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
@@ -103,6 +104,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         discard_output()
         return CLOSED_PIPE_EXIT_CODE
     return code
+
+
+def spin_briefly() -> None:
+    """Let OpenMP's threads wait asleep after a short spin, unless the user has set how they wait.
+
+    A thread that spins takes time from the thread that it waits for if other programs use the cores. This many spins
+    cost nothing on an idle machine (docs/performance.md). libgomp reads the variable when torch is imported.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def _main(arguments: list[str]) -> int:

@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -25,6 +26,18 @@ def test_a_command_needs_no_arguments_to_be_composed(mixgan):
 
 def test_version(mixgan):
     assert mixgan("--version").out.strip() == f"mixgan {__version__}"
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_spin_briefly_unless_the_user_says_how(mixgan, monkeypatch, given, spins):
+    for variable in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(variable, raising=False)
+        if variable in given:
+            monkeypatch.setenv(variable, given[variable])
+    assert mixgan("--version").code == 0 and os.environ.get("GOMP_SPINCOUNT") == spins
 
 
 def lines_that_fit(text):
