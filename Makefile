@@ -62,6 +62,9 @@ bench-extractor: setup ## measure the speed of Inception and the effect of bf16 
 bench-evaluation: setup ## measure time and memory of FID and the 5-NN test with 50,000 images (half an hour)
 	$(BIN)/python benchmarks/evaluation_memory.py
 
+bench-busy: setup ## measure training and Inception next to busy loops, for several waiting times of OpenMP (half an hour)
+	$(BIN)/python benchmarks/busy_machine.py
+
 bench-safety: setup ## measure the cost of reports, checkpoints and checks on Fashion-MNIST (three minutes)
 	$(BIN)/python benchmarks/safety_cost.py
 

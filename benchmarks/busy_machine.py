@@ -1,6 +1,6 @@
 """How much slower training and Inception are on a machine with other work, for each time that OpenMP's threads spin.
 
-    python benchmarks/busy_machine.py [--spins default passive 0 1000] [--rounds 3]
+    python benchmarks/busy_machine.py [--spins default passive 0 1000] [--rounds 3]        (make bench-busy)
 
 libgomp's threads spin before they sleep while they wait for the others (GOMP_SPINCOUNT; OMP_WAIT_POLICY=PASSIVE does
 not spin). On an idle machine that saves a wake-up, on a busy one it takes time from the thread that is waited for. Each
