@@ -227,6 +227,7 @@ class Evaluation(Strict):
     split: Literal["held_out", "train"]
     interim: Interim | None
     ema: bool
+    norm_batch: Annotated[BatchSize, Field(ge=2)] | None = None  # runs older than the key have none
     batch: BatchSize
     seed: Seed32
     seeds: PositiveInt

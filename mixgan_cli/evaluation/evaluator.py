@@ -102,8 +102,10 @@ class Evaluator:
         return Evaluator(settings, self.reference.first(self.settings.interim.n_real), self.device)
 
     def _evaluate_once(self, sampler: Sampler, discriminator: Discriminator | None, seed: int) -> Result:
-        fakes = sampler.draw(self.n_fake, seed)
-        notes = {"sample_seeds": [seed], "ema": self.settings.ema}
+        fakes = sampler.draw(self.n_fake, seed, norm_batch=self.settings.norm_batch)
+        notes: dict[str, Any] = {"sample_seeds": [seed], "ema": self.settings.ema}
+        if self.settings.norm_batch:  # null is not recorded, so that results older than the key stay comparable
+            notes["norm_batch"] = self.settings.norm_batch
         hierarchical = sampler.generator.gate.hierarchical
         return self.measure(fakes.samples, notes, fakes.weights_BK, discriminator, hierarchical)
 

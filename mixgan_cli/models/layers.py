@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -166,6 +167,19 @@ def without_offset(norm: BatchNorm) -> BatchNorm:
 
 def _per_channel(values_C: Tensor, like: Tensor) -> Tensor:
     return values_C.view(1, -1, *[1] * (like.dim() - 2))
+
+
+@contextmanager
+def batch_statistics(network: nn.Module) -> Iterator[None]:
+    """Let all batch norms of a network in eval mode use the statistics of each batch. Their averages do not change."""
+    norms = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+    try:
+        for norm in norms:
+            norm.training, norm.track_running_stats = True, False
+        yield
+    finally:
+        for norm in norms:
+            norm.training, norm.track_running_stats = False, True
 
 
 @torch.no_grad()

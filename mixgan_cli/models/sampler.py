@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from mixgan_cli.data.images import to_uint8
 from mixgan_cli.errors import ConfigError
+from mixgan_cli.models.layers import batch_statistics
 from mixgan_cli.models.networks import Generator, GeneratorOutput
 from mixgan_cli.runtime.random import fork_seed
 
@@ -18,7 +20,10 @@ SAMPLE_BATCH = 256
 
 
 class Sampler(nn.Module):
-    """A trained generator. It samples in eval mode, so that a sample does not depend on the others of its batch."""
+    """A trained generator. It samples in eval mode, so that a sample does not depend on the others of its batch.
+
+    The exception is `draw` with `norm_batch`.
+    """
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
@@ -59,19 +64,31 @@ class Sampler(nn.Module):
         return self.draw(n, seed, expert, truncation).samples
 
     @torch.no_grad()
-    def draw(self, n: int, seed: int, expert: int | None = None, truncation: float | None = None) -> GeneratorOutput:
-        """Return samples as `sample` does, together with the gate's weights [n, K]."""
+    def draw(
+        self,
+        n: int,
+        seed: int,
+        expert: int | None = None,
+        truncation: float | None = None,
+        norm_batch: int | None = None,
+    ) -> GeneratorOutput:
+        """Return samples as `sample` does, together with the gate's weights [n, K].
+
+        With `norm_batch`, batch norm uses the statistics of each batch of so many samples instead of its moving
+        averages, as in MEGAN's released code.
+        """
         was_training = self.generator.training
         self.generator.eval()
+        drawn = math.ceil(n / norm_batch) * norm_batch if norm_batch else n  # whole batches
         try:
-            with fork_seed("sample", seed):
-                latent_NZ = self._latents(n, truncation)
-                device = self.generator.device
-                outputs = [self.generator(latent_BZ.to(device), expert) for latent_BZ in latent_NZ.split(SAMPLE_BATCH)]
+            with fork_seed("sample", seed), batch_statistics(self.generator) if norm_batch else nullcontext():
+                batches = self._latents(drawn, truncation).split(norm_batch or SAMPLE_BATCH)
+                outputs = [self.generator(latent_BZ.to(self.generator.device), expert) for latent_BZ in batches]
         finally:
             self.generator.train(was_training)
         samples = torch.cat([_to_output(output.samples).cpu() for output in outputs])
-        return GeneratorOutput(samples, torch.cat([output.weights_BK.float().cpu() for output in outputs]))
+        weights = torch.cat([output.weights_BK.float().cpu() for output in outputs])
+        return GeneratorOutput(samples[:n], weights[:n])
 
     def latents(self, n: int, seed: int = 0, truncation: float | None = None) -> Tensor:
         """Return the latents [n, Z] of the samples that `sample` draws with this seed, on the CPU.

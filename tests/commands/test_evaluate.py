@@ -84,6 +84,12 @@ def test_ema_selects_the_weights(mixgan, finished):
     assert ema["metrics"]["ms_ssim"] != raw["metrics"]["ms_ssim"]
 
 
+def test_norm_batch_is_in_the_protocol_if_it_is_set(mixgan, run):
+    set_, null = (mixgan("evaluate", f"run={run}", *SHORT, f"evaluation.norm_batch={n}").json for n in (8, "null"))
+    assert set_["protocol"]["norm_batch"] == 8 and "norm_batch" not in null["protocol"]
+    assert mixgan("evaluate", f"run={run}", *SHORT, "evaluation.norm_batch=1").code == 2
+
+
 def test_images_against_a_data_set_or_images(mixgan, run):
     npz = mixgan("sample", f"run={run}", "n=20", "format=npz", "hardware=cpu").json["to"]
     folder = mixgan("sample", f"run={run}", "n=20", "format=png", "hardware=cpu").json["to"]

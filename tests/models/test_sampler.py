@@ -98,3 +98,22 @@ def test_probabilities_equal_selection_frequencies(model):
     assert probabilities.shape == (1, generator.k) and probabilities.sum().item() == pytest.approx(1)
     chosen = generator.generator.weights(z.expand(N, -1)).weights_BK.mean(dim=0)
     torch.testing.assert_close(chosen, probabilities[0], atol=4 * math.sqrt(0.25 / N), rtol=0)
+
+
+def test_norm_batch_uses_statistics_of_each_batch():
+    """As in MEGAN's code: the same samples as of a generator in training mode, without touching its statistics."""
+    generator = sampler("model=megan", "model.k=2")
+    network = generator.generator
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    drawn = generator.draw(15, seed=4, expert=1, norm_batch=10).samples
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert not network.training and len(drawn) == 15
+    z = generator.latents(20, seed=4)
+    network.train()
+    expected = torch.cat([generator(each, expert=1) for each in z.split(10)])
+    assert torch.equal(drawn, expected[:15]) and not torch.equal(drawn, generator.sample(15, seed=4, expert=1))
+
+
+def test_norm_batch_changes_nothing_without_batch_norm():
+    generator = sampler("model=hmog", "model.k=2")
+    assert torch.equal(generator.draw(20, seed=1, norm_batch=20).samples, generator.sample(20, seed=1))
