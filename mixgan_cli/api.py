@@ -6,25 +6,27 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixgan_cli.models.export.safetensors import read_generator
 from mixgan_cli.models.sampler import Sampler
+from mixgan_cli.training.restore import trained_generator
 
 if TYPE_CHECKING:
     from mixgan_cli.evaluation.torch_fidelity_input import TorchFidelityGenerator
 
 
-def load(run_or_file: str | Path, trusted: Iterable[str] = ()) -> Sampler:
+def load(run_or_file: str | Path, trusted: Iterable[str] = (), checkpoint: str | int | None = None) -> Sampler:
     """Load a trained generator on the CPU, ready to sample.
 
     Args:
-        run_or_file: the folder of a finished run, or a generator.safetensors.
+        run_or_file: the folder of a run, which may still be training, or a generator.safetensors.
         trusted: packages other than mixgan whose classes the file may name.
+        checkpoint: of a run: "last", "best", or a number of images; None: the generator of a finished run, and the last
+            state of one that is not finished.
 
     Raises:
         ConfigError: the file names a class of a package that is not trusted.
         RunError: there is no generator, or its file is damaged.
     """
-    return read_generator(run_or_file, trusted).sampler
+    return trained_generator(run_or_file, trusted, checkpoint).sampler
 
 
 def for_torch_fidelity(sampler: Sampler) -> TorchFidelityGenerator:

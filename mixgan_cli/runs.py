@@ -83,6 +83,7 @@ def run_name(run: Run) -> str:
 METRIC_NAME = re.compile(r"\w[\w.+-]{0,99}")
 """Names of metrics that are accepted from a file: tables, plots and files are named after metrics."""
 
+NOT_A_RUN = "not a run's folder (no config.yaml)"
 EVALUATE_AGAIN = "Remove DONE, and the same command evaluates the run again"
 
 
@@ -138,6 +139,24 @@ class RunFolder:
         """Return the path of a checkpoint: last, best, or a number of images shown such as 000250000."""
         return self.path / "checkpoints" / f"{which}.pt"
 
+    def find_checkpoint(self, which: str) -> Path:
+        """Return the path of a checkpoint that exists: last, best, or a number of images shown (250000, 250_000).
+
+        Raises:
+            RunError: there is none; the message lists those that there are.
+        """
+        if not self.config.is_file():
+            raise RunError(f"{self.path}: {NOT_A_RUN}")
+        digits = which.replace("_", "")
+        path = self.checkpoint(f"{int(digits):09d}" if digits.isdecimal() else which)
+        if not path.is_file():
+            there = [name for name in ("last", "best") if self.checkpoint(name).is_file()]
+            there += [f"{int(old.stem):_}" for old in self.older_checkpoints()]
+            hint = f"There are {', '.join(there)}" if there else "The run has saved none yet"
+            more = "" if which in ("last", "best") else "; training.keep is the number of older ones that are kept"
+            raise RunError(f"checkpoint={which}: {self.path} has no such checkpoint. {hint}{more}")
+        return path
+
     def older_checkpoints(self) -> list[Path]:
         """Return the checkpoints named by images shown, such as checkpoints/000250000.pt, the oldest first."""
         return sorted(self.checkpoint("last").parent.glob("[0-9]*.pt"))
@@ -154,7 +173,7 @@ class RunFolder:
             RunError: this is not a run's folder, or its configuration is damaged.
         """
         if not self.config.is_file():
-            raise RunError(f"{self.path}: not a run's folder (no config.yaml)")
+            raise RunError(f"{self.path}: {NOT_A_RUN}")
         return read_yaml(self.config)
 
     def read_results(self) -> Results:

@@ -13,8 +13,8 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import Tensor
 
-from mixgan_cli.config.components import build, trust
-from mixgan_cli.config.schema import EvaluateCommand, Run, parse
+from mixgan_cli.config.components import build
+from mixgan_cli.config.schema import EvaluateCommand, parse
 from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.dataset import Source
 from mixgan_cli.data.datasets.arrays import array_images, convert_channels
@@ -24,13 +24,12 @@ from mixgan_cli.errors import RunError
 from mixgan_cli.evaluation.evaluator import Evaluator, Result, check_settings
 from mixgan_cli.evaluation.protocol import differences, require_comparable
 from mixgan_cli.evaluation.reference import ReferenceSet, reference_set
-from mixgan_cli.models.export.safetensors import checkpoint_errors, restore_networks
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.device import Compute, resolve_hardware
 from mixgan_cli.runtime.io import write_errors, write_json
 from mixgan_cli.runtime.random import permutation
-from mixgan_cli.training.checkpoint import read_state
+from mixgan_cli.training.restore import restore
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -74,25 +73,13 @@ def read_result(path: str) -> Mapping[str, Any]:
 
 
 def _of_run(settings: EvaluateCommand, compute: Compute) -> Result:
-    if settings.run is None:
-        path = Path(settings.checkpoint)
-        state = read_state(path)
-        stored = state["config"]
-    else:
+    path, config = Path(settings.checkpoint), None
+    if settings.run is not None:
         folder = RunFolder(Path(settings.run))
-        stored = folder.read_config()
-        path = folder.checkpoint(settings.checkpoint)
-        state = read_state(path)
-    trust(stored, settings.trusted)
-    trained: Run = parse(stored, Run)
-    with checkpoint_errors(path):
-        own_source: Source = build(trained.data)
-        shape, nimg = own_source.shape, state["progress"]["nimg"]
-        weights = {"generator": state["ema" if settings.evaluation.ema else "generator"]}
-        weights["discriminator"] = state["discriminator"]
-    networks = restore_networks(path, trained.model, shape, weights, check_shapes=not settings.trusted)
+        path, config = folder.find_checkpoint(settings.checkpoint), folder.read_config()
+    _, nimg, own_source, networks = restore(path, settings.trusted, settings.evaluation.ema, config)
     for network in networks:
-        compute.place(network.requires_grad_(False))
+        compute.place(network)
     source: Source = own_source if settings.data is None else build(settings.data)
     reference = _reference(settings, channels=source.shape[0])
     reference = reference or reference_set(source, source.load(), settings.evaluation)

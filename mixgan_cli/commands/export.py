@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ from mixgan_cli.config.components import trust
 from mixgan_cli.config.schema import ExportCommand, Run, parse
 from mixgan_cli.errors import RunError
 from mixgan_cli.models.export.onnx import interface, to_onnx
-from mixgan_cli.models.export.safetensors import TrainedGenerator, read_generator
+from mixgan_cli.models.export.safetensors import TrainedGenerator, save_generator
 from mixgan_cli.reporting.model_card import ExportedModel, model_card
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.io import atomic_write, inside, read_errors, write_errors, write_text
+from mixgan_cli.training.restore import trained_generator
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def run(config: DictConfig) -> dict[str, Any]:
         RunError: the folder contains the ONNX model of another generator, which would remain.
     """
     settings: ExportCommand = parse(config, ExportCommand)
-    trained = read_generator(settings.run, settings.trusted)
+    trained = trained_generator(settings.run, settings.trusted, settings.checkpoint)
     exported = _exported(settings, trained)
     with read_errors(RunFolder(Path(settings.run)).results):
         card = model_card(exported)
@@ -39,8 +39,8 @@ def run(config: DictConfig) -> dict[str, Any]:
                 f"to={to}: contains a generator.onnx, which onnx=false would leave next to another generator. "
                 "Use another folder, or onnx=true"
             )
-        with atomic_write(to / "generator.safetensors") as temporary:
-            shutil.copyfile(trained.path, temporary)
+        generator, model = trained.sampler.generator, trained.model.model_dump(mode="json")
+        save_generator(to / "generator.safetensors", generator, model, trained.shape)
         if graph is not None:
             with atomic_write(to / "generator.onnx") as temporary:
                 temporary.write_bytes(graph)
@@ -66,13 +66,15 @@ def _metadata(trained: TrainedGenerator) -> dict[str, str]:
 
 
 def _exported(settings: ExportCommand, trained: TrainedGenerator) -> ExportedModel:
-    """Return what the card needs: with the run and its results, if a run is exported and not a file."""
+    """Return what the card needs: with the run if one is exported and not a file, and its results if it is finished."""
     sampler, folder = trained.sampler, RunFolder(Path(settings.run))
     of_run: dict[str, Any] = {}
     if folder.path.is_dir():
         stored = folder.read_config()
         trust(stored, settings.trusted)
-        of_run = {"run": parse(stored, Run), "results": folder.read_results()}
+        of_run = {"run": parse(stored, Run), "nimg": trained.nimg}
+        if trained.nimg is None:  # the generator of a finished run
+            of_run["results"] = folder.read_results()
     return ExportedModel(
         trained.model,
         trained.shape,

@@ -118,11 +118,12 @@ def _draw_missing(folder: RunFolder, to: Path, settings: ReportCommand, compute:
     The tree by level of a data set in the plane needs the data, which a report does not load.
     """
     drawn_by_run = any((folder.figures / f"{name}.png").is_file() for name in CAPTIONS)
-    if not folder.generator.is_file() or (drawn_by_run and not settings.redraw):
+    has_state = folder.generator.is_file() or folder.checkpoint("last").is_file()
+    if not has_state or (drawn_by_run and not settings.redraw and settings.checkpoint is None):
         return {}
     drawn: dict[str, Path] = {}
     try:
-        sampler = load(folder.path, settings.trusted)
+        sampler = load(folder.path, settings.trusted, settings.checkpoint)
         compute.place(sampler)
         for name, figure in mixture_plots(sampler, None, folder.read_config()["seed"]):
             drawn[name] = save_figure(figure, to, name)

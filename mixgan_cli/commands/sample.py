@@ -1,4 +1,4 @@
-"""`mixgan sample`: draw samples from a finished run or a generator.safetensors, as images or arrays."""
+"""`mixgan sample`: draw samples from a run or a generator.safetensors, as images or arrays."""
 
 from __future__ import annotations
 
@@ -21,12 +21,22 @@ from mixgan_cli.reporting.plots.toy2d import write_scatter
 from mixgan_cli.runtime.device import resolve_hardware
 from mixgan_cli.runtime.io import atomic_write, inside, write_errors
 
+SUFFIXES = {"grid": (".png", ""), "npz": (".npz", ""), "png": ("",)}
+"""Suffixes that `to` may have."""
+WRITES = {"grid": "format=grid writes a PNG", "npz": "format=npz writes an .npz", "png": "format=png writes a folder"}
+
 
 def run(config: DictConfig) -> dict[str, Any]:
-    """Draw samples, write them, and return their path."""
+    """Draw samples, write them, and return their path.
+
+    Raises:
+        ConfigError: the suffix of `to` does not fit the format.
+    """
     settings: SampleCommand = parse(config, SampleCommand)
+    if settings.to and Path(settings.to).suffix.lower() not in SUFFIXES[settings.format]:
+        raise ConfigError(f"to={settings.to}: {WRITES[settings.format]}. Use another name, or another format")
     compute = resolve_hardware(settings.hardware)
-    sampler = load(settings.run, settings.trusted)
+    sampler = load(settings.run, settings.trusted, settings.checkpoint)
     compute.place(sampler)
     fakes = sampler.draw(settings.n, settings.seed, settings.expert, settings.truncation)
     with write_errors(f"to={settings.to}"):
@@ -38,7 +48,8 @@ def _write(settings: SampleCommand, sampler: Sampler, fakes: GeneratorOutput) ->
     samples = fakes.samples
     expert = "" if settings.expert is None else f"-expert{settings.expert}"
     truncation = "" if settings.truncation is None else f"-truncation{settings.truncation:g}"
-    name = f"seed{settings.seed}{expert}{truncation}-n{settings.n}"
+    checkpoint = "" if settings.checkpoint is None else f"-{settings.checkpoint}"
+    name = f"seed{settings.seed}{expert}{truncation}{checkpoint}-n{settings.n}"
     source, file_name = Path(settings.run), name + {"npz": ".npz", "png": "", "grid": ".png"}[settings.format]
     if settings.to:
         to = Path(settings.to)

@@ -30,7 +30,7 @@ from mixgan_cli.config import components, redact
 from mixgan_cli.config.expert_counts import check_expert_count
 from mixgan_cli.config.keys import flatten_keys, meant, prefixes
 from mixgan_cli.config.renamed import renamed
-from mixgan_cli.config.values import BatchSize, PathText, SampleCount, Seed32
+from mixgan_cli.config.values import BatchSize, Checkpoint, PathText, SampleCount, Seed32
 from mixgan_cli.errors import ConfigError
 
 
@@ -343,13 +343,14 @@ class EvaluateCommand(Strict):
     @property
     def state(self) -> str | None:
         """The file of a checkpoint, or None if `checkpoint` names one of a run's checkpoints."""
-        return None if re.fullmatch(r"last|best|\d+", self.checkpoint) else self.checkpoint
+        return None if re.fullmatch(r"last|best|\d[\d_]*", self.checkpoint) else self.checkpoint
 
 
 class SampleCommand(Strict):
     """`mixgan sample`: the run, the number of samples, and the output."""
 
     run: PathText
+    checkpoint: Checkpoint | None
     n: SampleCount
     seed: NonNegativeInt
     truncation: PositiveFloat | None
@@ -364,6 +365,7 @@ class ExportCommand(Strict):
     """`mixgan export`: the generator, the output folder, and whether to write ONNX."""
 
     run: PathText
+    checkpoint: Checkpoint | None
     to: PathText | None
     onnx: bool
     trusted: tuple[str, ...]
@@ -376,6 +378,7 @@ class ReportCommand(Strict):
     to: PathText | None
     details: NonNegativeInt
     redraw: bool
+    checkpoint: Checkpoint | None
     trusted: tuple[str, ...]
     hardware: Hardware
 

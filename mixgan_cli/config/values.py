@@ -22,5 +22,7 @@ def _as_path(value: Any) -> Any:
     return os.path.expanduser(value) if isinstance(value, str) else value  # noqa: PTH111 (raises without a home)
 
 
+Checkpoint = Annotated[str, BeforeValidator(str), Field(pattern=r"^(last|best|\d[\d_]*)$")]
+"""A checkpoint of a run: last, best, or a number of images shown."""
 PathText = Annotated[str, BeforeValidator(_as_path)]
 """The path of a file or folder, as text."""

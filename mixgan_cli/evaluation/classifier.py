@@ -15,7 +15,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 from torch_fidelity.registry import register_feature_extractor
@@ -28,7 +27,7 @@ from mixgan_cli.data.images import to_float
 from mixgan_cli.data.packed import Packed, checksum
 from mixgan_cli.errors import Unavailable
 from mixgan_cli.evaluation.extractors import ImageNetwork
-from mixgan_cli.runtime.io import atomic_write
+from mixgan_cli.models.export.safetensors import write_safetensors
 from mixgan_cli.runtime.random import fork_seed
 
 log = logging.getLogger("mixgan")
@@ -120,9 +119,8 @@ def weights_for(labelled: Labelled | None, device: torch.device) -> Path:
         log.info("classifier: accuracy %.2f %% on the held-out images", 100 * accuracy)
         sizes = {"channels": network.channels, "size": network.size, "classes": network.head[-1].out_features}
         try:
-            with atomic_write(path) as temporary:
-                metadata = {"sizes": json.dumps(sizes), "accuracy": f"{accuracy:.4f}"}
-                temporary.write_bytes(save(network.state_dict(), metadata))
+            metadata = {"sizes": json.dumps(sizes), "accuracy": f"{accuracy:.4f}"}
+            write_safetensors(path, network.state_dict(), metadata)
         except OSError as failed:  # torch-fidelity reads it from the file
             raise Unavailable(
                 f"{path}: the classifier cannot be stored ({failed}). Make room, or set $MIXGAN_CACHE"

@@ -49,6 +49,9 @@ class ExportedModel:
     """Packages other than mixgan that its components come from."""
     run: Run | None = None
     results: Results | None = None
+    """Of a finished run; None for another state of a run, or a file."""
+    nimg: int | None = None
+    """Images shown so far, if it is another state of a run."""
 
     @property
     def data(self) -> str | None:
@@ -71,6 +74,7 @@ def model_card(exported: ExportedModel) -> str:
         interface=exported.interface,
         trusted=list(exported.trusted),
         results=exported.results,
+        nimg=exported.nimg,
         version=__version__,
         metadata=yaml.safe_dump(_metadata(exported), sort_keys=False),
         facts=_facts(exported),
@@ -110,15 +114,16 @@ def _facts(exported: ExportedModel) -> dict[str, str]:
         + (f", {model.backbone['channels']} channels" if "channels" in model.backbone else ""),
         "parameters": f"{exported.parameters:,}",
     }
-    if run is None or results is None:
+    if run is None:
         return facts | {"data set": "not known", "trained for": "not known"}
-    counts, half_life = results.run["parameters"], run.training.ema_half_life_nimg
-    parts = [f"{part} {int(counts[part]):,}" for part in ("gate", "experts", "trunk") if part in counts]
-    facts["parameters"] += f": {', '.join(parts)}"
+    half_life, nimg = run.training.ema_half_life_nimg, exported.nimg
+    if results is not None:
+        counts, nimg = results.run["parameters"], int(results.run["nimg"])
+        parts = [f"{part} {int(counts[part]):,}" for part in ("gate", "experts", "trunk") if part in counts]
+        facts["parameters"] += f": {', '.join(parts)}"
     return facts | {
         "data set": f"{exported.data}",
-        "trained for": f"{int(results.run['nimg']):,} real images shown to the discriminator, in batches of "
-        f"{run.training.batch}",
+        "trained for": f"{nimg:,} real images shown to the discriminator, in batches of {run.training.batch}",
         "objective": f"{_class_name(run.objective.adversarial)}, penalty {_class_name(run.objective.penalty)}",
         "weights": f"moving average, half-life {half_life:,} real images shown, shorter at the start"
         if run.evaluation.ema and half_life

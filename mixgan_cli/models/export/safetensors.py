@@ -19,7 +19,6 @@ from mixgan_cli.config.schema import Model, parse
 from mixgan_cli.errors import RunError, UserError
 from mixgan_cli.models.networks import Generator, Networks, build_networks
 from mixgan_cli.models.sampler import Sampler
-from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.io import MAX_CHARS, atomic_write
 
 Size = Annotated[int, Field(gt=0, le=1024)]
@@ -29,6 +28,8 @@ SHAPE = TypeAdapter(tuple[Size] | tuple[Size, Size, Size])
 def save_generator(path: Path, generator: Generator, model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
     """Write the weights to a safetensors file whose header holds what is needed to build the generator again.
 
+    Equal generators give equal files, byte by byte.
+
     Args:
         path: the file.
         generator: the generator, on any device.
@@ -36,9 +37,25 @@ def save_generator(path: Path, generator: Generator, model: Mapping[str, Any], s
         shape: the shape of one sample.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
-    metadata = {"model": json.dumps(dict(model)), "shape": json.dumps(shape)}
+    write_safetensors(path, tensors, {"model": json.dumps(dict(model)), "shape": json.dumps(shape)})
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file, with the entries of its header in order: the library writes metadata in any order.
+
+    The format: the length of the header (8 bytes), the header as JSON padded with spaces, the tensors.
+
+    Args:
+        path: the file.
+        tensors: tensors of any shape [...] on the CPU, by name.
+        metadata: text by name.
+    """
+    file = save(dict(tensors), metadata)
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.dumps(json.loads(file[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
     with atomic_write(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata))
+        temporary.write_bytes(len(header).to_bytes(8, "little") + header + file[end:])
 
 
 class TrainedGenerator(NamedTuple):
@@ -49,23 +66,24 @@ class TrainedGenerator(NamedTuple):
     shape: tuple[int, ...]
     """The shape of one sample: (C, H, W) for images, (D,) for points."""
     sampler: Sampler
+    nimg: int | None = None
+    """Images shown so far; None if the file does not say it."""
 
 
-def read_generator(run_or_file: str | Path, trusted: Iterable[str] = ()) -> TrainedGenerator:
+def read_generator(path: Path, trusted: Iterable[str] = ()) -> TrainedGenerator:
     """Read a trained generator and its metadata.
 
     Args:
-        run_or_file: the folder of a finished run, or a generator.safetensors.
+        path: the file, generator.safetensors.
         trusted: packages other than mixgan whose classes the file may name.
 
     Raises:
         ConfigError: the file names a class of another package.
         RunError: there is no generator, or its file is damaged.
     """
-    path, trusted = Path(run_or_file), tuple(trusted)
-    path = RunFolder(path).generator if path.is_dir() else path
+    trusted = tuple(trusted)
     if not path.is_file():
-        raise RunError(f"{path}: there is no generator. If the run is unfinished, repeat its command to continue it")
+        raise RunError(f"{path}: there is no generator")
     try:
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata() or {}
