@@ -35,9 +35,12 @@ def test_adam_equals_the_formula():
     torch.testing.assert_close(parameter.detach(), theta.float())
 
 
-@pytest.mark.parametrize("factor", [float("nan"), float("inf"), 1e38])
+@pytest.mark.parametrize("factor", [float("nan"), float("inf"), 1e38, 1e24])
 def test_non_finite_step_changes_nothing(factor):
-    """Also if only one of two networks has a bad gradient: both take the step, or neither does."""
+    """Also if only one of two networks has a bad gradient: both take the step, or neither does.
+
+    The square of 1e25 is not finite: one such step would leave Adam's second moment infinite, and the weight fixed.
+    """
     parameter, other, optimizers = start()
     optimizer_step([(parameter**2).sum() + other.sum()], optimizers)
     before = copy.deepcopy([parameter.detach(), other.detach(), *(o.state_dict() for o in optimizers.values())])
