@@ -97,8 +97,9 @@ def files(tmp_path_factory, finished_run):
             shutil.copytree(finished_run(*overrides), folder / "outputs" / name)
         assert mixgan("train", "-m", *TINY, "sweep.name=betas", "model=mggan", "model.beta=0,1").code == 0
     for name in ("pictures", "samples", "reals", "faces/img_align_celeba"):
+        suffix, width, height = ("jpg", 178, 218) if "faces" in name else ("png", 8, 8)
         for number in range(1, 25):
-            picture(folder / name / f"{number:06d}.{'jpg' if 'faces' in name else 'png'}", 8, 8, 10 * number)
+            picture(folder / name / f"{number:06d}.{suffix}", width, height, 10 * number)
     for archive, source in (("samples", "samples"), ("generated", "reals"), ("img_align_celeba", "faces")):
         with zipfile.ZipFile(folder / f"{archive}.zip", "w") as file:
             for path in sorted((folder / source).rglob("*.*")):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tarfile
 import zipfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from mixgan_cli.data.fingerprint import fingerprint
 from mixgan_cli.errors import DataError, UserError
 from mixgan_cli.runtime.device import total_memory
 
@@ -62,6 +63,7 @@ class Archive:
 
     def __init__(self, root: Path, key: str) -> None:
         self.root, self.key = root, key
+        self._broken_links = 0
         if not root.exists():
             raise DataError(f"{key}={root}: there is no such folder or zip")
         self._is_folder = root.is_dir()
@@ -135,11 +137,19 @@ class Archive:
                 first, _, result = waiting.popleft()
                 yield first, result.result()
 
-    def fingerprint(self) -> dict[str, list[int]]:
-        """Return {name: [size in bytes, modification time in ns]} of the archive, or of each file of the folder."""
+    def fingerprint(self) -> str:
+        """Return a hash of the content: of the archive, or of the names and contents of the folder's files."""
         if self.root.is_file():
-            return {self.root.name: _stat(self.root)}
-        return {name: _stat(self.root / name) for name in self.names}
+            return fingerprint({"": self.root})
+        return fingerprint({name: self.root / name for name in self.names})
+
+    def left_out(self, used: Sequence[str]) -> str:
+        """Return in words how many files are not among those used: "5 files (3 .txt, 2 hidden)"; empty if none."""
+        rest = self._entries.keys() - set(used)
+        kinds = Counter("hidden" if _hidden(name) else Path(name).suffix.lower() or "no suffix" for name in rest)
+        kinds["broken links"] = self._broken_links
+        several = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(5) if count)
+        return f"{kinds.total():,} files ({several}{', …' if len(+kinds) > 5 else ''})" if several else ""
 
     def _size(self, name: str) -> int:
         """Return the size of a file in bytes, as the archive claims it."""
@@ -164,21 +174,45 @@ class Archive:
         """{name: the archive's record of the file}; of a folder, {name: None}."""
         with damage_errors(str(self.root)):
             if self._tar is not None:
-                members = {}
+                members: dict[str, tarfile.TarInfo] = {}
+                links: list[tarfile.TarInfo] = []
                 for count, member in enumerate(self._tar):
                     if count == MAX_TAR_FILES or member.size < 0:  # a negative size would go back, and loop forever
                         raise DataError(f"{self.root}: more than {MAX_TAR_FILES:,} files, or one of a size below zero")
                     if member.isfile():
                         members[member.name] = member
+                    elif member.islnk() or member.issym():
+                        links.append(member)
                 if self.root.suffix.lower() == ".tar" and not self._has_end():  # gzip checks its own end
                     raise EOFError("its end is missing")
+                named = {os.path.normpath(name): member for name, member in members.items()}
+                for link in links:  # hard links name a path from the root of the tar, others one from their own folder
+                    folder = Path() if link.islnk() else Path(link.name).parent
+                    if target := named.get(os.path.normpath(folder / link.linkname)):
+                        members[link.name] = target
+                    else:
+                        self._broken_links += 1
                 return members
             if self._zip is not None:
                 entries = self._zip.infolist()
                 if sum(entry.file_size for entry in entries) > MAX_DEFLATE_RATIO * self.root.stat().st_size:
                     raise DataError(f"{self.root}: its files claim to be more than can be in a zip of this size")
-                return {entry.filename: entry for entry in entries if not entry.is_dir()}
-        return {path.relative_to(self.root).as_posix(): None for path in self.root.rglob("*") if path.is_file()}
+                # some programs write backslashes between folders
+                return {entry.filename.replace("\\", "/"): entry for entry in entries if not entry.is_dir()}
+        return dict.fromkeys(self._walk(self.root, frozenset()))
+
+    def _walk(self, folder: Path, above: frozenset[Path]) -> Iterator[str]:
+        """Yield the paths of the files below a folder. Links to folders are followed, except to one above."""
+        real = folder.resolve()
+        if real in above:
+            return
+        for path in folder.iterdir():
+            if path.is_dir():
+                yield from self._walk(path, above | {real})
+            elif path.is_file():
+                yield path.relative_to(self.root).as_posix()
+            elif path.is_symlink():
+                self._broken_links += 1
 
     def _has_end(self) -> bool:
         """Return whether the tar ends with a block of zeros. One that is cut between two files does not."""
@@ -216,9 +250,9 @@ class MultiArchive(Archive):
         with self._archives[part].open(inner) as file:
             yield file
 
-    def fingerprint(self) -> dict[str, list[int]]:
-        """Return {archive: [size in bytes, modification time in ns]}."""
-        return {name: stat for archive in self._archives.values() for name, stat in archive.fingerprint().items()}
+    def fingerprint(self) -> str:
+        """Return a hash of the contents of the archives."""
+        return "-".join(archive.fingerprint() for archive in self._archives.values())
 
     def _size(self, name: str) -> int:
         part, _, inner = name.partition("/")
@@ -257,10 +291,6 @@ def load_npy(file: Path | IO[bytes], max_bytes: int) -> Any:
     return np.load(file, allow_pickle=False)
 
 
-def _stat(path: Path) -> list[int]:
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns]
-
-
 def _hidden(name: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in Path(name).parts)
+    """Return True for a file that is hidden, or that macOS or a NAS added: thumbnails and attributes."""
+    return any(part.startswith((".", "__MACOSX", "@eaDir", "#recycle")) for part in Path(name).parts)

@@ -57,8 +57,8 @@ def prepare(name: str, recipe: Mapping[str, Any], splits: Mapping[str, SplitRead
 
     Args:
         name: the set's name.
-        recipe: everything that decides the result: source files (see `Archive.fingerprint`), size, crop. The name of
-            the cache folder contains its hash.
+        recipe: everything that decides the result: the content of the source (`Archive.fingerprint`), size, crop. The
+            name of the cache folder contains its hash.
         splits: {split: how to read it}.
 
     Raises:
@@ -78,7 +78,7 @@ def prepare(name: str, recipe: Mapping[str, Any], splits: Mapping[str, SplitRead
             "to another folder; nothing incomplete is kept"
         ) from error
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-    return {split: _map(folder, split, about["parts"][split]) for split in splits}
+    return {split: _map(folder, split, about["parts"][split], each.preprocessing) for split, each in splits.items()}
 
 
 def _write(folder: Path, name: str, recipe: Mapping[str, Any], splits: Mapping[str, SplitReader]) -> None:
@@ -115,10 +115,10 @@ def _write_split(folder: Path, title: str, split: str, reader: SplitReader) -> d
     if shape is None:
         raise DataError(f"{title}: no images")
     about = {"shape": [count, *shape], "labelled": labelled == count, "preprocessing": reader.preprocessing}
-    return {**about, "checksum": _map(folder, split, about).checksum}
+    return {**about, "checksum": _map(folder, split, about, reader.preprocessing).checksum}
 
 
-def _map(folder: Path, split: str, about: Mapping[str, Any]) -> Packed:
+def _map(folder: Path, split: str, about: Mapping[str, Any], preprocessing: str) -> Packed:
     """Map one split from disk; pages are read when they are used."""
 
     def array(kind: str, dtype: type, shape: tuple[int, ...]) -> Tensor:
@@ -126,7 +126,7 @@ def _map(folder: Path, split: str, about: Mapping[str, Any]) -> Packed:
 
     n = about["shape"][0]
     labels = array("labels", np.int64, (n,)) if about["labelled"] else None
-    return Packed(array("images", np.uint8, tuple(about["shape"])), labels, about["preprocessing"])
+    return Packed(array("images", np.uint8, tuple(about["shape"])), labels, preprocessing)
 
 
 def _complete(folder: Path) -> bool:

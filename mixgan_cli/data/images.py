@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 from pydantic import Field
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
@@ -26,8 +26,13 @@ from mixgan_cli.runtime.device import total_memory
 
 log = logging.getLogger("mixgan")
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+EXTENSIONS = frozenset(
+    {
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif"),
+        *(".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
+    }
+)
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
 """The formats that Pillow may open. It goes by a file's content, and would run other programs for some formats."""
 MAX_PIXELS = 2**28 // 3
 """Maximum number of pixels of an image, 0.25 GiB in colour: where Pillow starts to warn."""
@@ -40,7 +45,7 @@ BLOCK_BYTES = 2**24
 
 Side = Annotated[int, Field(gt=0, le=1024)]
 """The side of a square image in pixels."""
-Crop = Literal["center", "none"] | int
+Crop = Literal["center", "none"] | Annotated[int, Field(gt=0, le=2**16)]
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -90,7 +95,14 @@ class Preprocessing:
         return f"{cropped}{f'bilinear to {self.size} px' if self.size else 'as they are'}"
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        """Return the preprocessed image [H, W, C] uint8. Transparent pixels become white, 16 bits become 8."""
+        """Return the preprocessed image [H, W, C] uint8. Transparent pixels become white, 16 bits become 8.
+
+        Raises:
+            ValueError: its values have no fixed range, or it is smaller than the crop.
+        """
+        if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
+            kind = "floats" if image.mode == "F" else "32-bit integers"
+            raise ValueError(f"its pixels are {kind}, whose range is not known. Convert it to 8 or 16 bits")
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith(("I;16", "I")):  # 16 bits a pixel: Pillow would clip them, not scale them
             image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
@@ -99,6 +111,8 @@ class Preprocessing:
         image = image.convert("L" if self.channels == 1 else "RGB")
         if self.crop != "none":
             side = min(image.size) if self.crop == "center" else int(self.crop)
+            if side > min(image.size):
+                raise ValueError(f"{image.width}×{image.height} pixels, fewer than data.crop={self.crop}")
             left, top = (image.width - side) // 2, (image.height - side) // 2
             image = image.crop((left, top, left + side, top + side))
         if self.size is not None and image.size != (self.size, self.size):

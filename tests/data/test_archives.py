@@ -1,7 +1,11 @@
 """Folders, zips and tars have one interface, and damaged ones are reported."""
 
+import io
+import os
+import shutil
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +59,78 @@ def test_fingerprint_changes_with_the_source(kind, tmp_path):
     changed = path / SHOWN[0] if kind == "folder" else path
     changed.write_bytes(changed.read_bytes() + b"more")
     assert before != Archive(path, "data.root").fingerprint()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fingerprint_follows_content_and_not_times_or_place(kind, tmp_path):
+    """A copy elsewhere is the same; a file of the same name, size and time but of other content is not."""
+    path, copy = packed_as(kind, tmp_path), tmp_path / f"copy.{kind}"
+    before, changed = Archive(path, "data.root").fingerprint(), path / SHOWN[1] if path.is_dir() else path
+    (shutil.copytree if path.is_dir() else shutil.copy)(path, copy)
+    assert Archive(copy, "data.root").fingerprint() == before
+    times, content = changed.stat(), changed.read_bytes()
+    changed.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert changed.stat().st_size == times.st_size and changed.stat().st_mtime_ns == times.st_mtime_ns
+    assert Archive(path, "data.root").fingerprint() != before
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_files_are_read_again_only_if_they_changed(kind, tmp_path, monkeypatch):
+    path = packed_as(kind, tmp_path)
+    monkeypatch.setattr("mixgan_cli.data.fingerprint.SETTLED", -1)  # as if written long ago
+    first = Archive(path, "data.root").fingerprint()
+    monkeypatch.setattr("mixgan_cli.data.fingerprint.CHUNK", "not a number")  # reading would fail
+    assert Archive(path, "data.root").fingerprint() == first
+    os.utime(path / SHOWN[0] if path.is_dir() else path, (1, 1))
+    with pytest.raises(TypeError):
+        Archive(path, "data.root").fingerprint()
+
+
+def test_links_in_a_folder_are_followed(tmp_path):
+    """A class folder that is a link, a link to a file, one to nothing, and one that leads back up."""
+    packed_as("folder", tmp_path / "outside")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "class").symlink_to(tmp_path / "outside" / "folder" / "set" / "a")
+    (root / "1.bin").symlink_to(tmp_path / "outside" / "folder" / "set" / "b" / "2.bin")
+    (root / "gone.bin").symlink_to(tmp_path / "nowhere")
+    (root / "up").symlink_to(root)
+    archive = Archive(root, "data.root")
+    assert archive.names == ["1.bin", "class/1.bin"] and archive.read("1.bin") == b"two"
+    assert archive.left_out(["1.bin"]) == "2 files (1 .bin, 1 broken links)"
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz"])
+def test_links_in_a_tar_are_their_targets(kind, tmp_path):
+    path = tmp_path / f"set.{kind}"
+    with tarfile.open(path, "w" if kind == "tar" else "w:gz") as archive:
+        for name, link, target in (
+            ("./a/1.bin", None, None),
+            ("b/hard.bin", tarfile.LNKTYPE, "a/1.bin"),
+            ("b/soft.bin", tarfile.SYMTYPE, "../a/1.bin"),
+            ("b/gone.bin", tarfile.SYMTYPE, "x"),
+        ):
+            member = tarfile.TarInfo(name)
+            if link is None:
+                member.size = 3
+                archive.addfile(member, io.BytesIO(b"one"))
+            else:
+                member.type, member.linkname = link, target
+                archive.addfile(member)
+    archive = Archive(path, "data.root")
+    assert [Path(name).name for name in archive.names] == ["1.bin", "hard.bin", "soft.bin"]
+    assert [content for _, content in archive.read_each(archive.names)] == [b"one"] * 3
+    assert archive.left_out(archive.names) == "1 files (1 broken links)"
+
+
+def test_backslashes_in_a_zip_separate_folders(tmp_path):
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("cats\\1.bin", b"one")
+        archive.writestr("dogs\\@eaDir\\1.bin\\THUMB.bin", b"no")
+    archive = Archive(tmp_path / "set.zip", "data.root")
+    assert archive.names == ["cats/1.bin"] and archive.read("cats/1.bin") == b"one"
+    assert archive.left_out(archive.names) == "1 files (1 hidden)"
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])

@@ -5,10 +5,11 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.images import Preprocessing, image_names, read_images, to_float, to_uint8
+from mixgan_cli.errors import DataError
 from tests.data.make import folder
 
 BYTES = torch.arange(256, dtype=torch.uint8)
@@ -51,6 +52,31 @@ def test_crops(tmp_path):
     assert read_images(files, Preprocessing(10, "center", 1)).images_NCHW.float().mean() == 255
     assert read_images(files, Preprocessing(10, 4, 1)).images_NCHW.float().mean() == 255
     assert 60 < read_images(files, Preprocessing(10, "none", 1)).images_NCHW.float().mean() < 110
+
+
+@pytest.mark.parametrize("crop", [11, 4000])
+def test_crop_beyond_the_image_is_refused(tmp_path, crop):
+    """Pillow would pad it with black."""
+    Image.new("RGB", (30, 10), "white").save(tmp_path / "white.png")
+    with pytest.raises(DataError, match=f"30×10 pixels, fewer than data.crop={crop}"):
+        read_images(Archive(tmp_path, "data.root"), Preprocessing(8, crop, 3))
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [(np.int32, "32-bit integers"), (np.float32, "floats")])
+def test_pixels_without_a_known_range_are_refused(tmp_path, dtype, kind):
+    """Their values may be 0…1, 0…255 or 0…65,535; any guess makes some of them black."""
+    Image.fromarray(np.full((8, 8), 200, dtype)).save(tmp_path / "image.tif")
+    with pytest.raises(DataError, match=f"its pixels are {kind}, whose range is not known"):
+        read_images(Archive(tmp_path, "data.root"), Preprocessing(8, "center", 1))
+
+
+@pytest.mark.parametrize(("suffix", "form"), [(".jfif", "JPEG"), (".jpe", "JPEG"), (".avif", "AVIF"), (".JPG", "JPEG")])
+def test_images_of_other_extensions_are_read(tmp_path, suffix, form):
+    if form == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow cannot write AVIF: reading it is not tested")
+    Image.new("L", (8, 8), 200).save(tmp_path / f"image{suffix}", form)
+    pixels = read_images(Archive(tmp_path, "data.root"), Preprocessing(8, "center", 1)).images_NCHW
+    assert (pixels.int() - 200).abs().max() <= 2
 
 
 def test_uint8_float_round_trip():

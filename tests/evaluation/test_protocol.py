@@ -21,6 +21,17 @@ def protocol(real, *overrides, about=None):
     return evaluator(real, *SETTINGS, *overrides).measure(colours(60), about or {}).protocol
 
 
+def test_sets_of_equal_checksums_are_the_same_set():
+    """A folder that was renamed; the same pixels by another way of preprocessing."""
+    first, second = ({"reals": {"reference": {"checksum": "a", "n": 2, "preprocessing": name}}} for name in "xy")
+    assert differences(first, second) == []
+    second["reals"]["reference"]["checksum"] = "b"
+    assert [line.partition(":")[0] for line in differences(first, second)] == [
+        "reals.reference.checksum",
+        "reals.reference.preprocessing",
+    ]
+
+
 def test_sample_seeds_do_not_change_the_protocol():
     real = colours(50)
     first, second = protocol(real, about={"sample_seeds": [1]}), protocol(real, about={"sample_seeds": [2], "nimg": 7})

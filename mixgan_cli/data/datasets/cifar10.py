@@ -78,6 +78,11 @@ class CIFARFormat(PublishedSet[Layout]):
         files = {split: [n for n in images if self.folders[split] in Path(n).parent.parts] for split in SPLITS}
         return Layout(None, files) if all(files.values()) else None
 
+    def _class_of(self, name: str, split: str) -> str:
+        """Return the folder below that of the split: CLASS of train/CLASS/x.png and of train/CLASS/images/x.png."""
+        parts = Path(name).parts
+        return parts[parts.index(self.folders[split]) + 1]
+
     @property
     def _preprocessing(self) -> Preprocessing:
         return Preprocessing(self.size, "center", 3)
@@ -91,8 +96,15 @@ class CIFARFormat(PublishedSet[Layout]):
     def _blocks(self, archive: Archive, layout: Layout, split: str) -> Iterator[Block]:
         names = layout.files[split]
         if layout.read is None:
-            classes = sorted({Path(name).parent.name for files in layout.files.values() for name in files})
-            labels = [classes.index(Path(name).parent.name) for name in names]  # the same numbers in both splits
+            classes = {each: [self._class_of(name, each) for name in files] for each, files in layout.files.items()}
+            known = sorted(set(classes["train"]))
+            if unknown := sorted(set(classes[split]) - set(known)):
+                train, other = self.folders["train"], self.folders[split]
+                raise DataError(
+                    f"{archive.root}: {other}/ has the class {', '.join(unknown[:5])}, which {train}/ does not have. "
+                    f"Both need a folder per class, such as {other}/{known[0]}"
+                )
+            labels = [known.index(each) for each in classes[split]]  # the same numbers in both splits
             yield from image_blocks(archive, names, self._preprocessing, labels, False)
             return
         for name, content in archive.read_each(names):

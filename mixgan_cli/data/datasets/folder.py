@@ -66,6 +66,8 @@ class Folder:
         title = self.title_of(archive)
         if self.n_images not in (None, len(names)):
             log.warning("warning: %s has %s images, this copy has %s", title, f"{self.n_images:,}", f"{len(names):,}")
+        if left_out := archive.left_out(names):
+            log.info("%s: %s images; not used: %s", archive.root, f"{len(names):,}", left_out)
         labels = self.labels_of(archive, names) if self.labels else None
         name = type(self).__name__
         recipe = {
@@ -104,8 +106,13 @@ class _ImageArchive(Archive):
 
 
 def folder_labels(names: Sequence[str], above: int = 0) -> list[int]:
-    """Return for each file the number of its folder, or of the folder `above` levels higher, in alphabetical order."""
+    """Return for each file the number of its folder, or of the folder `above` levels higher, in alphabetical order.
+
+    If all these folders have one name, such as `images` in CLASS/images, those above them are the classes.
+    """
     folders = [Path(name).parents[min(above, len(Path(name).parents) - 1)].as_posix() for name in names]
+    if len(set(folders)) > 1 and len({Path(folder).name for folder in folders}) == 1:
+        return folder_labels(names, above + 1)
     numbers = {name: number for number, name in enumerate(sorted(set(folders)))}
     return [numbers[name] for name in folders]
 

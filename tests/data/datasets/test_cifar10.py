@@ -123,6 +123,21 @@ def test_hostile_pickle_runs_no_code(tmp_path, monkeypatch):
     assert not (tmp_path / "was-run").exists()
 
 
+def test_classes_without_a_folder_are_refused(tmp_path):
+    """Tiny ImageNet as it comes: its validation images have no classes."""
+    for name in ("train/n0/images/a.png", "train/n1/images/b.png", "val/images/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 64)).save(tmp_path / name)
+    with pytest.raises(DataError, match=r"val/ has the class images, which train/ does not have.*such as val/n0"):
+        ImageNet32(str(tmp_path), 32, labels=True).load()
+    for number in (0, 1):
+        (tmp_path / f"val/n{number}/images").mkdir(parents=True)
+        Image.new("RGB", (64, 64)).save(tmp_path / f"val/n{number}/images/d.png")
+    (tmp_path / "val/images/c.png").unlink()
+    dataset = ImageNet32(str(tmp_path), 32, labels=True).load()
+    assert dataset.train.labels_N.tolist() == dataset.held_out.labels_N.tolist() == [0, 1]
+
+
 IMAGENET = [*(f"train_data_batch_{number}" for number in range(1, 11)), "val_data"]
 
 

@@ -1,5 +1,6 @@
 """Folders of images, UT Zappos50K and Flowers-102."""
 
+import logging
 import tarfile
 
 import numpy as np
@@ -23,6 +24,30 @@ def test_labels_are_the_folders(pictures):
     dataset = folder(pictures, labels=True).load()
     assert sorted([*dataset.train.labels_N.tolist(), *dataset.held_out.labels_N.tolist()]) == sorted(expected)
     assert folder_labels(["set/Boots/Ankle/Brand/1.jpg", "set/Shoes/Flat/Brand/2.jpg"], above=2) == [0, 1]
+
+
+def test_classes_are_above_folders_of_one_name():
+    """Tiny ImageNet: train/CLASS/images."""
+    assert folder_labels(["train/b/images/1.png", "train/a/images/1.png", "train/b/images/2.png"]) == [1, 0, 1]
+    assert folder_labels(["a/1.png", "b/1.png"]) == [0, 1] and folder_labels(["images/1.png", "images/2.png"]) == [0, 0]
+
+
+def test_files_that_are_not_used_are_counted(pictures, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("mixgan"), "propagate", True)
+    for name in ("notes.txt", "more.txt", "@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg"):
+        (pictures / name).parent.mkdir(parents=True, exist_ok=True)
+        (pictures / name).write_bytes(b"x")
+    caplog.set_level(logging.INFO, logger="mixgan")
+    folder(pictures).load()
+    assert "not used: 4 files (3 .txt, 1 hidden)" in caplog.text
+
+
+def test_a_renamed_folder_is_the_same_set(pictures):
+    first = folder(pictures).load().train
+    moved = pictures.rename(pictures.with_name("faces_v2"))
+    again = folder(moved).load().train
+    assert again.checksum == first.checksum and again.preprocessing.startswith("faces_v2")
+    assert len(list((cache_dir() / "prepared").glob("folder-*/"))) == 1
 
 
 def test_other_files_do_not_change_the_prepared_set(pictures):
