@@ -41,7 +41,7 @@ from mixgan_cli.errors import ConfigError, TrainingStopped, UserError, nearest
 from mixgan_cli.runtime.io import write_errors
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
 from mixgan_cli.runtime.streams import CLOSED_PIPE_EXIT_CODE, accept_any_text, discard_output
-from mixgan_cli.sweeps.plan import plan, sweep_dir_override
+from mixgan_cli.sweeps.plan import plan, sweep_dir_override, swept_words
 from mixgan_cli.sweeps.sweep import Outcome, Sweep
 
 log = logging.getLogger("mixgan")
@@ -125,6 +125,8 @@ def _main(arguments: list[str]) -> int:
         print(f"mixgan {__version__}")
         return 0
     name, *overrides = arguments
+    if name in ("-sc", "--shell-completion"):
+        return shell_completion(overrides[0] if overrides else "")
     if name not in COMMANDS:
         log.error("mixgan: there is no command %r.%s Commands: %s", name, nearest(name, COMMANDS), ", ".join(COMMANDS))
         return 2
@@ -144,6 +146,32 @@ def _main(arguments: list[str]) -> int:
     if key := COMMANDS[name].positional:
         overrides = positional_overrides(overrides, key)
     return run_command(name, overrides)
+
+
+def shell_completion(request: str) -> int:
+    """Answer a request of a shell and return the exit code: `install=SHELL`, `uninstall=SHELL` or `query=SHELL`.
+
+    A query completes the command line in $COMP_LINE: first the command, then, by Hydra, its groups, choices and keys.
+    """
+    name, words = "train", os.environ.get("COMP_LINE", "").split()
+    if not re.fullmatch(r"(install|uninstall|query)=(bash|zsh|fish)", request):
+        log.error("mixgan -sc %s: use install=bash, install=zsh or install=fish", request)
+        return 2
+    if request.startswith("query="):
+        if len(words) < 2 or (len(words) == 2 and not os.environ["COMP_LINE"].endswith(" ")):
+            print(*(command for command in COMMANDS if command.startswith(words[1] if len(words) > 1 else "")))
+            return 0
+        name = words[1]
+        if name not in COMMANDS:
+            return 0
+        os.environ["COMP_LINE"] = os.environ["COMP_LINE"].replace(f" {name}", "", 1)  # Hydra knows no commands
+    sys.argv = ["mixgan", "-sc", request]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=COMMANDS[name].config)(print)()
+    except Exception:  # what is typed so far cannot be composed, so there is nothing to complete
+        return 0
+    return 0
 
 
 def run_command(name: str, overrides: Sequence[str]) -> int:
@@ -178,6 +206,9 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
         return sweep.objective_value(outcome.result["metrics"]) if sweep else None
 
     try:
+        if given.multirun:
+            words = swept_words(words)
+            sys.argv[1 : 1 + len(words)] = words
         if name == "train" and (sweep := plan(command.config, words)):
             sys.argv.append(sweep_dir_override(sweep))
             sweep.clear_stop()

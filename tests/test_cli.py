@@ -40,6 +40,32 @@ def test_threads_spin_briefly_unless_the_user_says_how(mixgan, monkeypatch, give
     assert mixgan("--version").code == 0 and os.environ.get("GOMP_SPINCOUNT") == spins
 
 
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("mixgan ", list(cli.COMMANDS)),
+        ("mixgan ev", ["evaluate"]),
+        ("mixgan train mod", ["model", "model."]),
+        ("mixgan train model=hm", ["model=hmog"]),
+        ("mixgan train model=mggan data=cifar10 training.n", ["training.nimg="]),
+        ("mixgan sample che", ["checkpoint="]),
+        ("mixgan nonsense che", []),
+    ],
+)
+def test_shells_complete_commands_choices_and_keys(mixgan, monkeypatch, line, completed):
+    for shell in ("bash", "zsh", "fish"):
+        monkeypatch.setenv("COMP_LINE", line)
+        outcome = mixgan("-sc", f"query={shell}")
+        assert outcome.code == 0 and outcome.out.split() == completed and outcome.err == ""
+
+
+def test_completion_is_installed_for_mixgan(mixgan):
+    assert mixgan("-sc", "install=bash").out.endswith("-F hydra_bash_completion mixgan\n")
+    assert "complete -c mixgan -x -a '(hydra_fish_completion)'" in mixgan("-sc", "install=fish").out
+    outcome = mixgan("-sc", "install=tcsh")
+    assert outcome.code == 2 and "install=bash, install=zsh or install=fish" in outcome.err
+
+
 def lines_that_fit(text):
     lines = text.splitlines()
     assert max(map(len, lines)) <= 100

@@ -58,6 +58,12 @@ def parse_flags(words: Sequence[str], config_name: str) -> argparse.Namespace:
             f"unrecognized arguments: {' '.join(unknown)}. Keys have no dashes: write KEY=VALUE."
             f"{meant(name, known_keys(config_name)) if name else ''} --hydra-help lists all flags"
         )
+    for word in arguments.overrides:
+        if word.startswith(("hydra.run.dir=", "hydra.output_subdir=")):
+            raise ConfigError(
+                f"{word}: mixgan keeps its own records. paths.run=FOLDER names a run's folder, paths.outputs=FOLDER "
+                "the folder of all runs"
+            )
     given = {
         "--run": arguments.run,
         "-m": arguments.multirun,

@@ -1,5 +1,6 @@
 """What a command line with -m asks for."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.sweeps.plan import plan
+from mixgan_cli.sweeps.plan import plan, swept_words
 from mixgan_cli.sweeps.sweep import Job
 
 GRID = ("-m", "model=mggan", "model.beta=0,0.1", "model.k=2,4", "seed=0,1,2")
@@ -84,6 +85,46 @@ def test_a_configuration_may_say_what_is_swept(tmp_path):
         ("model.k=4", "seed=7", "experiment=mine"),
     ]
     assert sweep.folder.parent == Path("there/sweeps")
+
+
+def test_multirun_in_a_yaml_of_a_user_is_a_sweep(tmp_path):
+    experiment = tmp_path / "experiment" / "mine.yaml"
+    experiment.parent.mkdir()
+    experiment.write_text("# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {seed: '1,2'}}}\n")
+    sweep = of("--config-dir", str(tmp_path), "experiment=mine")
+    assert sweep.planned == (("seed=1", "experiment=mine"), ("seed=2", "experiment=mine"))
+    assert sweep.folder.name.startswith("mine-")
+    assert of("--config-dir", str(tmp_path), "seed=1") is None
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate"])
+@pytest.mark.parametrize("word", ["seed=range(0)", "seed=range(5,2)"])
+def test_sweep_without_values_is_refused(mixgan, command, word):
+    outcome = mixgan(command, "-m", word)
+    assert outcome.code == 2 and f"{word}: nothing to sweep over" in outcome.err
+
+
+def test_glob_without_a_match_is_refused():
+    with pytest.raises(ConfigError, match="nothing to sweep over"):
+        of("-m", "experiment=glob(zzz*)")
+
+
+def test_keys_of_swept_choices_are_left_to_the_jobs():
+    words = ["-m", "data=ring,grid", "data.n=100", "model=mog", "model.k=4"]
+    assert swept_words(words) == ["-m", "data=ring,grid", "data.n=choice(100)", "model=mog", "model.k=4"]
+    assert of(*swept_words(words)).planned[0] == ("data=ring", "data.n=100", "model=mog", "model.k=4")
+    assert swept_words(["-m", "data=ring,grid", "data.n=1,2"])[-1] == "data.n=1,2"
+
+
+def test_models_with_other_numbers_of_experts_are_reported(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("mixgan"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="mixgan")
+    of("-m", "model=mog,mggan")
+    assert "different numbers of experts by default: mggan 10, mog 8. model.k=8 gives all the same" in caplog.text
+    caplog.clear()
+    of("-m", "model=mog,mggan", "model.k=4")
+    of("-m", "model=mog,hmog")
+    assert caplog.text == ""
 
 
 def test_a_search_plans_nothing():
