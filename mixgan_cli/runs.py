@@ -121,6 +121,11 @@ class RunFolder:
         return self.path / "results.json"
 
     @property
+    def evaluations(self) -> Path:
+        """The folder of what `mixgan evaluate` measured later, one file per protocol and state."""
+        return self.path / "evaluations"
+
+    @property
     def samples(self) -> Path:
         """The sample grids."""
         return self.path / "samples"
@@ -184,8 +189,19 @@ class RunFolder:
         """
         if not self.results.is_file():
             raise RunError(f"{self.results}: missing. {EVALUATE_AGAIN}")
-        with read_errors(self.results, EVALUATE_AGAIN):
-            content = json.loads(read_text(self.results, self.path))
+        return self._read(self.results, EVALUATE_AGAIN)
+
+    def read_evaluations(self) -> list[Results]:
+        """Return what `mixgan evaluate` measured of this run, one entry per protocol and state.
+
+        Raises:
+            RunError: a file is damaged, or a link out of the folder.
+        """
+        return [self._read(path, "Delete it") for path in sorted(self.evaluations.glob("[!.]*.json"))]
+
+    def _read(self, path: Path, hint: str) -> Results:
+        with read_errors(path, hint):
+            content = json.loads(read_text(path, self.path))
             metrics = {
                 name: value
                 for name, value in dict(content["metrics"]).items()

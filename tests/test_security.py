@@ -353,12 +353,20 @@ def test_a_temporary_file_does_not_follow_a_link(elsewhere, tmp_path):
     assert untouched(elsewhere) and (tmp_path / "x").read_text() == "new"
 
 
-def test_evaluating_a_strangers_run_writes_nothing_into_it(mixgan, run, tmp_path):
+def test_evaluating_a_strangers_run_adds_the_evaluation_only(mixgan, run, tmp_path):
     configured(run, lambda config: config["paths"].update(run=str(tmp_path / "outside"), outputs="/proc/nowhere"))
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     assert mixgan("evaluate", f"run={run}", *SHORT, "to=answer.json").code == 0
-    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    after = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    assert {path: after[path] for path in before} == before
+    assert {path.parent for path in after.keys() - before.keys() if path.is_file()} == {run / "evaluations"}
     assert not (tmp_path / "outside").exists()
+    shutil.rmtree(run / "evaluations")
+    (run / "evaluations").symlink_to(tmp_path / "outside")  # a link out of the folder is not followed
+    (tmp_path / "outside").mkdir()
+    assert mixgan("evaluate", f"run={run}", *SHORT, "to=answer.json").code == 0
+    assert not list((tmp_path / "outside").iterdir())
+    (tmp_path / "outside").rmdir()
     assert {path.name for path in tmp_path.iterdir()} <= {"theirs", "answer.json", "own-cache"}
 
 

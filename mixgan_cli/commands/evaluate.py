@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,16 +22,19 @@ from mixgan_cli.data.dataset import Source
 from mixgan_cli.data.datasets.arrays import array_images, convert_channels
 from mixgan_cli.data.images import Preprocessing, read_images
 from mixgan_cli.data.packed import Packed
-from mixgan_cli.errors import RunError
+from mixgan_cli.errors import RunError, UserError
 from mixgan_cli.evaluation.evaluator import Evaluator, Result, check_settings
+from mixgan_cli.evaluation.metrics.registry import deviation, is_deviation, result_key
 from mixgan_cli.evaluation.protocol import differences, require_comparable
 from mixgan_cli.evaluation.reference import ReferenceSet, reference_set
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.device import Compute, resolve_hardware
-from mixgan_cli.runtime.io import write_errors, write_json
+from mixgan_cli.runtime.io import error_summary, inside, read_text, write_errors, write_json
 from mixgan_cli.runtime.random import permutation
 from mixgan_cli.training.restore import restore
+
+log = logging.getLogger("mixgan")
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -37,8 +42,11 @@ def run(config: DictConfig) -> dict[str, Any]:
     settings: EvaluateCommand = parse(config, EvaluateCommand)
     check_settings(settings.evaluation)
     compute = resolve_hardware(settings.hardware)
-    other = read_result(settings.compare) if settings.compare else None
+    others = read_results(settings.compare) if settings.compare else []
     result = _of_images(settings, compute) if settings.images else _of_run(settings, compute)
+    log.info("%s", text_of(result))
+    if settings.run is not None:
+        _keep(RunFolder(Path(settings.run)), settings.evaluation.name, result)
     output = {
         **({"run_dir": settings.run} if settings.run else {"images": settings.images} if settings.images else {}),
         "metrics": result.metrics,
@@ -48,7 +56,8 @@ def run(config: DictConfig) -> dict[str, Any]:
     if settings.to:
         with write_errors(f"to={settings.to}"):
             write_json(Path(settings.to), output)  # before the comparison, which may be refused
-    if other is not None:
+    if others:
+        other = min(others, key=lambda each: len(differences(result.protocol, each["protocol"])))
         require_comparable(result.protocol, other["protocol"], settings.force)
         output["compared"] = {
             "with": settings.compare,
@@ -58,18 +67,69 @@ def run(config: DictConfig) -> dict[str, Any]:
     return output
 
 
-def read_result(path: str) -> Mapping[str, Any]:
-    """Return metrics and protocol from a run's folder, its results.json, or a file that `to=` wrote.
+def read_results(path: str) -> list[Mapping[str, Any]]:
+    """Return metrics and protocols from a run's folder, its results.json, or a file that `to=` wrote.
+
+    A run has several: those of its end, and those of later evaluations.
 
     Raises:
-        RunError: the file has no metrics or no protocol.
+        RunError: a file has no metrics or no protocol.
     """
-    file = RunFolder(Path(path)).results if Path(path).is_dir() else Path(path)
+    folder = RunFolder(Path(path))
+    files = [folder.results, *sorted(folder.evaluations.glob("[!.]*.json"))] if Path(path).is_dir() else [Path(path)]
+    found: list[Mapping[str, Any]] = []
+    for file in files:
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            found.append({"metrics": dict(content["metrics"]), "protocol": dict(content["protocol"])})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"compare={path}: no metrics with their protocol in {file}") from error
+    return found
+
+
+def text_of(result: Result) -> str:
+    """Return a table for people: each metric, its value, the best value; and the protocol in a line."""
+    rows = [("metric", "value", "best")]
+    for name, value in result.metrics.items():
+        if isinstance(value, int | float) and not is_deviation(name):
+            spread, best = deviation(name, result.metrics), result_key(name).best
+            value_text = f"{value:.4g}" + ("" if spread is None else f" ± {spread:.2g}")
+            rows.append((name, value_text, "" if best == "none" else best))
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = [f"{name:<{widths[0]}}  {value:>{widths[1]}}  {best}".rstrip() for name, value, best in rows]
+    protocol = result.protocol
+    extractors = f", {', '.join(protocol['extractors'])}" if protocol.get("extractors") else ""
+    lines.append(
+        f"protocol {protocol['name']}: {protocol['n_fake']:,} against {protocol['n_real']:,} samples{extractors}"
+    )
+    return "\n".join([*lines, *(f"{name} is unavailable: {reason}" for name, reason in result.unavailable.items())])
+
+
+def _keep(folder: RunFolder, name: str, result: Result) -> None:
+    """Write a result into the run, one file per protocol and state, and fill in what results.json lacks."""
+    content = {"protocol": dict(result.protocol), "metrics": result.metrics, "unavailable": dict(result.unavailable)}
+    key = hashlib.sha256(json.dumps(content["protocol"], sort_keys=True).encode()).hexdigest()[:8]
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return {"metrics": found["metrics"], "protocol": found["protocol"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"compare={path}: no metrics with their protocol in {file}") from error
+        write_json(inside(folder.evaluations / f"{name}-{key}.json", folder.path), content)
+        _fill(folder, result)
+    except (OSError, UserError, LookupError, TypeError, ValueError) as error:  # read-only, or results.json is damaged
+        reason = error_summary(error) if isinstance(error, OSError) else error
+        log.warning("warning: %s does not keep the evaluation (%s)", folder.path, reason)
+
+
+def _fill(folder: RunFolder, result: Result) -> None:
+    """Add the metrics that were unavailable when the run ended, if state and protocol are the same."""
+    if not folder.results.is_file():
+        return
+    stored = json.loads(read_text(folder.results, folder.path))
+    missing = {name: value for name, value in result.metrics.items() if name not in stored["metrics"]}
+    same = all(stored["protocol"][key] == result.protocol[key] for key in ("nimg", "sample_seeds"))
+    if not missing or not same or differences(stored["protocol"], result.protocol):
+        return
+    stored["metrics"] |= missing
+    stored["unavailable"] = {name: why for name, why in stored["unavailable"].items() if name not in missing}
+    write_json(folder.results, stored)
+    log.info("%s: added %s", folder.results, ", ".join(missing))
 
 
 def _of_run(settings: EvaluateCommand, compute: Compute) -> Result:

@@ -46,7 +46,7 @@ def run_section(folder: RunFolder, name: str, number: int, to: Path, drawn: Mapp
             protocol=results.protocol,
             pictures=[*_samples(folder, _is_hard(config)), *_curves(folder, to), *_mixture_plots(folder, drawn)],
             shares=_experts_by_class(results.metrics),
-            tables=_levels(results.metrics),
+            tables=[*_levels(results.metrics), *_later_evaluations(folder)],
         )
 
 
@@ -97,6 +97,19 @@ def _metrics(metrics: Mapping[str, Any]) -> PageTable | None:
         elif is_value(name) and isinstance(value, list) and all(isinstance(entry, (int, float)) for entry in value):
             rows.append({"metric": name, "value": ", ".join(f"{entry:.3g}" for entry in value)})
     return PageTable("Metrics", rows) if rows else None
+
+
+def _later_evaluations(folder: RunFolder) -> list[PageTable]:
+    """Return a table for each evaluation after the end of the run."""
+    tables = []
+    for found in folder.read_evaluations():
+        table, protocol = _metrics(found.metrics), found.protocol
+        state = f"the state at {protocol['nimg']:,} images" if isinstance(protocol.get("nimg"), int) else "a state"
+        counts = f"{protocol.get('n_fake')} against {protocol.get('n_real')} samples"
+        if table:
+            title = f"Evaluated later: {state}, protocol {protocol.get('name')}, {counts}"
+            tables.append(PageTable(title, table.rows, folded=True))
+    return tables
 
 
 def _samples(folder: RunFolder, hard: bool) -> list[Picture]:

@@ -30,6 +30,49 @@ def test_evaluating_a_run_repeats_its_results(mixgan, run):
     assert other.json["protocol"]["sample_seeds"] == [5]
 
 
+def test_evaluations_stay_in_the_run(mixgan, run):
+    """One file per protocol and state; the page shows them, and compare= takes the one that can be compared."""
+    few = ("evaluation.n_fake=12", "evaluation.n_real=12")
+    assert mixgan("evaluate", f"run={run}", *SHORT, *few).code == 0
+    again = mixgan("evaluate", f"run={run}", *SHORT, *few)
+    (file,) = (run / "evaluations").glob("*.json")
+    kept = json.loads(file.read_text())
+    assert file.name.startswith("quick-") and kept["metrics"] == again.json["metrics"]
+    assert mixgan("evaluate", f"run={run}", *SHORT, *few, "checkpoint=best").code == 0
+    assert len(list((run / "evaluations").glob("*.json"))) == 2
+    compared = mixgan("evaluate", f"run={run}", *SHORT, *few, "seed=5", f"compare={run}")
+    assert compared.code == 0 and compared.json["compared"]["metrics"] == kept["metrics"]
+    page = mixgan("report", str(run), "hardware=cpu")
+    assert "protocol quick, 12 against 12 samples" in Path(page.json["page"]).read_text()
+
+
+def test_evaluation_fills_what_was_unavailable(mixgan, run):
+    results = json.loads((run / "results.json").read_text())
+    value = results["metrics"].pop("ms_ssim")
+    results["unavailable"]["ms_ssim"] = "no time"
+    (run / "results.json").write_text(json.dumps(results))
+    assert mixgan("evaluate", f"run={run}", *SHORT, "seed=5").code == 0  # another draw: not that of the results
+    assert "ms_ssim" in json.loads((run / "results.json").read_text())["unavailable"]
+    outcome = mixgan("evaluate", f"run={run}", *SHORT)
+    filled = json.loads((run / "results.json").read_text())
+    assert filled["metrics"]["ms_ssim"] == value and "ms_ssim" not in filled["unavailable"]
+    assert "results.json: added ms_ssim" in outcome.err
+
+
+def test_people_get_a_table(mixgan, run):
+    outcome = mixgan("evaluate", f"run={run}", *SHORT)
+    lines = outcome.err.splitlines()
+    (row,) = [line for line in lines if line.startswith("knn_fake ")]
+    assert row.split() == ["knn_fake", f"{outcome.json['metrics']['knn_fake']:.4g}", "nearest", "to", "0.5"]
+    assert any(line.startswith("protocol quick: 16 against 16 samples") for line in lines)
+
+
+def test_run_that_cannot_be_written_is_evaluated(mixgan, run):
+    (run / "evaluations").write_text("in the way")
+    outcome = mixgan("evaluate", f"run={run}", *SHORT)
+    assert outcome.code == 0 and "does not keep the evaluation" in outcome.err and outcome.json["metrics"]
+
+
 def test_null_n_fake_is_the_size_of_the_reference(mixgan, run):
     images = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
     np.save("reference.npy", images)
