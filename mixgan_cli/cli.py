@@ -30,6 +30,7 @@ from mixgan_cli.config.schema import (
     EvaluateCommand,
     ExportCommand,
     FetchCommand,
+    ListCommand,
     ReportCommand,
     Run,
     SampleCommand,
@@ -78,6 +79,7 @@ COMMANDS = {
     "report": Command(
         "report", ReportCommand, "write an HTML page about runs or sweeps", "mixgan report outputs/RUN", "paths"
     ),
+    "list": Command("list", ListCommand, "list the runs in a folder", "mixgan list outputs sort=state", "paths"),
     "fetch": Command(
         "fetch", FetchCommand, "download and prepare a data set, or the Inception weights", "mixgan fetch data=cifar10"
     ),
@@ -142,6 +144,8 @@ def _main(arguments: list[str]) -> int:
         return 0
     if name == "fetch":  # `mixgan fetch weights`
         overrides = ["weights=true" if word == "weights" else word for word in overrides]
+    if name == "list":
+        overrides = ["json=true" if word == "--json" else word for word in overrides]
     overrides = flags_first(overrides)
     if key := COMMANDS[name].positional:
         overrides = positional_overrides(overrides, key)

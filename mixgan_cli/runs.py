@@ -140,6 +140,27 @@ class RunFolder:
         """True if the run and its evaluation are finished."""
         return (self.path / "DONE").is_file()
 
+    @property
+    def in_use(self) -> bool:
+        """True if a process is training this run on a file system with locks."""
+        try:
+            with (self.path / ".lock").open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    @property
+    def state(self) -> str:
+        """What became of the run: finished, failed, training, or interrupted."""
+        if self.done:
+            return "finished"
+        if self.in_use:
+            return "training"
+        return "failed" if (self.path / "FAILED").is_file() else "interrupted"
+
     def checkpoint(self, which: str) -> Path:
         """Return the path of a checkpoint: last, best, or a number of images shown such as 000250000."""
         return self.path / "checkpoints" / f"{which}.pt"

@@ -73,7 +73,7 @@ def lines_that_fit(text):
 
 
 USED = {"sample": {"hardware"}, "evaluate": {"data", "evaluation", "hardware"}, "fetch": {"data"}, "export": set(),
-        "report": {"hardware"}}  # fmt: skip
+        "list": set(), "report": {"hardware"}}  # fmt: skip
 """The groups of a command; train and bench have all."""
 
 

@@ -44,7 +44,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     paths = [Path(path) for path in settings.paths]
     jobs, remarks = find_runs(paths)  # before anything is written, because a path may be mistyped
     remarks += _import_own_metrics(jobs, settings.trusted)
-    table, unread = _readable(jobs)
+    table, unread = SweepTable.readable(jobs)
     to = Path(settings.to) if settings.to else _default_folder(paths)
     with write_errors(f"to={to}"):
         to.mkdir(parents=True, exist_ok=True)
@@ -78,20 +78,6 @@ def _import_own_metrics(jobs: Sequence[Job], trusted: Sequence[str]) -> list[str
         except ConfigError as error:
             remarks.append(f"{name}: its values are shown without direction, rank and meaning ({error})")
     return remarks
-
-
-def _readable(jobs: Sequence[Job]) -> tuple[SweepTable, list[str]]:
-    """Return the table of the jobs whose results can be read, and a remark for each of the others."""
-    readable, remarks = [], []
-    for job in jobs:
-        try:
-            SweepTable([job])
-            readable.append(job)
-        except UserError as error:
-            if len(jobs) == 1:
-                raise
-            remarks.append(f"left out: {error}")
-    return SweepTable(readable), remarks
 
 
 def _sections(table: SweepTable, settings: ReportCommand, plots: Path) -> tuple[list[RunSection], list[str]]:

@@ -383,6 +383,15 @@ class ReportCommand(Strict):
     hardware: Hardware
 
 
+class ListCommand(Strict):
+    """`mixgan list`: the folders, and how the runs are listed."""
+
+    paths: Annotated[tuple[PathText, ...], Field(min_length=1)]
+    sort: str | None
+    descending: bool
+    json_: Annotated[bool, Field(alias="json")]  # pydantic has a method json
+
+
 class FetchCommand(Strict):
     """`mixgan fetch`: a data set, the Inception weights, or both."""
 

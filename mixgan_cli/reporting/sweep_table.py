@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from mixgan_cli.errors import UserError
 from mixgan_cli.evaluation.metrics.registry import is_value
 from mixgan_cli.evaluation.protocol import differences
 from mixgan_cli.evaluation.ranking import ranked
@@ -50,6 +51,24 @@ class SweepTable:
         """True if the seed also determines which images are held out."""
         self.entries = [self._entry(job) for job in jobs]
         self.metrics = list(dict.fromkeys(name for entry in self.entries for name in entry.metrics))
+
+    @classmethod
+    def readable(cls, jobs: Sequence[Job]) -> tuple[SweepTable, list[str]]:
+        """Return the table of the jobs whose results can be read, and a remark for each of the others.
+
+        Raises:
+            UserError: the results of the only job cannot be read.
+        """
+        found, remarks = [], []
+        for job in jobs:
+            try:
+                cls([job])
+                found.append(job)
+            except UserError as error:
+                if len(jobs) == 1:
+                    raise
+                remarks.append(f"left out: {error}")
+        return cls(found), remarks
 
     @property
     def counts(self) -> dict[str, int]:
@@ -165,7 +184,7 @@ class SweepTable:
     def text(self) -> str:
         """Return the formatted table and the remarks as lines that fit the terminal."""
         width = shutil.get_terminal_size((120, 24)).columns
-        return "\n".join([*_align(self.formatted(), width), *self.remarks()])
+        return "\n".join([*align(self.formatted(), width), *self.remarks()])
 
     def _entry(self, job: Job) -> Entry:
         if job.state != "done":
@@ -221,8 +240,14 @@ def _format_mean(row: Row, name: str) -> str:
     return mean if n in (0, row["done"]) else f"{mean} (n={n})"
 
 
-def _align(rows: Sequence[Row], width: int) -> list[str]:
-    """Return the rows in aligned columns, with a count of the columns that do not fit into the width."""
+def align(rows: Sequence[Row], width: int, rest: str = "in table.csv") -> list[str]:
+    """Return the rows in aligned columns.
+
+    Args:
+        rows: one or more, with equal keys.
+        width: of the terminal, in characters.
+        rest: where the columns are that do not fit.
+    """
     columns = [[name, *("" if row[name] is None else str(row[name]) for row in rows)] for name in rows[0]]
     padded = [[cell.ljust(max(map(len, column))) for cell in column] for column in columns]
     fitting, used = 0, 0
@@ -230,4 +255,4 @@ def _align(rows: Sequence[Row], width: int) -> list[str]:
         used += len(column[0]) + 2
         fitting += used <= width
     lines = ["  ".join(cells).rstrip() for cells in zip(*padded[:fitting], strict=True)]
-    return lines if fitting == len(padded) else [*lines, f"({len(padded) - fitting} more columns in table.csv)"]
+    return lines if fitting == len(padded) else [*lines, f"({len(padded) - fitting} more columns {rest})"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +24,8 @@ from mixgan_cli.runs import RunFolder, affects_result
 from mixgan_cli.runtime.io import write_errors, write_json
 from mixgan_cli.runtime.signals import end_with_parent, save_before_requeue
 from mixgan_cli.sweeps import gpus
+
+log = logging.getLogger("mixgan")
 
 Overrides = tuple[str, ...]
 
@@ -106,6 +109,7 @@ class Sweep:
         with self._guard():
             begun = Job(tuple(hydra.overrides.task), hydra.job.num, "begun", gpus=self._claim_resources(config))
             self._write(begun)  # remains if the process is killed
+            log.info("%s", self._title(begun))
             outcome = work()
             run_dir = outcome.result["run_dir"] if outcome.result else outcome.run_dir
             ended = replace(begun, exit_code=outcome.code, error=outcome.error, run_dir=run_dir)
@@ -137,6 +141,12 @@ class Sweep:
         jobs = {job.id: job for job in (Job(overrides, number) for number, overrides in enumerate(self.planned))}
         jobs |= {job.id: job for job in found if job.id in jobs}
         return list(jobs.values())
+
+    def _title(self, job: Job) -> str:
+        """Return what a job is called in the log: job 3 of 9: model.beta=1 model.k=2."""
+        everywhere = set.intersection(*map(set, self.planned)) if self.planned else set()
+        words = " ".join(word for word in job.overrides if word not in everywhere)
+        return f"job {job.number + 1}{f' of {len(self.planned)}' if self.planned else ''}: {words}"
 
     @property
     def _jobs(self) -> Path:
