@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from mixgan_cli.config.components import build
 from mixgan_cli.config.redact import log_to_stderr
 from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.data.dataset import Dataset, Source, size_of
-from mixgan_cli.errors import TrainingStopped
+from mixgan_cli.errors import DataError, TrainingStopped
 from mixgan_cli.evaluation.evaluator import Evaluator, check_settings
 from mixgan_cli.evaluation.reference import reference_set
 from mixgan_cli.models.export.safetensors import checkpoint_errors, save_generator
@@ -68,7 +68,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
             settings = settings.model_copy(update={"training": training})
         with _open_on_all_ranks(settings) as folder:
             if distributed.broadcast(folder.done):
-                return _finished(folder)
+                return _finished(folder, source)
             try:
                 dataset = source.load() if dataset is None else dataset
                 check_set_size(dataset, settings.training.batch)
@@ -95,11 +95,36 @@ def _open_on_all_ranks(settings: Run) -> Iterator[RunFolder]:
         yield distributed.broadcast(folder)
 
 
-def _finished(folder: RunFolder) -> dict[str, Any] | None:
+def _finished(folder: RunFolder, source: Source) -> dict[str, Any] | None:
+    if distributed.is_main():
+        _warn_if_data_changed(folder, source)
     log.info("%s: this run is finished (force=true starts it again in a new folder)", folder.path)
     if folder.read_results().unavailable:
         log.info("to compute the unavailable metrics: mixgan evaluate run=%s", folder.path)
     return folder.summary() if distributed.is_main() else None
+
+
+def _warn_if_data_changed(folder: RunFolder, source: Source) -> None:
+    """Log a warning if the data set of a finished run has other images now than when the run was evaluated."""
+    try:
+        now = source.load().describe()
+    except DataError:  # the data are gone, and the results stay
+        return
+    recorded = folder.read_results().protocol.get("reals")
+    before = recorded if isinstance(recorded, Mapping) else {}
+    checksums = {
+        split: tuple(
+            each[split].get("checksum") if isinstance(each.get(split), Mapping) else None for each in (before, now)
+        )
+        for split in ("train", "held_out")
+    }
+    changed = [split for split, (then, today) in checksums.items() if then and today and then != today]
+    if changed:
+        log.warning(
+            "warning: the data have changed since this run (%s): its results are of other images. force=true trains "
+            "again, on the images of today",
+            ", ".join(changed),
+        )
 
 
 def _resume(state: State, folder: RunFolder) -> None:

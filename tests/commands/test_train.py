@@ -121,6 +121,32 @@ def test_evaluations_and_samples_do_not_change_the_weights(mixgan):
     assert same(weights(plain.json["run_dir"]), weights(busy.json["run_dir"]))
 
 
+def test_finished_run_says_that_its_data_changed(mixgan, tmp_path):
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for number in range(30):
+        Image.new("L", (8, 8), 8 * number).save(faces / f"{number:02d}.png")
+    words = (
+        "train",
+        *TINY,
+        "data=folder",
+        f"data.root={faces}",
+        "data.size=8",
+        "data.channels=1",
+        "data.held_out=10",
+    )
+    assert mixgan(*words, "evaluation.metrics=[knn]", "evaluation.n_real=8").code == 0
+    again = mixgan(*words, "evaluation.metrics=[knn]", "evaluation.n_real=8")
+    assert again.code == 0 and "is finished" in again.err and "warning: the data have changed" not in again.err
+    Image.new("L", (8, 8), 255).save(faces / "07.png")
+    changed = mixgan(*words, "evaluation.metrics=[knn]", "evaluation.n_real=8")
+    assert changed.code == 0 and "warning: the data have changed since this run" in changed.err
+    for path in faces.glob("*.png"):
+        path.unlink()
+    gone = mixgan(*words, "evaluation.metrics=[knn]", "evaluation.n_real=8")
+    assert gone.code == 0 and "warning: the data have changed" not in gone.err
+
+
 def test_seed_determines_the_weights(mixgan):
     first, second = mixgan("train", *TINY, "seed=1"), mixgan("train", *TINY, "seed=2")
     again = mixgan("train", *TINY, "seed=1", "paths.outputs=elsewhere")
