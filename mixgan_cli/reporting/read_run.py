@@ -98,15 +98,20 @@ def _as_jobs(runs: Sequence[Path]) -> tuple[list[Job], list[str]]:
 
     The values of a job are the keys in which runs differ that share data set, model, K and beta; seeds come with them.
     """
-    described, remarks = {}, []
+    configs, described, remarks = {}, {}, []
     for run in runs:
         try:
             with read_errors(run):
-                described[run] = _describe(RunFolder(run).read_config())
+                configs[run] = RunFolder(run).read_config()
+                described[run] = _describe(configs[run])
         except UserError as error:
             if len(runs) == 1:
                 raise
             remarks.append(f"left out: {error}")
+    seeded = seeded_splits([configs[run] for run in described])
+    for values in described.values():
+        if values["data"] in seeded:
+            values.pop("data.split_seed", None)
     keys = [
         key for key in FIRST_KEYS if key in ("data", "model") or len({run.get(key) for run in described.values()}) > 1
     ]
@@ -128,16 +133,27 @@ def _job(number: int, run: Path, values: Mapping[str, Any], keys: Sequence[str])
     return job
 
 
+def seeded_splits(configs: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the names of data sets whose held-out images follow the seed of the run, which needs runs of two seeds.
+
+    In a run with seed 0, a fixed split with seed 0 looks the same.
+    """
+    splits: dict[str, set[tuple[str, str]]] = {}
+    for config in configs:
+        data = config.get("data") or {}
+        splits.setdefault(str(data.get("name")), set()).add((str(data.get("split_seed")), str(config.get("seed"))))
+    return {name for name, pairs in splits.items() if len(pairs) > 1 and all(split == seed for split, seed in pairs)}
+
+
 def _describe(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run's identity, with data set and model by the names of their choices.
 
-    Left out are the place of the data, a split that follows the seed, and the evaluation, which has its protocol.
+    Left out are the place of the data, and the evaluation, which has its protocol.
     """
-    left_out = {"data.root"} | ({"data.split_seed"} if config["data"].get("split_seed") == config["seed"] else set())
     values = {
         key: json.dumps(value) if isinstance(value, (list, dict)) else value
         for key, value in identity(config).items()
-        if not key.startswith("evaluation.") and key not in left_out
+        if not key.startswith("evaluation.") and key != "data.root"
     }
     return values | {"data": str(config["data"]["name"]), "model": str(config["model"]["name"])}
 

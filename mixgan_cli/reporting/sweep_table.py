@@ -18,7 +18,7 @@ from mixgan_cli.errors import UserError
 from mixgan_cli.evaluation.metrics.registry import is_value
 from mixgan_cli.evaluation.protocol import differences
 from mixgan_cli.evaluation.ranking import ranked
-from mixgan_cli.reporting.read_run import read_results
+from mixgan_cli.reporting.read_run import read_results, seeded_splits
 from mixgan_cli.reporting.tables import mean_and_sd, to_csv
 from mixgan_cli.runtime.io import write_text
 from mixgan_cli.sweeps.sweep import Job
@@ -47,8 +47,10 @@ class SweepTable:
         self.keys = [key for key in keys if len({job.values.get(key) for job in jobs}) > 1]
         """The keys that vary between jobs."""
         self.protocols: list[Mapping[str, Any]] = []
-        self.split_follows_seed = False
-        """True if the seed also determines which images are held out."""
+        self.seeded_splits = seeded_splits(
+            [job.run.read_config() for job in jobs if job.state == "done" and job.run.config.is_file()]
+        )
+        """Names of the data sets of which the seed also determines which images are held out."""
         self.entries = [self._entry(job) for job in jobs]
         self.metrics = list(dict.fromkeys(name for entry in self.entries for name in entry.metrics))
 
@@ -138,7 +140,7 @@ class SweepTable:
 
     def remarks(self) -> list[str]:
         """Return a line for each failed job, for each difference between protocols, and for other remarks."""
-        lines = ["The seed determines which images are held out."] if self.split_follows_seed else []
+        lines = ["The seed determines which images are held out."] if self.seeded_splits else []
         measured = [entry for entry in self.entries if entry.protocol]
         older = len(measured) - sum(len(entries) for _, entries in self.grouped())
         if older:
@@ -201,10 +203,9 @@ class SweepTable:
     def _without_seeded_split(self, job: Job, protocol: Mapping[str, Any]) -> Mapping[str, Any]:
         """Remove checksums of images that the run's seed chose to hold out, as the released code of HMoG does."""
         config = job.run.read_config() if job.run.config.is_file() else {}
-        split, reals = (config.get("data") or {}).get("split_seed"), protocol.get("reals")
-        if split is None or split != config.get("seed") or not isinstance(reals, dict):
+        reals = protocol.get("reals")
+        if str((config.get("data") or {}).get("name")) not in self.seeded_splits or not isinstance(reals, dict):
             return protocol
-        self.split_follows_seed = True
         kept = {
             name: {key: value for key, value in part.items() if key != "checksum"} if isinstance(part, dict) else part
             for name, part in reals.items()

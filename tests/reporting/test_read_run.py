@@ -80,6 +80,17 @@ def test_seeds_with_their_own_split_are_averaged(run):
     assert "The seed determines which images are held out." in table.remarks()
 
 
+def test_seeds_are_averaged_if_one_equals_that_of_the_split(run):
+    """All runs hold out the same images: seed 0 is not another protocol because the split has seed 0, too."""
+    reals = {"split": "held_out", "held_out": {"n": 1, "checksum": "a"}}
+    for seed, fid in ((0, 10.0), (1, 14.0)):
+        run(f"runs/{seed}", f"seed={seed}", "data.split_seed=0", metrics={"fid": fid}, protocol={"reals": reals})
+    jobs, _ = find_runs([run("other", "model=mog")])
+    table = SweepTable(find_runs([jobs[0].run.path.parent / "runs"])[0])
+    (row,) = table.by_configuration()
+    assert row["fid_n"] == 2 and table.keys == ["seed"] and not table.remarks()
+
+
 def test_each_run_counts_once(run, tmp_path):
     one = run("runs/one", "seed=1", metrics={"fid": 1.0})
     run("runs/two", "seed=2", metrics={"fid": 3.0})
