@@ -5,10 +5,11 @@ Configurations name these classes as `mixgan_cli.objectives.Hinge`, whichever fi
 
 from mixgan_cli.objectives.adversarial import Adversarial, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
 from mixgan_cli.objectives.augment import DiffAugment
-from mixgan_cli.objectives.penalties import GradientPenalty, NoPenalty
+from mixgan_cli.objectives.penalties import R1, GradientPenalty, NoPenalty
 from mixgan_cli.objectives.terms import Competition, Diversity, GateTerm, GeneratedBatch, GeneratorTerm, LoadBalance
 
 __all__ = [
+    "R1",
     "Adversarial",
     "Competition",
     "DiffAugment",

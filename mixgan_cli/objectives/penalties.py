@@ -8,9 +8,10 @@ samples [N, …] to scores [N]. The numbers of real and generated samples may di
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from mixgan_cli.runtime.random import uniform
@@ -49,6 +50,30 @@ class GradientPenalty:
         if self.norm == "sample":
             gradient = gradient.flatten(1)
         return self.weight * (gradient.norm(dim=1) - 1).square().mean()
+
+
+class R1:
+    r"""weight / 2 · E ‖∇D(x)‖² over real samples x: the zero-centred penalty R_1 (Mescheder et al. 2018, eq. 9).
+
+    Args:
+        weight: the paper's gamma.
+        share: the share of each batch's real samples over which the mean is taken, at least two samples. The cost is
+            proportional to it, and the expectation does not depend on it.
+
+    Samples are [N, …], their scores [N].
+    """
+
+    per_sample = True
+    """True: the penalty assumes that the score of a sample does not depend on others, which batch norm breaks."""
+
+    def __init__(self, weight: float, share: Annotated[float, Field(gt=0, le=1)] = 1.0) -> None:
+        self.weight, self.share = weight, share
+
+    def __call__(self, score: Score, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the weighted penalty, a scalar. Its gradient goes through ∇D."""
+        real = real[: max(2, round(self.share * len(real)))].detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(score(real).sum(), real, create_graph=True)
+        return self.weight / 2 * gradient.flatten(1).square().sum(dim=1).mean()
 
 
 def _pairs(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:

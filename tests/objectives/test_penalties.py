@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from mixgan_cli.objectives.penalties import GradientPenalty, NoPenalty
+from mixgan_cli.objectives.penalties import R1, GradientPenalty, NoPenalty
 
 SHAPE = (3, 4, 4)
 
@@ -84,6 +84,27 @@ def test_interpolates_are_between_real_and_fake():
     assert (between[:, 0] == between[:, 1]).all()  # one α a sample
     assert between.min() >= 0 and between.max() <= 1
     assert between.mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+def test_r1_against_finite_differences():
+    """Half the weight times the mean squared norm at the real samples; fakes do not matter."""
+    network, real = critic(), torch.randn(4, *SHAPE).double()
+    squares = [(numerical_gradient(network, point) ** 2).sum() for point in real]
+    penalty = R1(weight=3.0)(network, real, torch.full_like(real, torch.nan))
+    assert penalty.item() == pytest.approx(1.5 * np.mean(squares), rel=1e-7)
+    penalty.backward()
+    assert network[0].weight.grad.abs().sum() > 0 and real.grad is None
+
+
+def test_r1_of_a_linear_critic_equals_its_squared_norm():
+    weight = torch.tensor([3.0, 4.0])
+    assert R1(weight=0.05)(lambda x: x @ weight, torch.randn(7, 2), torch.zeros(7, 2)).item() == pytest.approx(0.625)
+
+
+@pytest.mark.parametrize(("share", "n"), [(1.0, 8), (0.25, 2), (0.01, 2)])
+def test_r1_of_a_share_of_the_batch(share, n):
+    network, real = critic(), torch.randn(8, *SHAPE).double()
+    assert R1(2.0, share)(network, real, real) == R1(2.0)(network, real[:n], real)
 
 
 def test_no_penalty_is_none():
