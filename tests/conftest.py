@@ -38,7 +38,11 @@ from tests.processes import Program
 tqdm.set_lock(threading.RLock())
 fast_hydra.install()
 
+PAPER = ("objective=${model}", "tuning=none")
+"""The recipe of the model's paper, also for HMoG on digits."""
+
 TINY = (
+    *PAPER,
     "debug=short",
     "hardware=cpu",
     "hardware.threads=1",  # tiny networks are faster so, and sums keep one order in every process

@@ -11,7 +11,7 @@ import yaml
 
 from mixgan_cli.config.components import TARGET
 from mixgan_cli.config.compose import groups
-from mixgan_cli.config.help import UNLESS_NAMED
+from mixgan_cli.config.help import unless_named
 from mixgan_cli.config.schema import conf_dir
 
 PRESETS = "experiment"
@@ -73,7 +73,7 @@ class File:
             words, within = name.value.removeprefix("override "), "" if " " in name.value else self.group
             if words.partition("/")[0] != "hydra" and not words.startswith("optional "):
                 group = f"{within}/{words}".strip("/").replace("//", "/")
-                choice = UNLESS_NAMED.sub(r"\1", value.value)
+                choice = unless_named(value.value)
                 yield Choice(group, choice, self._beside(value.end_mark))
 
     def _keys(self, node: yaml.MappingNode | None, package: str) -> Iterator[Key]:

@@ -15,8 +15,8 @@ from mixgan_cli.config.schema import conf_dir
 
 WIDTH = 100
 """Maximum number of characters per line."""
-UNLESS_NAMED = re.compile(r"\$\{oc\.select:[^,]+,(\w+)\}")
-"""A default choice that a data set may replace."""
+UNLESS_NAMED = re.compile(r"\$\{oc\.select:[^,]+,(\w+|\$\{\w+\})\}")
+"""A default choice that a data set may replace; they can be nested."""
 
 
 def keys(config_name: str) -> list[str]:
@@ -77,12 +77,25 @@ def protocols() -> str:
     return "\n".join(lines)
 
 
+def unless_named(choice: str) -> str:
+    """Return the choice in a defaults list, without the names by which data sets may replace it."""
+    while (shorter := UNLESS_NAMED.sub(r"\1", choice)) != choice:
+        choice = shorter
+    return choice
+
+
 def _defaults(config_name: str) -> dict[str, str]:
     """The choice of each group in a primary configuration's defaults list, as shown to the user."""
     entries = yaml.safe_load(_read(conf_dir() / f"{config_name}.yaml"))["defaults"]
-    found = {group: choice for entry in entries if isinstance(entry, dict) for group, choice in entry.items()}
-    found = {group: UNLESS_NAMED.sub(r"\1", "null" if choice is None else choice) for group, choice in found.items()}
-    return {group: "by model" if choice == "${model}" else choice for group, choice in found.items()}
+    found = {
+        group.removeprefix("optional "): choice
+        for entry in entries
+        if isinstance(entry, dict)
+        for group, choice in entry.items()
+    }
+    found = {group: "null" if choice is None else unless_named(choice) for group, choice in found.items()}
+    named = {"${model}": "by model", "${data}-${model}": "by data"}
+    return {group: named.get(choice, choice) for group, choice in found.items()}
 
 
 def _about(path: Path) -> str:

@@ -29,3 +29,20 @@ def test_every_choice_composes(group, choice):
     except ConfigError as error:
         assert "data.root" in str(error)  # the folder of images has no default
         composed(f"{group}={choice}", "data.root=somewhere")
+
+
+def test_digits_name_another_recipe_for_hmog_only():
+    """The default run. Elsewhere, and for other models, the objective is the paper's, and an override has its way."""
+
+    def recipe(*overrides):
+        run = composed(*overrides)
+        penalty = run.objective.penalty["_target_"].rpartition(".")[2]
+        return penalty, run.model.backbone["channels"], run.model.latent.size, run.training.nimg
+
+    paper = ("GradientPenalty", 64, 100)
+    assert recipe() == ("R1", 32, 32, 240_000)
+    assert recipe("data=mnist") == (*paper, 15_000_000)
+    assert recipe("model=mog") == (*paper, 48_000)
+    assert recipe("objective=lsgan") == ("NoPenalty", 32, 32, 240_000)
+    assert recipe("objective=hmog", "model/backbone=dcgan", "tuning=none") == (*paper, 48_000)
+    assert recipe("experiment=fashion_mnist_cpu") == (*paper, 500_000)

@@ -33,7 +33,7 @@ ORACLE = [  # (model, K, pixels, parameters of gate and experts): HMoG thesis, r
 
 
 def networks(*overrides, shape=(1, 32, 32)):
-    return build_networks(composed(*overrides).model, shape)
+    return build_networks(composed("data=mnist", *overrides).model, shape)
 
 
 def layers(network):

@@ -9,7 +9,7 @@ import torch
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.runtime.device import Compute
 from mixgan_cli.training.setup import build_phases
-from tests.conftest import composed, take_step
+from tests.conftest import PAPER, composed, take_step
 
 COMPUTE = Compute(torch.device("cpu"))
 BATCH = 6
@@ -33,7 +33,7 @@ def double():
 
 
 def game(*overrides):
-    run = composed("model.k=4", "model.backbone.channels=4", *overrides)
+    run = composed(*PAPER, "model.k=4", "model.backbone.channels=4", *overrides)
     networks = build_networks(run.model, (1, 8, 8))
     real = torch.rand(BATCH, 1, 8, 8) * 2 - 1
     return networks, real, build_phases(run.objective, networks, Fixed(real), BATCH, COMPUTE)

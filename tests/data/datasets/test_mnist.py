@@ -9,6 +9,7 @@ import torch
 from mixgan_cli.data.datasets.mnist import MNIST, Digits, FashionMNIST
 from mixgan_cli.data.locate import RemoteFile
 from mixgan_cli.errors import DataError
+from mixgan_cli.evaluation.metrics.knn import two_sample_test
 from tests.conftest import real_folder
 from tests.data.make import gzipped, write_idx
 
@@ -33,6 +34,19 @@ def test_digits_split_and_sizes(size):
     dataset = Digits(size, labels=True).load()
     assert (len(dataset.train), len(dataset.held_out)) == (1500, 297)
     assert dataset.train.images_NCHW.shape == (1500, 1, size, size) and dataset.train.labels_N.max() == 9
+
+
+def test_digits_are_held_out_at_random():
+    """Real digits must be able to reach the ideal of the 5-NN test. The last ones are of other writers."""
+    random, last = Digits(8, True, split_seed=0).load(), Digits(8, True, split_seed=None).load()
+    everything = [torch.cat((each.train.images_NCHW, each.held_out.images_NCHW)) for each in (random, last)]
+    assert len(random.held_out) == 297
+    assert torch.equal(*(images.flatten(1).float().sum(1).sort().values for images in everything))
+    share_of_real = []
+    for each in (random, last):
+        real, other = each.train.images_NCHW[::5].flatten(1).float(), each.held_out.images_NCHW.flatten(1).float()
+        share_of_real.append(sum(two_sample_test(real, other)[:2]) / 2)
+    assert share_of_real[0] == pytest.approx(0.5, abs=0.02) and share_of_real[1] > 0.6
 
 
 def test_digits_of_8_pixels_equal_scikit_learn():

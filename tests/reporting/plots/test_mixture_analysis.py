@@ -7,11 +7,11 @@ import torch
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.plots import mixture_analysis as analysis
-from tests.conftest import composed
+from tests.conftest import PAPER, composed
 
 
 def sampler(*overrides):
-    run = composed("data.size=8", "model.backbone.channels=4", *overrides)
+    run = composed(*PAPER, "data.size=8", "model.backbone.channels=4", *overrides)
     return Sampler(build_networks(run.model, (1, 8, 8)).generator)
 
 
