@@ -141,7 +141,7 @@ class Archive:
         """Return a hash of the content: of the archive, or of the names and contents of the folder's files."""
         if self.root.is_file():
             return fingerprint({"": self.root})
-        return fingerprint({name: self.root / name for name in self.names})
+        return fingerprint({name: self.root / name for name in self.names}, MAX_FILE_BYTES)  # no larger one is read
 
     def left_out(self, used: Sequence[str]) -> str:
         """Return in words how many files are not among those used: "5 files (3 .txt, 2 hidden)"; empty if none."""

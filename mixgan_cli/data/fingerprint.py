@@ -18,7 +18,7 @@ SETTLED = 2.0
 """Age of the last change [s] from which another change would have another time, on any file system."""
 
 
-def fingerprint(files: Mapping[str, Path]) -> str:
+def fingerprint(files: Mapping[str, Path], max_bytes: int | None = None) -> str:
     """Return a hash of the names and contents of files, 32 hexadecimal digits.
 
     The files are read only if one of them has another size, time of change, or inode than when they were read last.
@@ -27,6 +27,7 @@ def fingerprint(files: Mapping[str, Path]) -> str:
 
     Args:
         files: {name: path}.
+        max_bytes: larger files are not read; their size, times and inode count instead.
     """
     stats = {name: path.stat() for name, path in sorted(files.items())}
     seen = {name: [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino] for name, stat in stats.items()}
@@ -36,6 +37,9 @@ def fingerprint(files: Mapping[str, Path]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, stat in stats.items():
         digest.update(f"{len(stats)}/{name}/{stat.st_size}/".encode(errors="surrogateescape"))
+        if max_bytes is not None and stat.st_size > max_bytes:
+            digest.update(str(seen[name]).encode())
+            continue
         with files[name].open("rb") as file:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)

@@ -87,6 +87,13 @@ def test_files_are_read_again_only_if_they_changed(kind, tmp_path, monkeypatch):
         Archive(path, "data.root").fingerprint()
 
 
+def test_files_too_large_to_be_read_are_not_fingerprinted(tmp_path):
+    """A file with a hole of a terabyte takes no time."""
+    with (tmp_path / "hole.png").open("wb") as file:
+        file.truncate(2**40)
+    assert Archive(tmp_path, "data.root").fingerprint()
+
+
 def test_links_in_a_folder_are_followed(tmp_path):
     """A class folder that is a link, a link to a file, one to nothing, and one that leads back up."""
     packed_as("folder", tmp_path / "outside")
