@@ -30,6 +30,7 @@ class ProgressBar(Logger):
         self._run = run
         self._alarms: dict[str, str] = {}
         self._meter: RateMeter | None = RateMeter()
+        on_terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=run.total_nimg,
             initial=run.nimg,
@@ -37,11 +38,12 @@ class ProgressBar(Logger):
             unit="img",
             unit_scale=True,
             dynamic_ncols=True,
-            mininterval=0.5 if sys.stderr.isatty() else 15,
+            mininterval=0.5 if on_terminal else 15,
             miniters=1,
         )
-        self._messages = ExitStack()  # messages go above the bar
-        self._messages.enter_context(logging_redirect_tqdm([log]))
+        self._messages = ExitStack()
+        if on_terminal:  # messages go above the bar, which is drawn again; in a file that would double them
+            self._messages.enter_context(logging_redirect_tqdm([log]))
 
     def advance(self, nimg: int) -> None:
         """Move the bar. Once the speed is known, log how long the run takes."""

@@ -101,10 +101,17 @@ def test_r1_of_a_linear_critic_equals_its_squared_norm():
     assert R1(weight=0.05)(lambda x: x @ weight, torch.randn(7, 2), torch.zeros(7, 2)).item() == pytest.approx(0.625)
 
 
-@pytest.mark.parametrize(("share", "n"), [(1.0, 8), (0.25, 2), (0.01, 2)])
-def test_r1_of_a_share_of_the_batch(share, n):
+@pytest.mark.parametrize(("share", "rows"), [(1.0, range(8)), (0.25, [0, 4]), (0.01, [0])])
+def test_r1_of_a_share_of_the_batch(share, rows):
     network, real = critic(), torch.randn(8, *SHAPE).double()
-    assert R1(2.0, share)(network, real, real) == R1(2.0)(network, real[:n], real)
+    assert R1(2.0, share)(network, real, real) == R1(2.0)(network, real[list(rows)], real)
+
+
+def test_r1_of_two_ranks_is_that_of_one():
+    """Each rank has half of the batch; the mean over the ranks is that over the samples of one."""
+    network, real = critic(), torch.randn(16, *SHAPE).double()
+    of_ranks = [R1(2.0, 0.25)(network, part, part).item() for part in real.chunk(2)]
+    assert np.mean(of_ranks) == pytest.approx(R1(2.0, 0.25)(network, real, real).item(), rel=1e-12)
 
 
 def test_no_penalty_is_none():
