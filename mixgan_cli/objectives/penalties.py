@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.random import uniform
 
 Score = Callable[[Tensor], Tensor]
@@ -58,7 +59,8 @@ class R1:
     Args:
         weight: the paper's gamma.
         share: the share of each batch's real samples over which the mean is taken: every n-th one, n the nearest
-            integer to 1 / share. The cost is proportional to it, and the expectation does not depend on it.
+            integer to 1 / share, but at least two, for batch norm. The cost is proportional to it, and the expectation
+            does not depend on it.
 
     Samples are [N, …], their scores [N].
     """
@@ -71,7 +73,8 @@ class R1:
 
     def __call__(self, score: Score, real: Tensor, fake: Tensor) -> Tensor:
         """Return the weighted penalty, a scalar. Its gradient goes through ∇D."""
-        real = real[:: round(1 / self.share)].detach().requires_grad_()  # the same ones for any number of ranks
+        every = min(round(1 / self.share), max(1, len(real) * distributed.sync_size() // 2))
+        real = real[::every].detach().requires_grad_()  # the same ones for any number of ranks
         (gradient,) = torch.autograd.grad(score(real).sum(), real, create_graph=True)
         return self.weight / 2 * gradient.flatten(1).square().sum(dim=1).mean()
 
