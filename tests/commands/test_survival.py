@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import wandb
 
 from mixgan_cli.commands import train as command
 from mixgan_cli.errors import TrainingStopped
@@ -217,6 +218,7 @@ def test_wandb_takes_an_alarm(mixgan, monkeypatch, tmp_path):
         "train", *ALARMING, "model=mggan", "model.k=2", "training.fakes=8", "logger=wandb", "paths.run=here"
     )
     assert outcome.code == 0 and "is left out from here on" not in outcome.err, outcome.err
+    wandb.teardown()  # W&B's own process may still be writing
     (kept,) = Path("here").glob("wandb/offline-run-*/*.wandb")
     assert b"alarm/active" in kept.read_bytes() and b"ReLUs are active" in kept.read_bytes()
 
