@@ -40,9 +40,9 @@ def test_digits_name_another_recipe_for_hmog_only():
         return penalty, run.model.backbone["channels"], run.model.latent.size, run.training.nimg
 
     paper = ("GradientPenalty", 64, 100)
-    assert recipe() == ("R1", 32, 32, 240_000)
+    assert recipe() == ("R1", 32, 32, 200_000)
     assert recipe("data=mnist") == (*paper, 15_000_000)
     assert recipe("model=mog") == (*paper, 48_000)
-    assert recipe("objective=lsgan") == ("NoPenalty", 32, 32, 240_000)
+    assert recipe("objective=lsgan") == ("NoPenalty", 32, 32, 200_000)
     assert recipe("objective=hmog", "model/backbone=dcgan", "tuning=none") == (*paper, 48_000)
     assert recipe("experiment=fashion_mnist_cpu") == (*paper, 500_000)
