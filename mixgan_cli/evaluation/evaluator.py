@@ -21,6 +21,7 @@ from mixgan_cli.evaluation.protocol import protocol_of
 from mixgan_cli.evaluation.reference import ReferenceSet
 from mixgan_cli.models.networks import Discriminator
 from mixgan_cli.models.sampler import Sampler
+from mixgan_cli.runtime.device import full_float32
 
 
 @dataclass(frozen=True)
@@ -140,11 +141,12 @@ class Evaluator:
         )
         metrics: dict[str, Any] = {}
         unavailable: dict[str, str] = {}
-        for metric in (each for each in self.metrics if each.applies(comparison)):
-            for extractor in metric.extractors(comparison):
-                values, reasons = _compute(metric, comparison, extractor)
-                metrics |= values
-                unavailable |= reasons
+        with full_float32():
+            for metric in (each for each in self.metrics if each.applies(comparison)):
+                for extractor in metric.extractors(comparison):
+                    values, reasons = _compute(metric, comparison, extractor)
+                    metrics |= values
+                    unavailable |= reasons
         notes = {**notes, **comparison.notes}
         protocol = protocol_of(self.settings, len(fakes), len(comparison.real), notes, self.reference.description)
         return Result(protocol, metrics, unavailable)

@@ -27,6 +27,7 @@ from mixgan_cli.errors import Unavailable
 from mixgan_cli.evaluation import classifier, inception
 from mixgan_cli.evaluation.extractors import INCEPTION, resize_of
 from mixgan_cli.evaluation.moments import Moments
+from mixgan_cli.runtime.device import full_float32
 from mixgan_cli.runtime.io import atomic_write
 
 log = logging.getLogger("mixgan")
@@ -131,7 +132,7 @@ class Extractor:
     @torch.no_grad()
     def _apply(self, network: torch.nn.Module, images: Tensor) -> dict[str, Tensor]:
         in_bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False), in_bf16:  # float32 means float32 here
+        with full_float32(), in_bf16:
             return network.convert_features_tuple_to_dict(network(images))  # type: ignore[operator]
 
 

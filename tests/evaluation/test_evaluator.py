@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mixgan_cli.data.datasets.arrays import read_array
 from mixgan_cli.data.datasets.mnist import FashionMNIST
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.evaluation import inception
+from mixgan_cli.evaluation.metrics.ms_ssim import MSSSIM
 from tests.conftest import real_folder
 from tests.evaluation.conftest import colours, evaluator
 
@@ -102,6 +104,43 @@ def test_neighbours_of_features(known):
 def test_too_few_images_for_splits_are_reported(known):
     result = evaluator(colours(50), *known, "evaluation.metrics=[inception_score]").measure(colours(5), {})
     assert result.metrics == {} and "10 splits of 5" in result.unavailable["inception_score_known"]
+
+
+@pytest.fixture
+def tf32():
+    """Allow TF32, as training in bf16 or TF32 does."""
+    backends = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = True
+    yield backends
+    for backend, allowed in zip(backends, before, strict=True):
+        backend.allow_tf32 = allowed
+
+
+def test_metrics_never_use_tf32(known, monkeypatch, tf32):
+    inside = []
+    real = MSSSIM.compute
+
+    def compute(*arguments):
+        inside.append([backend.allow_tf32 for backend in tf32])
+        return real(*arguments)
+
+    monkeypatch.setattr(MSSSIM, "compute", compute)
+    evaluator(colours(8), *known, "evaluation.metrics=[ms_ssim]").measure(colours(8), {})
+    assert inside == [[False, False]]
+    assert all(backend.allow_tf32 for backend in tf32)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: metrics are not compared with the CPU's")
+def test_metrics_on_a_gpu_agree_with_the_cpus(known, tf32):
+    fake, real = colours(200, shift=8), colours(200)
+    on_cpu = evaluator(real, *known, "evaluation.metrics=[ms_ssim,fid,kid]")
+    on_gpu = replace(on_cpu, device=torch.device("cuda"))
+    here, there = (each.measure(fake, {}).metrics for each in (on_cpu, on_gpu))
+    assert here.keys() >= {"ms_ssim", "fid_known", "kid_known"}
+    assert here == pytest.approx(there, rel=1e-4)
 
 
 def test_unknown_extractor_is_refused():
