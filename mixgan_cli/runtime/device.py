@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -43,8 +43,9 @@ class Compute:
         """Compile networks in place if `compile` is set, at their first call. Their names and weights stay."""
         if self.compile:
             torch.compiler.reset()  # a sweep in one process would exceed the recompile limit
+            torch._dynamo.config.recompile_limit = 64  # each network, input shape and grad mode counts once
             for network in networks:
-                network.compile(dynamic=False)
+                network._compiled_call_impl = torch.compile(_call(network), dynamic=False)  # type: ignore[assignment]
 
     def with_resolved_precision(self, hardware: Hardware) -> Hardware:
         """Return the group with the precision used here, which is part of a run's identity as it changes results."""
@@ -69,6 +70,11 @@ class Compute:
             "compile": self.compile,
             "threads": torch.get_num_threads(),
         }
+
+
+def _call(network: nn.Module) -> Callable[..., Any]:
+    """Return a function that calls the network. PyTorch 2.11 does not compile `nn.Sequential`'s own methods."""
+    return lambda *inputs: network._call_impl(*inputs)
 
 
 def resolve_hardware(hardware: Hardware) -> Compute:

@@ -1,9 +1,11 @@
 import ctypes
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.runtime.device import Compute, resolve_hardware
@@ -37,6 +39,24 @@ def test_compile_is_refused_with_several_processes(monkeypatch):
     with pytest.raises(ConfigError, match=r"hardware\.compile=true: works only in a run of one process"):
         resolve_hardware(hardware("hardware.compile=true"))
     assert not resolve_hardware(hardware()).capture
+
+
+def test_compiled_networks_are_one_graph_each(monkeypatch):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append([node.target for node in graph.graph.nodes if node.op == "call_function"])
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    networks = [nn.Sequential(nn.Linear(4, n), nn.LeakyReLU(), nn.Linear(n, 2)) for n in range(1, 11)]
+    points = torch.randn(3, 4)
+    expected = [network(points) for network in networks]
+    Compute(torch.device("cpu"), compile=True).compile_(*networks)
+    for network, value in zip(networks, expected, strict=True):
+        torch.testing.assert_close(network(points), value)
+    assert len(graphs) == len(networks)
+    assert all(len(functions) >= 3 for functions in graphs)
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="no glibc: its allocator is not used")
