@@ -29,7 +29,7 @@ ROUNDS = 3
 SECONDS = {"cpu": 30.0, "cuda": 8.0}
 """Of each measurement."""
 EXPERIMENTS = {
-    "hmog_mnist": ("experiment=hmog2019_hmog", "data=mnist"),
+    "hmog_mnist": ("experiment=hmog2019_hmog", "data=mnist", "training.epochs=null", "training.nimg=15_000_000"),
     "mggan_cifar10": ("experiment=mggan_cifar10",),
 }
 
