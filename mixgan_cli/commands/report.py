@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,10 @@ from mixgan_cli.api import load
 from mixgan_cli.config.schema import ReportCommand, parse
 from mixgan_cli.errors import ConfigError, RunError, UserError
 from mixgan_cli.evaluation.metrics.registry import find_metrics, glossary, is_deviation
-from mixgan_cli.evaluation.ranking import best_value
-from mixgan_cli.reporting.page import Page, PageTable, Picture, RunSection
+from mixgan_cli.reporting.group_section import group_section, split_by_protocol
+from mixgan_cli.reporting.page import GroupSection, Page, PageTable, RunSection
 from mixgan_cli.reporting.plots.mixture import CAPTIONS, mixture_plots
 from mixgan_cli.reporting.plots.run import save_figure
-from mixgan_cli.reporting.plots.sweep import sweep_plots
 from mixgan_cli.reporting.published import published_tables
 from mixgan_cli.reporting.read_run import find_runs
 from mixgan_cli.reporting.run_section import run_section
@@ -29,9 +29,6 @@ from mixgan_cli.runtime.io import error_summary, inside, write_errors
 from mixgan_cli.sweeps.sweep import Job
 
 log = logging.getLogger("mixgan")
-
-MAX_BEST = 5
-"""Rows in a table of best runs."""
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -48,16 +45,17 @@ def run(config: DictConfig) -> dict[str, Any]:
     to = Path(settings.to) if settings.to else _default_folder(paths)
     with write_errors(f"to={to}"):
         to.mkdir(parents=True, exist_ok=True)
-    tables, plots = inside(to / "tables", to), inside(to / "figures", to)
-    sections, failed = _sections(table, settings, plots)
+    tables, plots, groups = inside(to / "tables", to), inside(to / "figures", to), split_by_protocol(table)
+    sections, failed = _sections(table, _best_of_each(groups, settings.details), settings, plots)
     with write_errors(f"to={to}"):
+        if len(table.entries) > 1:
+            _write_tables(table, tables)
         page = Page(
             title=_title(paths, table),
-            tables=_tables(table, tables),
-            pictures=_sweep_pictures(table, plots),
+            groups=_groups(groups, sections, to),
             published=_published(table, tables),
-            runs=sections,
             remarks=[*remarks, *unread, *failed, *table.remarks()],
+            differences=table.incomparabilities(),
             glossary=glossary(table.metrics),
         )
         path = page.write(to / "index.html")
@@ -80,17 +78,18 @@ def _import_own_metrics(jobs: Sequence[Job], trusted: Sequence[str]) -> list[str
     return remarks
 
 
-def _sections(table: SweepTable, settings: ReportCommand, plots: Path) -> tuple[list[RunSection], list[str]]:
-    """Return a section for each of the best runs, and a remark for each run whose section cannot be written."""
-    sections, remarks = [], []
-    entries = table.best_first()[: settings.details]
+def _sections(
+    table: SweepTable, entries: Sequence[Entry], settings: ReportCommand, plots: Path
+) -> tuple[dict[str, RunSection], list[str]]:
+    """Return sections of runs by the run's folder, and a remark for each run whose section cannot be written."""
+    sections, remarks = {}, []
     compute = resolve_hardware(settings.hardware)
     for number, entry in enumerate(entries, start=1):
         folder = entry.job.run
         to = inside(plots / f"{number}-{folder.path.name}", plots)
         try:
             drawn = _draw_missing(folder, to, settings, compute)
-            sections.append(run_section(folder, table.name_of(entry), number, to, drawn))
+            sections[f"{entry.job.run_dir}"] = run_section(folder, table.name_of(entry), number, to, drawn)
         except UserError as error:
             if len(entries) == 1:
                 raise
@@ -120,53 +119,31 @@ def _draw_missing(folder: RunFolder, to: Path, settings: ReportCommand, compute:
     return drawn
 
 
-def _tables(table: SweepTable, folder: Path) -> list[PageTable]:
-    """Write and return the tables over all runs: configurations, best runs, all runs."""
-    if len(table.entries) == 1:
-        return []
+def _write_tables(table: SweepTable, folder: Path) -> None:
+    """Write the tables of all runs as files: configurations and runs."""
     left_out = ("exit_code",) if len(table.protocols) > 1 else ("exit_code", "protocol")
-    exact, all_runs = table.by_configuration(), table.by_job()
-    configurations = table.formatted()
+    all_runs = table.by_job()
     runs = [
         {key: value for key, value in row.items() if key not in left_out and not is_deviation(key)} for row in all_runs
     ]
-    write_tables(folder, "configurations", configurations, exact)
+    write_tables(folder, "configurations", table.formatted(), table.by_configuration())
     write_tables(folder, "runs", runs, all_runs)
-    repeated = any(row["done"] > 1 for row in exact)
-    title = "Configurations, mean ± standard deviation over seeds" if repeated else "Configurations"
-    tables = [PageTable(title, configurations), *_best_runs(table)]
-    if len(runs) > len(configurations):
-        tables.append(PageTable("All runs", runs))
-    return tables
 
 
-def _best_runs(table: SweepTable) -> list[PageTable]:
-    """Return a table of the best runs for each protocol that several runs share."""
-    ranked, tables = table.best_first(), []
-    for protocol in range(1, len(table.protocols) + 1):
-        entries = [entry for entry in ranked if entry.protocol == protocol]
-        metrics = table.ranking_metrics(protocol)[:3]
-        if len(entries) < 2 or not metrics:
-            continue
-        rows = [_best_row(entry, table, metrics) for entry in entries[:MAX_BEST]]
-        of_protocol = f" with protocol {protocol}" if len(table.protocols) > 1 else ""
-        then = f", then {', '.join(metrics[1:])}" if len(metrics) > 1 else ""
-        tables.append(PageTable(f"Best runs{of_protocol} by {metrics[0]} (best: {best_value(metrics[0])}){then}", rows))
-    return tables
-
-
-def _best_row(entry: Entry, table: SweepTable, metrics: Sequence[str]) -> dict[str, Any]:
-    values = {name: entry.metrics.get(name) for name in metrics}
-    return {"run": table.name_of(entry), **values, "folder": entry.job.run_dir}
-
-
-def _sweep_pictures(table: SweepTable, folder: Path) -> list[Picture]:
-    repeated = any(row["done"] > 1 for row in table.by_configuration())
-    caption = "Mean and standard deviation over seeds." if repeated else "One run per configuration."
+def _groups(tables: Sequence[SweepTable], sections: Mapping[str, RunSection], to: Path) -> list[GroupSection]:
+    """Return a section for each group, with its plots in figures/, or in a folder for each of several groups."""
+    plots = inside(to / "figures", to)
+    folders = [plots if len(tables) == 1 else inside(plots / f"group-{n}", plots) for n in range(1, len(tables) + 1)]
     return [
-        Picture(metric, caption, save_figure(figure, folder, metric).read_bytes())
-        for metric, figure in sweep_plots(table)
+        group_section(table, number, sections, to, folder)
+        for number, (table, folder) in enumerate(zip(tables, folders, strict=True), start=1)
     ]
+
+
+def _best_of_each(tables: Sequence[SweepTable], n: int) -> list[Entry]:
+    """Return n entries: the best of each group, then the second best of each, …."""
+    by_rank = zip_longest(*(table.best_first() for table in tables))
+    return [entry for entries in by_rank for entry in entries if entry is not None][:n]
 
 
 def _published(table: SweepTable, folder: Path) -> list[PageTable]:

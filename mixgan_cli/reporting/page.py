@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mixgan_cli import __version__
 from mixgan_cli.reporting.tables import Row, columns_of, format_value
 from mixgan_cli.runtime.io import write_text
+
+SCRIPT = Path(__file__).with_name("templates").joinpath("sort.js").read_text(encoding="utf-8")
+"""Sorts tables. The page allows no other script, whatever a run's files contain."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A value of a table that leads to a place on the page or to a folder next to it."""
+
+    text: str
+    href: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,8 @@ class PageTable:
     remarks: Sequence[str] = ()
     folded: bool = False
     """If true, the table is collapsed until the reader opens it."""
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    """Values that are equal in all rows, shown above the table."""
 
     @property
     def columns(self) -> list[str]:
@@ -76,22 +93,41 @@ class RunSection:
 
 
 @dataclass(frozen=True)
-class Page:
-    """A report: tables of all runs, plots of the sweep, published values, and sections about single runs."""
+class GroupSection:
+    """The part of the page about the runs of one data set that were measured with one protocol."""
 
+    anchor: str
     title: str
+    n_runs: int
     tables: Sequence[PageTable]
     pictures: Sequence[Picture]
-    published: Sequence[PageTable]
     runs: Sequence[RunSection]
+    """Those of the runs that are shown with all details."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report: groups of comparable runs, and published values."""
+
+    title: str
+    groups: Sequence[GroupSection]
+    published: Sequence[PageTable]
     remarks: Sequence[str] = ()
+    differences: Sequence[str] = ()
+    """Why values of different groups are not comparable; folded on the page."""
     glossary: Mapping[str, str] = field(default_factory=dict)
     """What each metric means, by name."""
+
+    @property
+    def single(self) -> bool:
+        """True if the page is about one run."""
+        return len(self.groups) == 1 and self.groups[0].n_runs == 1
 
     def write(self, path: Path) -> Path:
         """Write the page as one HTML file and return its path."""
         made = time.strftime("%Y-%m-%d %H:%M")
-        write_text(path, _template().render(page=self, version=__version__, made=made))
+        digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+        write_text(path, _template().render(page=self, version=__version__, made=made, script=SCRIPT, digest=digest))
         return path
 
 
@@ -105,6 +141,8 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        format_value=format_value, json=lambda value: json.dumps(value, indent=2, ensure_ascii=False)
+        format_value=format_value,
+        json=lambda value: json.dumps(value, indent=2, ensure_ascii=False),
+        links=lambda value: value if isinstance(value, list) else [value] if isinstance(value, Link) else [],
     )
     return environment.get_template("page.html")

@@ -139,7 +139,7 @@ class SweepTable:
         return [name for name in self.metrics if is_value(name)]
 
     def remarks(self) -> list[str]:
-        """Return a line for each failed job, for each difference between protocols, and for other remarks."""
+        """Return a line for each failed job, and other remarks."""
         lines = ["The seed determines which images are held out."] if self.seeded_splits else []
         measured = [entry for entry in self.entries if entry.protocol]
         older = len(measured) - sum(len(entries) for _, entries in self.grouped())
@@ -151,10 +151,15 @@ class SweepTable:
             if entry.job.state == "failed":
                 values = [f"{key}={entry.job.values.get(key)}" for key in self.keys]
                 lines.append(f"{' '.join(values)} failed: {entry.job.error_line}")
-        for number, protocol in enumerate(self.protocols[1:], start=2):
-            different = "; ".join(differences(self.protocols[0], protocol))
-            lines.append(f"protocols 1 and {number} are not comparable: {different}")
         return lines
+
+    def incomparabilities(self) -> list[str]:
+        """Return a line for each protocol that differs from the first one."""
+        first, *others = self.protocols or [{}]
+        return [
+            f"protocols 1 and {number} are not comparable: {'; '.join(differences(first, protocol))}"
+            for number, protocol in enumerate(others, start=2)
+        ]
 
     def best_first(self) -> list[Entry]:
         """Return the entries that have a run's folder, protocol by protocol, the best first by the ranking metrics.
@@ -186,7 +191,7 @@ class SweepTable:
     def text(self) -> str:
         """Return the formatted table and the remarks as lines that fit the terminal."""
         width = shutil.get_terminal_size((120, 24)).columns
-        return "\n".join([*align(self.formatted(), width), *self.remarks()])
+        return "\n".join([*align(self.formatted(), width), *self.remarks(), *self.incomparabilities()])
 
     def _entry(self, job: Job) -> Entry:
         if job.state != "done":

@@ -68,6 +68,19 @@ def columns_of(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
+def without_constants(rows: Sequence[Row]) -> tuple[list[Row], dict[str, Any]]:
+    """Return rows without the columns that are equal in all of them, and these columns with their value.
+
+    Columns that are empty in all rows are left out of both. A single row is kept, except for its empty columns.
+    """
+    columns = {column: {format_value(row.get(column)) for row in rows} for column in columns_of(rows)}
+    equal = {column for column, texts in columns.items() if len(texts) == 1}
+    empty = {column for column in equal if columns[column] == {MISSING}}
+    removed = equal if len(rows) > 1 else empty
+    kept: list[Row] = [{column: row.get(column) for column in columns if column not in removed} for row in rows]
+    return kept, {column: rows[0].get(column) for column in columns if column in removed - empty}
+
+
 def format_value(value: Any) -> str:
     """Return a value as text: a number with four digits, a missing value as a dash."""
     if value is None or value == "":
@@ -76,15 +89,23 @@ def format_value(value: Any) -> str:
 
 
 def mean_and_sd(mean: float | None, sd: float | None) -> str:
-    """Return "mean ± sd", with two digits of the deviation and as many decimals of the mean; without sd the mean."""
+    """Return "mean ± sd", with two digits of the deviation and as many decimals of the mean; without sd the mean.
+
+    If the mean would have more than four digits after its leading zeros, it has four, and the deviation one.
+    """
     if mean is None:
         return MISSING
     if not sd or not math.isfinite(sd):
         return f"{mean:.4g}" + (" ± 0" if sd == 0 else "")
-    decimals = max(0, 1 - math.floor(math.log10(sd)))
-    if decimals > MAX_DECIMALS:
-        return f"{mean:.4g} ± {sd:.2g}"
+    decimals, exponent = max(0, 1 - _exponent(sd)), _exponent(mean) if mean else -MAX_DECIMALS
+    if decimals > MAX_DECIMALS or decimals > max(0, 3 - exponent):
+        return f"{mean:.{max(4, exponent + 1)}g} ± {sd:.1g}"
     return f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
+
+
+def _exponent(value: float) -> int:
+    """Return the power of ten of a number's first digit."""
+    return math.floor(math.log10(abs(value)))
 
 
 def _is_numeric(rows: Sequence[Row], column: str) -> bool:

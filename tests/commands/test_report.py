@@ -151,3 +151,23 @@ def test_wandb_gets_the_plots_during_training(mixgan, monkeypatch):
     shown = {name for name, nimg in seen if nimg == 0}
     assert shown == {"samples", *(f"figures/{name}" for name in ("tree", "top", "covariance", "within", "across"))}
     assert len({nimg for _, nimg in seen}) >= 2
+
+
+def test_mixed_runs_have_a_section_per_data_set(mixgan):
+    """Each group shows its best runs, its plots have a folder of their own, and rows lead to the runs."""
+    few = (*TINY, "training.figures=false", "evaluation.metrics=[knn]")
+    for data in ("data=digits", "data=digits data.split_seed=null"):
+        outcome = mixgan("train", "-m", *few, *data.split(), "model=mog", "model.k=2,4", "seed=0,1")
+        assert outcome.code == 0, outcome.err
+    outcome = mixgan("report", "outputs", "to=page", "details=3")
+    assert outcome.code == 0, outcome.err
+    with opened(Path("page/index.html")) as seen:
+        titles = seen.page.eval_on_selector_all("main h2", "all => all.map(h2 => h2.innerText)")
+        assert [title.startswith("digits, protocol ") for title in titles[:2]] == [True, True]
+        articles = "all => all.map(section => section.querySelectorAll('article').length)"
+        assert seen.page.eval_on_selector_all("main > section", articles) == [2, 1]
+        hrefs = seen.page.eval_on_selector_all("td a", "all => all.map(link => link.getAttribute('href'))")
+        assert all(Path("page", href).is_dir() for href in hrefs if not href.startswith("#"))
+        assert {"#run-1", "#run-2", "#run-3"} < set(hrefs)
+        assert not seen.complaints
+    assert Path("page/tables/runs.csv").read_text().count("\n") == 9

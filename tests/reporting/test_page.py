@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from mixgan_cli.reporting.page import Page, PageTable, Picture, RunSection, ShareTable
+from mixgan_cli.reporting.page import GroupSection, Link, Page, PageTable, Picture, RunSection, ShareTable
 from tests.browser import opened
 
 HOSTILE = "<script>document.title = 'taken'</script>"
@@ -32,14 +32,22 @@ def page(tmp_path):
     published = PageTable(
         "mnist", [{"source": "paper", "fid": "1.0 ± 0.1"}, {"source": "ours", "fid": "2.0"}], ["a source"]
     )
-    tables = [PageTable("Configurations", [{"model.k": 4, **wide}])]
+    rows = [
+        {"run": Link("long", "#run-two"), "lr": "1e-05", "fid": "10.5 ± 0.1", **wide},
+        {"run": [Link(HOSTILE, "folder"), Link("seed 1", "#run-one")], "lr": "–", "fid": "9.25", **wide},
+        {"run": None, "lr": "0.5", "fid": None, **wide},
+    ]
+    table = PageTable("Configurations", rows, constants={"failed": 0, "name": HOSTILE})
+    runs = [run, replace(run, anchor="run-two")]
     return Page(
         "A report",
-        tables,
-        [Picture("fid", "over K", png(40, 30))],
+        [
+            GroupSection("group-1", f"digits {HOSTILE}", 3, [table], [Picture("fid", "over K", png(40, 30))], runs),
+            GroupSection("group-2", "ring", 1, [], [], []),
+        ],
         [published],
-        [run, replace(run, anchor="run-two")],
         [HOSTILE],
+        [f"protocols differ: {number}" for number in range(20)],
     ).write(tmp_path / "index.html")
 
 
@@ -71,9 +79,37 @@ def test_page_shows_tables_shares_links_and_escaped_text(page):
         assert of("document.querySelector('dd').innerText").startswith(HOSTILE)  # shown as text
         assert of("[...document.images].every(image => image.alt)")
         ids = of("[...document.querySelectorAll('[id]')].map(element => element.id)")
-        assert len(ids) == len(set(ids)) and {"tables", "sweep", "published", "run-one", "run-two"} <= set(ids)
-        assert of("document.querySelectorAll('script').length") == 0
+        assert len(ids) == len(set(ids)) and {"group-1", "group-2", "published", "run-one"} <= set(ids)
+        assert of("document.scripts.length") == 1  # the page's own
         assert "1.235" in of("document.body.innerText")
+
+
+def test_reasons_for_incomparability_are_folded(page):
+    with opened(page) as seen:
+        assert "protocols differ" not in seen.page.inner_text("body")
+        seen.page.click("header summary")
+        assert seen.page.inner_text("header").count("protocols differ") == 20
+
+
+def test_columns_are_sorted_by_their_heading(page):
+    with opened(page) as seen:
+
+        def after_pressing(heading, column):
+            seen.page.click(f"#group-1 ~ section th button:text-is('{heading}')")
+            rows = "document.querySelectorAll('#group-1 ~ section tbody')[0].rows"
+            return seen.page.evaluate(f"[...{rows}].map(row => row.cells[{column}].innerText)")
+
+        assert after_pressing("fid", 2) == ["9.25", "10.5 ± 0.1", "–"]  # numbers by size, missing ones last
+        assert after_pressing("fid", 2) == ["10.5 ± 0.1", "9.25", "–"]
+        assert after_pressing("lr", 1) == ["1e-05", "0.5", "–"]
+        assert seen.page.get_attribute("th[aria-sort]", "aria-sort") == "ascending"
+
+
+def test_cells_lead_to_runs_and_constants_are_above(page):
+    with opened(page) as seen:
+        links = seen.page.eval_on_selector_all("td a", "links => links.map(link => link.getAttribute('href'))")
+        assert links == ["#run-two", "folder", "#run-one"]
+        assert f"In all rows: failed 0, name {HOSTILE}." in seen.page.inner_text("#group-1 ~ section")
 
 
 def brightness(color):

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from mixgan_cli.reporting.tables import format_value, mean_and_sd, to_csv, to_latex, to_markdown
+from mixgan_cli.reporting.tables import format_value, mean_and_sd, to_csv, to_latex, to_markdown, without_constants
 
 ROWS = [{"model": "a|b", "fid": 1.23456, "n": 3}, {"model": "c_d", "fid": None}]
 
@@ -53,3 +53,18 @@ def test_hostile_texts_are_escaped():
     assert to_markdown(hostile).count("\n") == 3 and r"\<script>" in to_markdown(hostile)
     assert r"\[x\](http://y)" in to_markdown(hostile)
     assert to_latex([{"a": "[2pt]"}]).splitlines()[4].startswith("{}[2pt]")  # else it would be a length
+
+
+def test_equal_columns_are_separated_and_empty_ones_removed():
+    rows = [{"k": 2, "lr": 0.1, "fid": 1.00001, "kid": None}, {"k": 4, "lr": 0.1, "fid": 1.00002, "error": ""}]
+    assert without_constants(rows) == ([{"k": 2}, {"k": 4}], {"lr": 0.1, "fid": 1.00001})
+    assert without_constants(rows[:1]) == ([{"k": 2, "lr": 0.1, "fid": 1.00001}], {})
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "text"),
+    [(0.96326, 0.000097, "0.9633 ± 0.0001"), (0.0, 0.00012, "0.00000 ± 0.00012"), (99.1234, 0.0012, "99.12 ± 0.001"),
+     (12345.6, 0.5, "12346 ± 0.5"), (0.00615, 0.00016, "0.00615 ± 0.00016")],
+)  # fmt: skip
+def test_means_have_at_most_four_digits(mean, sd, text):
+    assert mean_and_sd(mean, sd) == text

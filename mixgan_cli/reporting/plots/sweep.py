@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,25 +25,46 @@ PANELS_PER_ROW = 3
 def sweep_plots(table: SweepTable) -> Iterator[tuple[str, Figure]]:
     """Draw each metric over the swept keys, as (metric, figure); nothing if no numeric key is swept.
 
-    A sweep over model.beta and model.k gives a heat map, a sweep over one number gives lines. Every other combination
-    of the varying keys, and every protocol, is a panel or a line of its own.
+    A sweep over model.beta and model.k gives heat maps, of those groups in which at least two by two cells are filled;
+    if there is none, and for a sweep over one number, a metric has lines. A group is a combination of the other keys
+    that vary, and of the protocol.
     """
     rows = [row for row in table.by_configuration() if row["done"]]
     swept = [key for key in table.keys if key != "seed" and len(_values(rows, key)) > 1]
     numbers = [key for key in swept if all(_number(row[key]) is not None for row in rows)]
-    axes_keys = [key for key in HEAT_MAP_KEYS if key in numbers] or numbers[:1]
-    if not axes_keys:
-        return
-    others = [*(key for key in swept if key not in axes_keys), *(["protocol"] if len(table.protocols) > 1 else [])]
+    spanning = [key for key in HEAT_MAP_KEYS if key in numbers]
+    others = [*swept, *(["protocol"] if len(table.protocols) > 1 else [])]
+    for metric in table.main_metrics:
+        measured = [row for row in rows if row[metric] is not None]
+        if len({row[metric] for row in measured}) < 2:  # a constant has nothing to show
+            continue
+        maps = {name: of for name, of in _grouped(measured, others, spanning).items() if _fills_a_map(of, spanning)}
+        if len({row[metric] for of in maps.values() for row in of}) > 1:
+            yield metric, draw_heat_maps(metric, maps, spanning)
+            continue
+        for key in dict.fromkeys([*reversed(spanning), *numbers]):
+            lines = _grouped(measured, others, [key])
+            if any(len(_values(of, key)) > 1 for of in lines.values()):
+                yield metric, draw_lines(metric, lines, [key])
+                break
+
+
+def _grouped(rows: Sequence[Row], keys: Sequence[str], axes_keys: Sequence[str]) -> dict[str, list[Row]]:
+    """Return rows by what they share of `keys`, except for the keys of the axes."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(", ".join(_describe(key, row[key]) for key in others), []).append(row)
-    for metric in table.main_metrics:
-        shown = {name: [row for row in of if row[metric] is not None] for name, of in groups.items()}
-        shown = {name: of for name, of in shown.items() if of}
-        if len({row[metric] for of in shown.values() for row in of}) > 1:  # a constant has nothing to show
-            draw = draw_heat_maps if len(axes_keys) == 2 else draw_lines
-            yield metric, draw(metric, shown, axes_keys)
+        name = ", ".join(_describe(key, row[key]) for key in keys if key not in axes_keys)
+        groups.setdefault(name, []).append(row)
+    return groups
+
+
+def _fills_a_map(rows: Sequence[Row], axes_keys: Sequence[str]) -> bool:
+    """Return whether two values of one key are measured at the same two values of the other key."""
+    if len(axes_keys) < 2:
+        return False
+    down, across = axes_keys
+    filled = [_values([row for row in rows if _number(row[down]) == y], across) for y in _values(rows, down)]
+    return any(len(one & other) > 1 for one, other in combinations(filled, 2))
 
 
 def draw_heat_maps(metric: str, groups: dict[str, list[Row]], axes_keys: Sequence[str]) -> Figure:
@@ -81,7 +103,8 @@ def draw_heat_maps(metric: str, groups: dict[str, list[Row]], axes_keys: Sequenc
             axes.text(x, y, label, ha="center", va="center", fontsize=7, color="white" if dark else "black")
         colour_map = "viridis_r" if lower_is_brighter else "viridis"
         shown = axes.imshow(values_YX, cmap=colour_map, vmin=lowest, vmax=highest, aspect="auto")
-        figure.colorbar(shown, ax=axes, label="distance from the best value" if by_distance else "")
+        label = f"{metric}: distance from the best value" if by_distance else metric
+        figure.colorbar(shown, ax=axes, label=label)
         axes.set_xticks(range(len(across)), [f"{value:g}" for value in across])
         axes.set_yticks(range(len(down)), [f"{value:g}" for value in down])
         axes.set(xlabel=_axis_label(axes_keys[1]), ylabel=_axis_label(axes_keys[0]))
@@ -109,7 +132,7 @@ def draw_lines(metric: str, groups: dict[str, list[Row]], axes_keys: Sequence[st
         axes.set_xscale("log", base=2)
     axes.set_xticks(values, [f"{value:g}" for value in values])
     axes.minorticks_off()
-    axes.set(xlabel=_axis_label(key))
+    axes.set(xlabel=_axis_label(key), ylabel=metric)
     axes.set_title(_title(metric), fontsize=9)
     if any(groups):
         axes.legend(fontsize=7, frameon=False)

@@ -50,13 +50,38 @@ def test_brightest_cell_is_the_best_by_the_ranking():
     assert best == ("1", "2")
 
 
-def test_missing_cells_are_empty_and_models_have_panels():
-    rows = [row(1.0, model="a", model__beta="0", model__k="2"), row(2.0, model="a", model__beta="1", model__k="4"),
-            row(3.0, model="b", model__beta="1", model__k="2")]  # fmt: skip
+def test_a_map_needs_two_by_two_filled_cells():
+    """Of three models, one has such a block and an empty cell, one a diagonal, and one a single row."""
+    cells = {"a": ["0 2", "0 4", "1 2", "1 4", "2 2"], "b": ["0 2", "1 4"], "c": ["0 2", "0 4"]}
+    rows = [row(float(n), model=model, model__beta=beta, model__k=k) for model, of in cells.items()
+            for n, (beta, k) in enumerate(map(str.split, of))]  # fmt: skip
     ((_, figure),) = sweep_plots(Of(["model", "model.beta", "model.k"], rows))
-    a, b = figure.axes[0], figure.axes[2]  # each is followed by its colour bar
-    assert (a.get_title(), b.get_title()) == ("a", "b")
-    np.testing.assert_array_equal(np.ma.filled(a.images[0].get_array(), np.nan), [[1.0, np.nan], [np.nan, 2.0]])
+    image, _ = figure.axes  # a map and its colour bar
+    assert image.get_title() == "a"
+    np.testing.assert_array_equal(
+        np.ma.filled(image.images[0].get_array(), np.nan), [[0.0, 1.0], [2.0, 3.0], [4.0, np.nan]]
+    )
+
+
+def test_without_a_map_there_are_lines_over_k():
+    rows = [row(float(n + k), model=f"m{n}", model__beta="1", model__k=str(k)) for n in range(8) for k in (2, 4)]
+    rows += [row(9.0, model="m0", model__beta="2", model__k="2")]
+    ((_, figure),) = sweep_plots(Of(["model", "model.beta", "model.k"], rows))
+    (axes,) = figure.axes
+    names = [container.get_label() for container in axes.containers]
+    assert names == [*(f"m{n}, beta=1" for n in range(8)), "m0, beta=2"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("number of experts K", "fid")
+
+
+def test_single_points_are_not_drawn():
+    rows = [row(float(k), model=f"m{k}", model__k=str(k)) for k in (1, 8, 10)]
+    assert list(sweep_plots(Of(["model", "model.k"], rows))) == []
+
+
+def test_colour_bars_name_the_metric():
+    rows = [row(float(beta + k), model__beta=str(beta), model__k=str(k)) for beta in (0, 1) for k in (2, 4)]
+    ((_, figure),) = sweep_plots(Of(["model.beta", "model.k"], rows))
+    assert figure.axes[1].get_ylabel() == "fid"
 
 
 def test_one_swept_number_gives_lines_with_deviations():
@@ -69,8 +94,8 @@ def test_one_swept_number_gives_lines_with_deviations():
 
 
 def test_every_group_is_drawn():
-    rows = [row(float(n + k), model=f"m{n}", model__beta="1", model__k=str(k)) for n in range(8) for k in (2, 4)]
-    rows += [row(9.0, model="m0", model__beta="2", model__k="2")]
+    rows = [row(float(n + k), model=f"m{n}", model__beta=beta, model__k=str(k)) for n in range(8) for k in (2, 4)
+            for beta in "12"]  # fmt: skip
     ((_, figure),) = sweep_plots(Of(["model", "model.beta", "model.k"], rows))
     assert [axes.get_title() for axes in figure.axes[::2]] == [f"m{n}" for n in range(8)]
 
