@@ -17,7 +17,7 @@ from mixgan_cli.evaluation.metrics.registry import find_metrics, glossary, is_de
 from mixgan_cli.reporting.group_section import group_section, split_by_protocol
 from mixgan_cli.reporting.page import GroupSection, Page, PageTable, RunSection
 from mixgan_cli.reporting.plots.mixture import CAPTIONS, mixture_plots
-from mixgan_cli.reporting.plots.run import save_figure
+from mixgan_cli.reporting.plots.save import save_figure
 from mixgan_cli.reporting.published import published_tables
 from mixgan_cli.reporting.read_run import find_runs
 from mixgan_cli.reporting.run_section import run_section

@@ -17,7 +17,8 @@ from mixgan_cli.errors import ConfigError, RunError
 from mixgan_cli.models.networks import GeneratorOutput
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.plots.run import write_grid
-from mixgan_cli.reporting.plots.toy2d import write_scatter
+from mixgan_cli.reporting.plots.save import write_figure
+from mixgan_cli.reporting.plots.toy2d import draw_scatter
 from mixgan_cli.runtime.device import resolve_hardware
 from mixgan_cli.runtime.io import atomic_write, inside, write_errors
 
@@ -66,7 +67,7 @@ def _write(settings: SampleCommand, sampler: Sampler, fakes: GeneratorOutput) ->
         for number, image in enumerate(_channels_last(samples)):
             Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(to / f"{number:06d}.png")
     elif samples.dim() == 2:
-        write_scatter(to, samples, None, fakes.weights_BK.argmax(dim=1), name)
+        write_figure(draw_scatter(samples, None, fakes.weights_BK.argmax(dim=1), name), to)
     else:
         write_grid(to, samples, columns=math.ceil(math.sqrt(len(samples))))
     return to

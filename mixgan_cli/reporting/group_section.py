@@ -11,7 +11,7 @@ from urllib.parse import quote
 from mixgan_cli.evaluation.metrics.registry import is_deviation
 from mixgan_cli.evaluation.ranking import best_value
 from mixgan_cli.reporting.page import GroupSection, Link, PageTable, Picture, RunSection
-from mixgan_cli.reporting.plots.run import save_figure
+from mixgan_cli.reporting.plots.save import DARK, save_figure
 from mixgan_cli.reporting.plots.sweep import sweep_plots
 from mixgan_cli.reporting.sweep_table import Entry, SweepTable
 from mixgan_cli.reporting.tables import without_constants
@@ -145,9 +145,10 @@ def _with_seed(entry: Entry, links: Mapping[str | None, Link]) -> Link:
 def _pictures(table: SweepTable, folder: Path) -> list[Picture]:
     repeated = any(row["done"] > 1 for row in table.by_configuration())
     caption = "Mean and standard deviation over seeds." if repeated else "One run per configuration."
+    paths = {metric: save_figure(figure, folder, metric) for metric, figure in sweep_plots(table)}
     return [
-        Picture(metric, caption, save_figure(figure, folder, metric).read_bytes())
-        for metric, figure in sweep_plots(table)
+        Picture(metric, caption, path.read_bytes(), (path.parent / DARK / path.name).read_bytes())
+        for metric, path in paths.items()
     ]
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate, chain, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
 
 from mixgan_cli import __version__
 from mixgan_cli.reporting.tables import Row, columns_of, format_value
@@ -19,6 +23,11 @@ from mixgan_cli.runtime.io import write_text
 
 SCRIPT = Path(__file__).with_name("templates").joinpath("sort.js").read_text(encoding="utf-8")
 """Sorts tables. The page allows no other script, whatever a run's files contain."""
+
+MAX_BYTES = 4_500_000
+"""Largest total size of the pictures on a page, so that a page with its tables has at most 5 MB."""
+MAX_PIXELS = 2**24
+"""Pictures of more pixels are not converted."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +48,23 @@ class Picture:
     title: str
     caption: str
     png: bytes = field(repr=False)
+    dark: bytes | None = field(default=None, repr=False)
+    """The version for a dark page. A picture that has one is a figure with text: it scrolls rather than shrinks."""
 
-    @property
+    @cached_property
     def source(self) -> str:
         """The picture as a data URL, so that the page needs no other file."""
-        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+        return _data_url(self.png)
+
+    @cached_property
+    def dark_source(self) -> str | None:
+        """The dark version as a data URL."""
+        return _data_url(self.dark) if self.dark else None
+
+    @property
+    def n_bytes(self) -> int:
+        """Its share of the page [bytes]."""
+        return len(self.source) + len(self.dark_source or "")
 
 
 @dataclass(frozen=True)
@@ -105,6 +126,9 @@ class GroupSection:
     """Those of the runs that are shown with all details."""
 
 
+Section = TypeVar("Section", RunSection, GroupSection)
+
+
 @dataclass(frozen=True)
 class Page:
     """A report: groups of comparable runs, and published values."""
@@ -126,9 +150,47 @@ class Page:
     def write(self, path: Path) -> Path:
         """Write the page as one HTML file and return its path."""
         made = time.strftime("%Y-%m-%d %H:%M")
+        page = self._limited(MAX_BYTES)
         digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-        write_text(path, _template().render(page=self, version=__version__, made=made, script=SCRIPT, digest=digest))
+        write_text(path, _template().render(page=page, version=__version__, made=made, script=SCRIPT, digest=digest))
         return path
+
+    def _limited(self, limit: int) -> Page:
+        """Return the page without the pictures for which there is no space, and with a remark that counts them.
+
+        The pictures of the groups come first, then the first one of each run, the second one, ….
+
+        Args:
+            limit: largest total size of the pictures [bytes].
+        """
+        runs = [run for group in self.groups for run in group.runs]
+        by_rank = chain.from_iterable(zip_longest(*(run.pictures for run in runs)))
+        in_order = [*(picture for group in self.groups for picture in group.pictures), *filter(None, by_rank)]
+        sizes = accumulate(picture.n_bytes for picture in in_order)
+        kept = {id(picture) for picture, size in zip(in_order, sizes, strict=True) if size <= limit}
+        if len(kept) == len(in_order):
+            return self
+
+        def limited(section: Section) -> Section:
+            return replace(section, pictures=[picture for picture in section.pictures if id(picture) in kept])
+
+        groups = [replace(limited(group), runs=[limited(run) for run in group.runs]) for group in self.groups]
+        remark = f"Pictures left out to keep this page small: {len(in_order) - len(kept)}. details=N shows fewer runs."
+        return replace(self, groups=groups, remarks=[*self.remarks, remark])
+
+
+def _data_url(png: bytes) -> str:
+    """Return a PNG as a data URL, as WebP if that is smaller: a plot without loss has about half the size."""
+    kind, content = "png", png
+    try:
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+            if image.width * image.height <= MAX_PIXELS:
+                webp = io.BytesIO()
+                image.convert("RGBA" if "A" in image.getbands() else "RGB").save(webp, "WEBP", lossless=True)
+                kind, content = min(("webp", webp.getvalue()), (kind, png), key=lambda each: len(each[1]))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # a file that is not what mixgan writes
+        pass
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _template() -> Any:

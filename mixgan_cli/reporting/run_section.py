@@ -11,7 +11,8 @@ from mixgan_cli.errors import ConfigError
 from mixgan_cli.evaluation.metrics.registry import deviation, is_deviation, is_value
 from mixgan_cli.reporting.page import PageTable, Picture, RunSection, ShareTable
 from mixgan_cli.reporting.plots.mixture import CAPTIONS
-from mixgan_cli.reporting.plots.run import draw_curves, save_figure
+from mixgan_cli.reporting.plots.run import draw_curves
+from mixgan_cli.reporting.plots.save import DARK, save_figure
 from mixgan_cli.reporting.read_run import read_curves, read_png, read_results
 from mixgan_cli.reporting.tables import MISSING, format_value
 from mixgan_cli.runs import Results, RunFolder
@@ -140,9 +141,9 @@ def _mixture_plots(folder: RunFolder, drawn: Mapping[str, Path]) -> list[Picture
 
 
 def _picture(title: str, caption: str, path: Path, folder: Path) -> list[Picture]:
-    """Return a list with the picture, empty if there is no such PNG in the folder."""
-    png = read_png(path, folder)
-    return [] if png is None else [Picture(title, caption, png)]
+    """Return a list with the picture and its dark version, empty if there is no such PNG in the folder."""
+    png, dark = (read_png(each, folder) for each in (path, path.parent / DARK / path.name))
+    return [] if png is None else [Picture(title, caption, png, dark)]
 
 
 def _experts_by_class(metrics: Mapping[str, Any]) -> list[ShareTable]:

@@ -1,8 +1,10 @@
 """The page in a real browser: it is self-contained, and readable in light and dark and on a phone."""
 
 import io
+import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -12,9 +14,9 @@ from tests.browser import opened
 HOSTILE = "<script>document.title = 'taken'</script>"
 
 
-def png(width, height):
+def png(width, height, color="red"):
     buffer = io.BytesIO()
-    Image.new("RGB", (width, height), "red").save(buffer, format="PNG")
+    Image.new("RGB", (width, height), color).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -25,7 +27,10 @@ def page(tmp_path):
         anchor="run-one", name=f"one {HOSTILE}", status="failed", error=HOSTILE,
         facts={"folder": HOSTILE * 5, "seed": 0},
         metrics=PageTable("Metrics", [{"metric": "fid", "value": 1.23456}]), unavailable={"kid": HOSTILE},
-        protocol={"n_fake": 5, "reals": {"name": HOSTILE}}, pictures=[Picture("Samples", HOSTILE, png(2000, 50))],
+        protocol={"n_fake": 5, "reals": {"name": HOSTILE}},
+        pictures=[
+            Picture("Samples", HOSTILE, png(2000, 50)), Picture("Tree", HOSTILE, png(500, 9), png(500, 9, "blue")),
+        ],
         shares=[ShareTable("Classes", "told", ["expert 0", "expert 1"], ["a", "b"], [[0.25, 0.75], [1.0, 0.0]])],
         tables=[PageTable("By level", [{"level": 1, "nmi": 0.5}])],
     )  # fmt: skip
@@ -58,9 +63,12 @@ def test_page_renders_without_other_files(page, width, scheme):
         assert seen.page.title() == "A report" and not seen.complaints
         assert [url for url in seen.requests if not url.startswith("data:")] == [page.resolve().as_uri()]
         sizes = of("[...document.images].map(image => [image.naturalWidth, image.naturalHeight])")
-        assert sizes == [[40, 30], [2000, 50], [2000, 50]]
+        assert sizes == [[40, 30], *2 * [[2000, 50], [500, 9]]]
         assert of("document.documentElement.scrollWidth") <= width  # only tables scroll sideways
-        assert of("[...document.images].every(image => image.getBoundingClientRect().right <= innerWidth)")
+        assert of(
+            "[...document.querySelectorAll('.paper')].every(box => box.getBoundingClientRect().right <= innerWidth)"
+        )
+        assert of("document.images[2].width") == 500  # text of figures is as large on a phone
         ink, ground = (of(f"getComputedStyle(document.body).{key}") for key in ("color", "backgroundColor"))
         assert (brightness(ink) > brightness(ground)) == (scheme == "dark")
 
@@ -82,6 +90,38 @@ def test_page_shows_tables_shares_links_and_escaped_text(page):
         assert len(ids) == len(set(ids)) and {"group-1", "group-2", "published", "run-one"} <= set(ids)
         assert of("document.scripts.length") == 1  # the page's own
         assert "1.235" in of("document.body.innerText")
+
+
+def test_figures_follow_the_colour_scheme(page):
+    def shown(scheme):
+        with opened(page, scheme=scheme) as seen:
+            return seen.page.evaluate("[...document.images].map(image => image.currentSrc)")
+
+    light, dark = shown("light"), shown("dark")
+    assert [one == other for one, other in zip(light, dark, strict=True)] == [True, True, False, True, False]
+
+
+def test_a_page_has_at_most_5_mb(tmp_path):
+    """The pictures of a group come first, and then the first one of each run."""
+    noise = [io.BytesIO() for _ in range(5)]
+    for number, buffer in enumerate(noise):
+        pixels = np.random.default_rng(number).integers(256, size=(550, 700, 3), dtype=np.uint8)  # 1.5 MB as text
+        Image.fromarray(pixels).save(buffer, format="PNG")
+    of_group, *pictures = (Picture(f"{n}", "", buffer.getvalue()) for n, buffer in enumerate(noise))
+    empty = {"name": "", "status": "done", "error": None, "facts": {}, "metrics": None, "unavailable": {}}
+    empty |= {"protocol": {}, "shares": [], "tables": []}
+    runs = [RunSection(anchor=f"run-{n}", pictures=pictures[2 * n : 2 * n + 2], **empty) for n in range(2)]
+    group = GroupSection("group-1", "", 2, [], [of_group], runs)
+    path = Page("A report", [group], []).write(tmp_path / "index.html")
+    text = path.read_text()
+    assert 3e6 < path.stat().st_size < 5e6 and "Pictures left out to keep this page small: 3." in text
+    assert re.findall("<b>(.).</b>", text) == ["0", "1"]
+
+
+def test_a_picture_that_is_damaged_is_shown_as_it_is():
+    damaged = png(30, 20)[:60]
+    assert Picture("", "", damaged).source.startswith("data:image/png;base64,")
+    assert Picture("", "", png(300, 200)).source.startswith("data:image/webp;base64,")
 
 
 def test_reasons_for_incomparability_are_folded(page):

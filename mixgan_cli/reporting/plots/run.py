@@ -25,6 +25,8 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "usage of the experts": ("gate_usage/",),
 }
 """Panels of what training records: the title and how the names begin. Metrics name their own panel."""
+UNITS = {"losses": "loss", "scores": "score by the discriminator", "usage of the experts": "share of the samples"}
+"""Labels of the vertical axis, where it is not the title."""
 MAX_PANELS = 30
 MIN_SIDE = 48
 """Smallest side of an image in a grid [pixels]; smaller images are enlarged."""
@@ -52,22 +54,36 @@ def draw_curves(curves: Mapping[str, Points], columns: int = 3) -> Figure | None
             marker = "." if len(curves[name]) < 30 else None
             axes.plot(*zip(*curves[name], strict=True), linewidth=1, marker=marker, label=label)
         axes.set_title(title, fontsize=9)
-        axes.tick_params(labelsize=7)
-        axes.set_xlabel("images shown", fontsize=7)
+        axes.tick_params(labelsize=8)
+        axes.set_xlabel("images shown", fontsize=8)
+        axes.set_ylabel(UNITS.get(title, title), fontsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         if 1 < len(names) <= 10:
-            axes.legend(fontsize=6, frameon=False, ncols=2 if len(names) > 5 else 1)
+            axes.legend(fontsize=7, frameon=False, ncols=2 if len(names) > 5 else 1)
     return figure
 
 
-def save_figure(figure: Figure, folder: Path, name: str, pdf: bool = True) -> Path:
-    """Save a figure as NAME.png and, if `pdf` is true, as NAME.pdf. Return the path of the PNG."""
-    for suffix in ("pdf", "png") if pdf else ("png",):
-        metadata = {"CreationDate": None} if suffix == "pdf" else None
-        with atomic_write(folder / f"{name}.{suffix}") as temporary:
-            figure.savefig(temporary, format=suffix, dpi=120, metadata=metadata)
-    return folder / f"{name}.png"
+def draw_snapshots(pictures: Sequence[Path], panels: int = 5) -> Figure:
+    """Draw a row of a run's sample pictures, in equal steps from an early one to the last.
+
+    Of 20 pictures, the five are the 1st, 5th, 10th, 15th and 20th: MGGAN's figure 2 of a run of 20,000 iterations.
+
+    Args:
+        pictures: PNG files that are named after the number of images shown, in order.
+        panels: largest number of pictures drawn.
+    """
+    from matplotlib.figure import Figure
+
+    chosen = sorted({max(round(len(pictures) * panel / (panels - 1)) - 1, 0) for panel in range(panels)})
+    figure = Figure(figsize=(3 * len(chosen), 3.6), layout="constrained")
+    for axes, number in zip(figure.subplots(1, len(chosen), squeeze=False)[0], chosen, strict=True):
+        with Image.open(pictures[number], formats=["PNG"]) as picture:
+            axes.imshow(picture.convert("RGB"), interpolation="antialiased")
+        axes.set_title(f"{int(pictures[number].stem):,} images", fontsize=12)
+        axes.set_axis_off()
+    figure.suptitle("Samples during training", fontsize=12)
+    return figure
 
 
 def write_grid(path: Path, images_NCHW: Tensor, columns: int) -> None:

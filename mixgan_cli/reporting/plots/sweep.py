@@ -100,7 +100,7 @@ def draw_heat_maps(metric: str, groups: dict[str, list[Row]], axes_keys: Sequenc
             values_YX[y, x] = value = _colour_value(metric, row, by_distance)
             dark = (value < (lowest + highest) / 2) != lower_is_brighter
             label = mean_and_sd(row[metric], row[f"{metric}_sd"]).replace(" ± ", "\n± ")
-            axes.text(x, y, label, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+            axes.text(x, y, label, ha="center", va="center", fontsize=8, color="#ffffff" if dark else "#000000")
         colour_map = "viridis_r" if lower_is_brighter else "viridis"
         shown = axes.imshow(values_YX, cmap=colour_map, vmin=lowest, vmax=highest, aspect="auto")
         label = f"{metric}: distance from the best value" if by_distance else metric
@@ -108,7 +108,7 @@ def draw_heat_maps(metric: str, groups: dict[str, list[Row]], axes_keys: Sequenc
         axes.set_xticks(range(len(across)), [f"{value:g}" for value in across])
         axes.set_yticks(range(len(down)), [f"{value:g}" for value in down])
         axes.set(xlabel=_axis_label(axes_keys[1]), ylabel=_axis_label(axes_keys[0]))
-        axes.set_title(textwrap.fill(_escape_dollar(name), 30), fontsize=7)
+        axes.set_title(textwrap.fill(_escape_dollar(name), 30), fontsize=8)
     figure.suptitle(_title(metric), fontsize=9)
     return figure
 
@@ -135,7 +135,7 @@ def draw_lines(metric: str, groups: dict[str, list[Row]], axes_keys: Sequence[st
     axes.set(xlabel=_axis_label(key), ylabel=metric)
     axes.set_title(_title(metric), fontsize=9)
     if any(groups):
-        axes.legend(fontsize=7, frameon=False)
+        axes.legend(fontsize=8, frameon=False)
     return figure
 
 

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.plots.mixture import mixture_plots
-from mixgan_cli.reporting.plots.run import save_figure, write_grid
-from mixgan_cli.reporting.plots.toy2d import write_scatter, write_snapshots
+from mixgan_cli.reporting.plots.run import draw_snapshots, write_grid
+from mixgan_cli.reporting.plots.save import save_figure
+from mixgan_cli.reporting.plots.toy2d import draw_scatter
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.io import error_summary
 
@@ -33,8 +34,10 @@ def draw_samples(folder: Path, nimg: int, sampler: Sampler, reals: Tensor, seed:
     path = folder / f"{nimg:09d}.png"
     if reals.dim() == 2:
         fakes = sampler.draw(2000, seed)
-        write_scatter(path, fakes.samples, reals[:2000], fakes.weights_BK.argmax(dim=1), f"{nimg:,} images")
-    elif sampler.hard and sampler.k > 1:
+        experts = fakes.weights_BK.argmax(dim=1)
+        figure = draw_scatter(fakes.samples, reals[:2000], experts, f"Samples after {nimg:,} real points")
+        return save_figure(figure, folder, path.stem, pdf=False)
+    if sampler.hard and sampler.k > 1:
         rows = [sampler.sample(10, seed, expert) for expert in range(sampler.k)]
         write_grid(path, torch.cat(rows), columns=10)
     else:
@@ -48,15 +51,16 @@ def draw_figures(folder: RunFolder, sampler: Sampler, reals: Tensor, seed: int, 
     Args:
         folder: the run's folder.
         sampler: the generator.
-        reals: real samples, [N, C, H, W] or [N, 2]. For points, the pictures of `draw_samples` are joined, too.
+        reals: real samples, [N, C, H, W] or [N, 2].
         seed: seed of the samples.
         pdf: whether to write each figure as a PDF, too.
     """
     points = reals[:2000] if reals.dim() == 2 else None
     drawn = {}
     try:
-        if points is not None and (pictures := sorted(folder.samples.glob("[0-9]*.png"))[1:]):  # skip the untrained one
-            drawn["figures/snapshots"] = write_snapshots(folder.figures / "snapshots.png", pictures)
+        pictures = sorted(folder.samples.glob("[0-9]*.png"))[1:]  # without the untrained one
+        if len(pictures) > 1:
+            drawn["figures/snapshots"] = save_figure(draw_snapshots(pictures), folder.figures, "snapshots", pdf)
         for name, figure in mixture_plots(sampler, points, seed):
             drawn[f"figures/{name}"] = save_figure(figure, folder.figures, name, pdf)
     except Exception as error:  # figures never end a run: the disk may be full, or a user's own component may fail

@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mixgan_cli.reporting.plots.run import draw_curves, write_grid
+from mixgan_cli.reporting.plots.run import draw_curves, draw_snapshots, write_grid
 
 
 def test_curves_of_a_kind_share_a_panel():
@@ -14,6 +14,8 @@ def test_curves_of_a_kind_share_a_panel():
     figure = draw_curves({**dict.fromkeys(names, points), "kid": [(0, 1.0)]})
     panels = {axes.get_title(): len(axes.lines) for axes in figure.axes}
     assert panels == {"losses": 2, "usage of the experts": 2, "nmi_by_level": 2, "fid": 1}
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "share of the samples", "nmi_by_level", "fid"]
+    assert {axes.get_xlabel() for axes in figure.axes} == {"images shown"}
     assert [tuple(xy) for xy in figure.axes[-1].lines[0].get_xydata()] == points
 
 
@@ -26,3 +28,14 @@ def test_small_images_are_enlarged_by_whole_pixels(tmp_path, side, zoom):
     write_grid(tmp_path / "grid.png", torch.zeros(4, 1, side, side, dtype=torch.uint8), columns=2)
     with Image.open(tmp_path / "grid.png") as picture:
         assert picture.size == ((2 * side + 3) * zoom, (2 * side + 3) * zoom)
+
+
+@pytest.mark.parametrize(("pictures", "shown"), [(20, [1, 5, 10, 15, 20]), (3, [1, 2, 3]), (1, [1])])
+def test_snapshots_are_in_equal_steps_up_to_the_last(tmp_path, pictures, shown):
+    paths = []
+    for number in range(1, pictures + 1):  # each of its own grey
+        paths.append(tmp_path / f"{1000 * number:09d}.png")
+        Image.new("RGB", (40, 40), (10 * number, 0, 0)).save(paths[-1])
+    panels = draw_snapshots(paths).axes
+    assert [axes.images[0].get_array()[5, 5, 0] // 10 for axes in panels] == shown
+    assert [axes.get_title() for axes in panels] == [f"{number},000 images" for number in shown]

@@ -1,21 +1,16 @@
-import pytest
 import torch
 from PIL import Image
 
-from mixgan_cli.reporting.plots.toy2d import PANEL_SIDE, draw_levels, write_snapshots
+from mixgan_cli.reporting.plots.toy2d import draw_levels, draw_scatter
 
 
-@pytest.mark.parametrize(("pictures", "shown"), [(20, [1, 5, 10, 15, 20]), (3, [1, 2, 3]), (1, [1])])
-def test_snapshots_are_in_equal_steps_up_to_the_last(tmp_path, pictures, shown):
-    paths = []
-    for number in range(1, pictures + 1):  # each of its own grey
-        paths.append(tmp_path / f"{number:09d}.png")
-        Image.new("RGB", (40, 40), (10 * number, 0, 0)).save(paths[-1])
-    write_snapshots(tmp_path / "figures" / "snapshots.png", paths)
-    with Image.open(tmp_path / "figures" / "snapshots.png") as row:
-        assert row.size == (PANEL_SIDE * len(shown), PANEL_SIDE)
-        found = [row.getpixel((PANEL_SIDE * column + 5, 5))[0] // 10 for column in range(len(shown))]
-    assert found == shown
+def test_points_outside_the_window_are_counted():
+    fakes, reals = torch.tensor([[0.0, 0.0], [5.0, 0.0], [0.0, -9.0]]), torch.ones(4, 2)
+    axes = draw_scatter(fakes, reals, torch.zeros(3, dtype=torch.long), "10 images").axes[0]
+    assert axes.get_title() == "10 images\n2 of 3 generated points are outside"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("x₁", "x₂")
+    assert draw_levels(fakes, torch.ones(3, 1), reals).get_supxlabel() == "2 of 3 generated points are outside"
+    assert draw_scatter(reals, reals, torch.zeros(4, dtype=torch.long), "10 images").axes[0].get_title() == "10 images"
 
 
 def test_levels_have_panels_and_nodes_have_colours(tmp_path):
