@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from mixgan_cli.config.components import build
 from mixgan_cli.config.redact import log_to_stderr
 from mixgan_cli.config.schema import Run, parse
-from mixgan_cli.data.dataset import Dataset, Source, size_of
+from mixgan_cli.data.dataset import Dataset, ImageDataset, Source, size_of
 from mixgan_cli.errors import DataError, TrainingStopped
 from mixgan_cli.evaluation.evaluator import Evaluator, check_settings
 from mixgan_cli.evaluation.reference import reference_set
@@ -171,7 +171,10 @@ def _train_and_evaluate(
     try:
         train(settings.training, settings.seed, state, compute, callbacks, interruptions)
         if settings.training.figures:
-            draw_figures(folder, sampler, reals, settings.seed)  # before the evaluation, which may take long
+            train_images = dataset.train if isinstance(dataset, ImageDataset) else None
+            draw_figures(
+                folder, sampler, reals, settings.seed, train_images
+            )  # before the evaluation, which may be long
         result = evaluator.evaluate(sampler, state.networks.discriminator)
         progress = state.progress
         # the best state is chosen by one protocol, as metrics of more images are better

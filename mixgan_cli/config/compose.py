@@ -17,7 +17,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mixgan_cli.config.keys import flatten_keys, meant, prefixes
@@ -85,6 +85,20 @@ def choices_of(config_name: str, group: str) -> dict[str, dict[str, Any]]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         composed = {choice: compose(config_name, [f"{group}={choice}"])[group] for choice in groups()[group]}
     return {choice: OmegaConf.to_container(config) for choice, config in composed.items()}  # type: ignore[misc]
+
+
+def defaults_of(data: str, model: str) -> DictConfig | None:
+    """Return the configuration of a run in which only data set and model are chosen; None if they are not in conf/."""
+    known = groups()
+    if data not in known["data"] or model not in known["model"]:
+        return None
+    hydra = GlobalHydra.instance().hydra  # of the command that asks
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return compose("config", [f"data={data}", f"model={model}"])
+    finally:
+        GlobalHydra.instance().hydra = hydra
 
 
 def known_keys(config_name: str) -> list[str]:

@@ -8,15 +8,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+
 from mixgan_cli.evaluation.metrics.registry import is_deviation
 from mixgan_cli.evaluation.ranking import best_value
 from mixgan_cli.reporting.page import GroupSection, Link, PageTable, Picture, RunSection
 from mixgan_cli.reporting.plots.save import DARK, save_figure
-from mixgan_cli.reporting.plots.sweep import sweep_plots
+from mixgan_cli.reporting.plots.sweep import draw_samples, sweep_plots
+from mixgan_cli.reporting.plots.training import REAL
+from mixgan_cli.reporting.read_run import open_png, read_png, sample_pictures
 from mixgan_cli.reporting.sweep_table import Entry, SweepTable
 from mixgan_cli.reporting.tables import without_constants
 from mixgan_cli.sweeps.sweep import Job
 
+MAX_SAMPLES = 24
+"""Configurations whose samples are shown."""
 MAX_BEST = 5
 """Rows in a table of best runs."""
 KINDS = {"n_fake": "generated", "n_real": "real"}
@@ -143,13 +149,45 @@ def _with_seed(entry: Entry, links: Mapping[str | None, Link]) -> Link:
 
 
 def _pictures(table: SweepTable, folder: Path) -> list[Picture]:
+    """Draw the samples of each configuration and each metric over what was swept."""
     repeated = any(row["done"] > 1 for row in table.by_configuration())
     caption = "Mean and standard deviation over seeds." if repeated else "One run per configuration."
-    paths = {metric: save_figure(figure, folder, metric) for metric, figure in sweep_plots(table)}
+    captions = dict.fromkeys(table.main_metrics, caption)
+    samples, n = _samples(table)
+    shown = "" if n == len(samples) else f" {len(samples)} of {n} configurations."
+    captions["samples"] = f"The last ones of fixed latents, of one run per configuration.{shown}"
+    drawn = [("samples", draw_samples(samples))] if len(samples) > 1 else []
+    paths = {name: save_figure(figure, folder, name) for name, figure in [*drawn, *sweep_plots(table)]}
     return [
-        Picture(metric, caption, path.read_bytes(), (path.parent / DARK / path.name).read_bytes())
-        for metric, path in paths.items()
+        Picture(
+            "Samples" if name == "samples" else name,
+            captions[name],
+            path.read_bytes(),
+            (path.parent / DARK / path.name).read_bytes(),
+        )
+        for name, path in paths.items()
     ]
+
+
+def _samples(table: SweepTable) -> tuple[dict[str, np.ndarray], int]:
+    """Return a picture of samples for some configurations, by what differs, and the number that have one.
+
+    Of a grid this is the upper left quarter, or less if it has few rows; a plot of points is shown whole.
+    """
+    keys = [key for key in table.keys if key != "seed"]
+    found: dict[str, Path] = {}
+    for _, entries in table.grouped():
+        for entry in entries:
+            name = ", ".join(f"{key}={entry.job.values[key]}" for key in keys if entry.job.values.get(key) is not None)
+            if (pictures := sample_pictures(entry.job.run)) and name not in found:
+                found[name] = pictures[-1]
+    shown = {}
+    for name, path in list(found.items())[:MAX_SAMPLES]:
+        content = read_png(path, path.parents[1])
+        if content and (image := open_png(content)):
+            side = image.width // 2 + 1 if (path.parent / REAL).is_file() else max(image.size)
+            shown[name] = np.asarray(image.convert("RGB").crop((0, 0, min(side, image.width), min(side, image.height))))
+    return shown, len(found)
 
 
 def _is_count(value: Any) -> bool:

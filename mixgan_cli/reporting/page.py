@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
 from mixgan_cli import __version__
+from mixgan_cli.reporting.read_run import open_png
 from mixgan_cli.reporting.tables import Row, columns_of, format_value
 from mixgan_cli.runtime.io import write_text
 
@@ -26,8 +26,6 @@ SCRIPT = Path(__file__).with_name("templates").joinpath("sort.js").read_text(enc
 
 MAX_BYTES = 4_500_000
 """Largest total size of the pictures on a page, so that a page with its tables has at most 5 MB."""
-MAX_PIXELS = 2**24
-"""Pictures of more pixels are not converted."""
 
 
 @dataclass(frozen=True)
@@ -182,14 +180,10 @@ class Page:
 def _data_url(png: bytes) -> str:
     """Return a PNG as a data URL, as WebP if that is smaller: a plot without loss has about half the size."""
     kind, content = "png", png
-    try:
-        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-            if image.width * image.height <= MAX_PIXELS:
-                webp = io.BytesIO()
-                image.convert("RGBA" if "A" in image.getbands() else "RGB").save(webp, "WEBP", lossless=True)
-                kind, content = min(("webp", webp.getvalue()), (kind, png), key=lambda each: len(each[1]))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # a file that is not what mixgan writes
-        pass
+    if image := open_png(png):
+        webp = io.BytesIO()
+        image.save(webp, "WEBP", lossless=True)
+        kind, content = min(("webp", webp.getvalue()), (kind, png), key=lambda each: len(each[1]))
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from mixgan_cli.errors import RunError, UserError
 from mixgan_cli.runs import METRIC_NAME, Results, RunFolder, identity
@@ -20,6 +23,8 @@ NOT_CURVES = ("step", "nimg", "seconds", "img_per_second", "skipped")
 """Keys of metrics.jsonl that are not drawn."""
 MAX_LINE = 2**16
 """Longest line of metrics.jsonl that is read [characters]."""
+MAX_PIXELS = 2**24
+"""Most pixels of a picture that is read."""
 
 Curves = dict[str, list[tuple[float, float]]]
 """(images shown, value) pairs by name, in order."""
@@ -91,6 +96,22 @@ def read_png(path: Path, folder: Path) -> bytes | None:
     """
     content = read_bytes(path, folder) if path.is_file() else b""
     return content if content.startswith(b"\x89PNG") else None
+
+
+def open_png(content: bytes) -> Image.Image | None:
+    """Return the picture in a PNG, RGB or RGBA; None if it is damaged, or has more than MAX_PIXELS pixels."""
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return None
+            return image.convert("RGBA" if "A" in image.getbands() else "RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # whatever its author wrote
+        return None
+
+
+def sample_pictures(folder: RunFolder) -> list[Path]:
+    """Return the pictures of a run's samples, the oldest first."""
+    return sorted(path for path in folder.samples.glob("[0-9]*.png") if path.stem.isdecimal())
 
 
 def _as_jobs(runs: Sequence[Path]) -> tuple[list[Job], list[str]]:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mixgan_cli.config.components import TARGET, attribute, class_name, trust
+from mixgan_cli.config.compose import defaults_of
+from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.evaluation.metrics.registry import deviation, is_deviation, is_value
 from mixgan_cli.reporting.page import PageTable, Picture, RunSection, ShareTable
 from mixgan_cli.reporting.plots.mixture import CAPTIONS
 from mixgan_cli.reporting.plots.run import draw_curves
 from mixgan_cli.reporting.plots.save import DARK, save_figure
-from mixgan_cli.reporting.read_run import read_curves, read_png, read_results
+from mixgan_cli.reporting.plots.training import REAL
+from mixgan_cli.reporting.read_run import read_curves, read_png, read_results, sample_pictures
 from mixgan_cli.reporting.tables import MISSING, format_value
-from mixgan_cli.runs import Results, RunFolder
+from mixgan_cli.runs import Results, RunFolder, identity
 from mixgan_cli.runtime.io import read_errors, read_json, read_text, write_errors
 
 
@@ -47,7 +53,7 @@ def run_section(folder: RunFolder, name: str, number: int, to: Path, drawn: Mapp
             protocol=results.protocol,
             pictures=[*_samples(folder, _is_hard(config)), *_curves(folder, to), *_mixture_plots(folder, drawn)],
             shares=_experts_by_class(results.metrics),
-            tables=[*_levels(results.metrics), *_later_evaluations(folder)],
+            tables=[*_changed_keys(config), *_levels(results.metrics), *_later_evaluations(folder)],
         )
 
 
@@ -73,9 +79,45 @@ def _facts(folder: RunFolder, config: Mapping[str, Any], results: Results) -> di
         "parameters": parameters,
         "device": device and f"{device}, {environment.get('precision', '')}".strip(", "),
         "versions": ", ".join(versions),
+        "command": _command(environment.get("command")),
         "commit": environment.get("git_commit") and f"{environment['git_commit']}{dirty}",
     }
     return {key: value for key, value in facts.items() if value not in (None, "")}
+
+
+def _command(words: Any) -> str | None:
+    """Return the words of a command as a line for a shell."""
+    if not isinstance(words, list) or not words:
+        return None
+    program, *others = map(str, words)
+    return " ".join([program, *map(shlex.quote, others)])  # the first word is the program with its command
+
+
+def _changed_keys(config: Mapping[str, Any]) -> list[PageTable]:
+    """Return a table of the keys in which a run differs from the defaults of its data set and model."""
+    data, model = str(config["data"]["name"]), str(config["model"]["name"])
+    defaults = _identity_of_defaults(data, model)
+    if defaults is None:
+        return []
+    own = identity(config)
+    rows = [
+        {"key": key, "this run": _as_text(own.get(key, MISSING)), "default": _as_text(defaults.get(key, MISSING))}
+        for key in dict.fromkeys([*own, *defaults])
+        if key != "seed" and own.get(key, MISSING) != defaults.get(key, MISSING)
+    ]
+    title = f"Keys that differ from the defaults of data={data} model={model}: {len(rows)}"
+    return [PageTable(title, rows, folded=True)] if rows else []
+
+
+@cache
+def _identity_of_defaults(data: str, model: str) -> Mapping[str, Any] | None:
+    """Return keys and values that identify a run with defaults; None if there are no such data set and model."""
+    composed = defaults_of(data, model)
+    return None if composed is None else identity(parse(composed, Run).model_dump(mode="json"))
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _length(folder: RunFolder, config: Mapping[str, Any], run: Mapping[str, Any]) -> str:
@@ -114,12 +156,15 @@ def _later_evaluations(folder: RunFolder) -> list[PageTable]:
 
 
 def _samples(folder: RunFolder, hard: bool) -> list[Picture]:
-    pictures = sorted(path for path in folder.samples.glob("[0-9]*.png") if path.stem.isdecimal())
+    pictures = sample_pictures(folder)
     if not pictures:
         return []
     rows = " Each row is one expert." if hard else ""
     caption = f"Samples of fixed latents after {int(pictures[-1].stem):,} images.{rows}"
-    return _picture("Samples", caption, pictures[-1], folder.path)
+    return [
+        *_picture("Samples", caption, pictures[-1], folder.path),
+        *_picture("Real images", "Images that the samples are compared with.", folder.samples / REAL, folder.path),
+    ]
 
 
 def _curves(folder: RunFolder, to: Path) -> list[Picture]:

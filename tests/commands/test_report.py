@@ -27,7 +27,7 @@ def hmog(mixgan, finished):
 
 def test_page_shows_the_plots_that_the_run_drew(mixgan, hmog):
     drawn = {path.stem for path in (hmog / "figures").glob("*.png")}
-    assert drawn == {"tree", "top", "covariance", "within", "across"}
+    assert drawn == {"nearest", "tree", "top", "covariance", "within", "across"}
     assert drawn == {path.stem for path in (hmog / "figures").glob("*.pdf")}
     outcome = mixgan("report", str(hmog))
     assert outcome.code == 0, outcome.err
@@ -36,6 +36,7 @@ def test_page_shows_the_plots_that_the_run_drew(mixgan, hmog):
         titles = seen.page.evaluate("[...document.querySelectorAll('figcaption b')].map(b => b.innerText)")
         assert titles == [
             "Samples.",
+            "Real images.",
             "Learning curves.",
             *(f"{CAPTIONS[name][0]}." for name in CAPTIONS if name in drawn),
         ]
@@ -45,10 +46,32 @@ def test_page_shows_the_plots_that_the_run_drew(mixgan, hmog):
     assert f">{metrics['ms_ssim']:.4g}<" in text_of(outcome)
 
 
+def test_page_shows_the_command_and_what_it_changes(mixgan, hmog):
+    (hmog / "environment.json").write_text(json.dumps({"command": ["mixgan train", "data.root=a b", "model.k=4"]}))
+    assert mixgan("report", str(hmog)).code == 0
+    with opened(hmog / "report" / "index.html") as seen:
+        facts = seen.page.inner_text("dl").splitlines()
+        assert facts[facts.index("command") + 1] == "mixgan train 'data.root=a b' model.k=4"
+        seen.page.click("summary:text('Keys that differ from the defaults of data=digits model=hmog')")
+        rows = [row.split("\t") for row in seen.page.locator("tbody").last.inner_text().splitlines()]
+        changed = {key: (here, default) for key, here, default in rows}
+        assert changed["model.k"] == ("4", "8") and changed["training.nimg"][0] == "48"
+        assert "seed" not in changed and all(here != default for here, default in changed.values())
+
+
+def test_own_data_sets_have_no_defaults(mixgan, hmog):
+    config = (hmog / "config.yaml").read_text()
+    (hmog / "config.yaml").write_text(config.replace("name: digits", "name: ../../digits"))
+    outcome = mixgan("report", str(hmog))
+    assert outcome.code == 0 and "Keys that differ" not in text_of(outcome)
+
+
 def test_hard_experts_have_averages_but_no_top_samples(mixgan):
     often = ("training.sample_nimg=16", "model=mggan", "model.k=2", "evaluation=none")
     run = Path(mixgan("train", *TINY, *DRAWN, *often).json["run_dir"])
-    assert {path.stem for path in (run / "figures").glob("*.png")} == {"snapshots", "experts", "within", "across"}
+    assert {path.stem for path in (run / "figures").glob("*.png")} == {
+        *("snapshots", "nearest", "experts", "within", "across")
+    }
 
 
 def test_points_have_snapshots_and_levels(mixgan):
@@ -87,6 +110,8 @@ def test_a_sweep_has_tables_heat_maps_and_best_runs(mixgan, sweep):
     assert outcome.code == 0, outcome.err
     assert outcome.json["runs"] == 8
     tables, figures = sweep / "report" / "tables", sweep / "report" / "figures"
+    with Image.open(figures / "samples.png") as picture:
+        assert picture.width > 2 * 200  # four panels
     rows = list(csv.DictReader((tables / "configurations.csv").open()))
     assert {(row["model.beta"], row["model.k"], row["ms_ssim_n"]) for row in rows} == {
         (beta, k, "2") for beta in "01" for k in "24"
@@ -99,7 +124,7 @@ def test_a_sweep_has_tables_heat_maps_and_best_runs(mixgan, sweep):
     metrics = [json.loads((run / "results.json").read_text())["metrics"] for run in Path("outputs").glob("digits*")]
     best = min(metrics, key=lambda of: abs(of["ms_ssim"] - of["ms_ssim_real"]))  # as diverse as real images
     title = r"Best runs by ms_ssim \(best: as of real samples\)</h3>"
-    shown = re.search(rf"{title}.*?<tbody>\s*<tr><td>[^<]*</td><td>([^<]*)</td>", text, re.DOTALL)
+    shown = re.search(rf"{title}.*?<tbody>\s*<tr><td><a[^>]*>[^<]*</a></td>\s*<td>([^<]*)</td>", text, re.DOTALL)
     assert float(shown[1]) == pytest.approx(best["ms_ssim"], abs=1e-3)
     assert "Mean similarity of pairs" in text  # the glossary
 

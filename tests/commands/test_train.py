@@ -50,7 +50,7 @@ def test_run_folder_has_all_files(mixgan, run):
     ):  # fmt: skip
         assert (run / name).is_file(), name
     grids = sorted((run / "samples").glob("*.png"))
-    assert [grid.stem for grid in grids] == ["000000000", "000000120"]
+    assert [grid.stem for grid in grids] == ["000000000", "000000120", "real"]
     assert Image.open(grids[-1]).size[0] > 400
 
     results = json.loads((run / "results.json").read_text())

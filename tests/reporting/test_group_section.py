@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 from mixgan_cli.reporting.group_section import group_section, group_title, split_by_protocol
 from mixgan_cli.reporting.sweep_table import SweepTable
@@ -64,3 +66,29 @@ def test_tables_have_links_and_no_constant_columns(job, tmp_path):
     ]
     assert best.rows[0]["run"].text == "model.k=2, seed=9" and best.constants == {"kid": 0.5}
     assert all_runs.folded and [str(row["run"]) for row in all_runs.rows[:2]] == ["run 0", "run 1"]
+
+
+def test_samples_of_a_sweep_are_in_one_figure(job, tmp_path, monkeypatch):
+    """Grids are cropped to the upper left quarter, plots of points and damaged files are not."""
+    monkeypatch.setattr("mixgan_cli.reporting.group_section.MAX_SAMPLES", 3)
+    drawn = {}
+    monkeypatch.setattr(
+        "mixgan_cli.reporting.group_section.draw_samples", lambda pictures: drawn.update(pictures) or Figure()
+    )
+    jobs = [job("digits", k, {"fid": 1.0}, seed) for k in (2, 4, 8, 16) for seed in (0, 1)]
+    for number, each in enumerate(jobs):
+        samples = each.run.samples
+        samples.mkdir()
+        for nimg in (100, 200):
+            Image.new("RGB", (20, 12), (number, nimg, 0)).save(samples / f"{nimg:09d}.png")
+        if number == 0:
+            (samples / "real.png").touch()
+        if number == 4:
+            (samples / f"{nimg:09d}.png").write_bytes(b"\x89PNG damaged")
+    section = group_section(SweepTable(jobs), 1, {}, tmp_path / "report", tmp_path / "figures")
+    assert {name: picture.shape for name, picture in drawn.items()} == {
+        "model.k=2": (11, 11, 3), "model.k=4": (12, 20, 3),
+    }  # fmt: skip
+    assert drawn["model.k=2"][0, 0].tolist() == [0, 200, 0]
+    (picture,) = section.pictures
+    assert picture.title == "Samples" and picture.caption.endswith(" 2 of 4 configurations.") and picture.dark

@@ -49,7 +49,9 @@ def test_metric_of_another_package(mixgan, package, monkeypatch):
         page = Path(outcome.json["page"]).read_text()
         table = (Path(outcome.json["tables"]) / "configurations.md").read_text().splitlines()[0]
         assert "| sharpness " in table
-        shown = re.search(r"Best runs by sharpness .*?<tbody>\s*<tr><td>[^<]*</td><td>([^<]*)</td>", page, re.DOTALL)
+        shown = re.search(
+            r"Best runs by sharpness .*?<tbody>\s*<tr><td><a[^>]*>[^<]*</a></td>\s*<td>([^<]*)</td>", page, re.DOTALL
+        )
         assert (shown is not None) == ("Mean difference of neighbouring pixels" in page) == is_known
         assert ("mine.metrics.Sharpness: its values are shown without" in page) == (not is_known)
         assert ("sharpness_real" in table) == (not is_known)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mixgan_cli.data.packed import Packed
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.plots import mixture_analysis as analysis
 from mixgan_cli.reporting.plots.toy2d import draw_levels
@@ -27,11 +28,18 @@ N_AVERAGED, N_WEIGHTS, TOP_PER_EXPERT = 500, 10_000, 5
 """Latents for averages, latents for the gate's weights, top samples per expert: the numbers of the HMoG thesis."""
 PATH_STEPS = 9
 """Images in an interpolation."""
+N_NEIGHBOURS, N_COMPARED = 3, 8
+"""Nearest training images per sample, and samples."""
 MAX_NODES = 64
 """Largest number of experts, or of nodes in a level, that are drawn."""
 
 CAPTIONS: Mapping[str, tuple[str, str]] = {
     "snapshots": ("Snapshots", "Samples during training, from an early stage to the end."),
+    "nearest": (
+        "Nearest training images",
+        "Samples, and below each the images of the training set that are nearest in pixels. Copies of training images "
+        "would have a difference close to 0.",
+    ),
     "tree": (
         "Tree",
         f"The average of {N_AVERAGED} samples at each node, weighted by the node's density, with the node's share of "
@@ -109,6 +117,20 @@ def _plots(sampler: Sampler, reals: Tensor | None, seed: int) -> Iterator[tuple[
         across = analysis.interpolate_across(sampler, PATH_STEPS, seed)
         names = [f"{unit} {i} to {j}" for i, j in pairwise(range(len(across) + 1))]
         yield "across", draw_sheet(across, names, steps, f"weight of the second {unit}")
+
+
+def draw_nearest(sampler: Sampler, train: Packed, seed: int) -> Figure:
+    """Draw samples, and below each the training images that are nearest in pixels."""
+    samples = sampler.sample(N_COMPARED, seed)
+    neighbours, distances = analysis.nearest_images(samples, train, min(N_NEIGHBOURS, len(train)))
+    rows = torch.cat((samples.unsqueeze(1), neighbours), dim=1).transpose(0, 1)
+    names = ["sample", "nearest", "2nd nearest", "3rd nearest"][: len(rows)]
+    differences = [f"{distance:.3g}" for distance in distances[:, 0].tolist()]
+    searched = f"{min(len(train), analysis.MAX_POOL):,} training images"
+    label = f"RMS difference from the nearest of {searched} [grey levels of 255]"
+    figure = draw_sheet(rows, names, differences, label)
+    figure.suptitle(CAPTIONS["nearest"][0], fontsize=10)
+    return figure
 
 
 def draw_tree(images_NCHW: Tensor, weights_NK: Tensor) -> Figure:

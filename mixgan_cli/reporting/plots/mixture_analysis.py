@@ -13,12 +13,15 @@ import torch
 from torch import Tensor
 
 from mixgan_cli.data.images import to_uint8
+from mixgan_cli.data.packed import Packed
 from mixgan_cli.models.networks import Generator
 from mixgan_cli.models.sampler import SAMPLE_BATCH, Sampler
 from mixgan_cli.runtime.random import fork_seed
 
 MAX_ROWS = 8
 """Largest number of experts, or of pairs of experts, whose samples are interpolated."""
+MAX_POOL = 100_000
+"""Largest number of training images that are searched for neighbours."""
 
 
 def expert_averages(images_NCHW: Tensor, weights_NK: Tensor) -> Tensor:
@@ -74,6 +77,28 @@ def top_samples(sampler: Sampler, n: int, each: int, seed: int) -> Tensor:
         chosen_EK = weights_NK.topk(min(each, n), dim=0).indices
         images = _generate(generator, latent_NZ[chosen_EK.T.flatten()])
     return images.unflatten(0, (sampler.k, -1))
+
+
+def nearest_images(images_NCHW: Tensor, pool: Packed, k: int) -> tuple[Tensor, Tensor]:
+    """Return the images of a set, among its first MAX_POOL, that are nearest to each image in pixels, with distances.
+
+    Args:
+        images_NCHW: uint8 images.
+        pool: the set, of at least k images.
+        k: number of neighbours.
+
+    Returns:
+        Neighbours uint8 [N, k, C, H, W], the nearest first, and distances [N, k]: the root of the mean squared
+        difference of the pixels, from 0 to 255.
+    """
+    flat_ND = images_NCHW.flatten(1).float()
+    distances, numbers = flat_ND.new_empty(len(flat_ND), 0), torch.empty(len(flat_ND), 0, dtype=torch.long)
+    for rows_B in torch.arange(min(len(pool), MAX_POOL)).split(SAMPLE_BATCH):
+        here = torch.cdist(flat_ND, pool[rows_B].flatten(1).float(), compute_mode="donot_use_mm_for_euclid_dist")
+        both, all_numbers = torch.cat((distances, here), 1), torch.cat((numbers, rows_B.expand(len(flat_ND), -1)), 1)
+        distances, order = both.topk(min(k, both.shape[1]), largest=False)
+        numbers = all_numbers.gather(1, order)
+    return pool[numbers.flatten()].unflatten(0, numbers.shape), distances / flat_ND.shape[1] ** 0.5
 
 
 @torch.no_grad()

@@ -1,10 +1,10 @@
-"""Plots of a sweep: each metric over K and beta, as a heat map or as lines with error bars over seeds."""
+"""Plots of a sweep: each metric over K and beta, as a heat map or as lines with error bars over seeds, and samples."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +136,21 @@ def draw_lines(metric: str, groups: dict[str, list[Row]], axes_keys: Sequence[st
     axes.set_title(_title(metric), fontsize=9)
     if any(groups):
         axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def draw_samples(pictures: Mapping[str, np.ndarray], columns: int = 4) -> Figure:
+    """Draw the samples of each configuration, uint8 [H, W, 3], below its name."""
+    from matplotlib.figure import Figure
+
+    rows = -(-len(pictures) // columns)
+    figure = Figure(figsize=(2.4 * min(columns, len(pictures)), 2.8 * rows + 0.3), layout="constrained")
+    for number, (name, picture) in enumerate(pictures.items(), start=1):
+        axes = figure.add_subplot(rows, min(columns, len(pictures)), number)
+        axes.imshow(picture, interpolation="antialiased")
+        axes.set_title(textwrap.fill(_escape_dollar(name), 30), fontsize=8)
+        axes.set_axis_off()
+    figure.suptitle("Samples of each configuration", fontsize=10)
     return figure
 
 

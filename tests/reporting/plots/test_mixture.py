@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from mixgan_cli.data.packed import Packed
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.models.sampler import Sampler
-from mixgan_cli.reporting.plots.mixture import CAPTIONS, draw_sheet, draw_tree, mixture_plots
+from mixgan_cli.reporting.plots.mixture import CAPTIONS, draw_nearest, draw_sheet, draw_tree, mixture_plots
 from tests.conftest import composed
 
 
@@ -81,3 +82,16 @@ def test_a_sheet_places_images_by_row_and_column():
         [120, 160, 200],
     ]
     assert (sheet[4, :, 3] == 0).all()  # transparent, for light and dark pages
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_samples_are_above_their_nearest_training_images(n):
+    run = composed("data.size=8", "model.backbone.channels=4", "model=gan")
+    sampler = Sampler(build_networks(run.model, (1, 8, 8)).generator)
+    train = sampler.sample(8, 0)[:n]  # a generator that copies
+    figure = draw_nearest(sampler, Packed(train, None, ""), 0)
+    found = texts(figure)
+    neighbours = ["nearest", "2nd nearest", "3rd nearest"][:n]
+    assert found[: 1 + len(neighbours)] == ["sample", *neighbours] and found[1 + len(neighbours)] == "0"
+    assert found[-1] == f"RMS difference from the nearest of {n} training images [grey levels of 255]"
+    assert figure.get_suptitle() == CAPTIONS["nearest"][0]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mixgan_cli.data.packed import Packed
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.plots import mixture_analysis as analysis
@@ -118,3 +119,15 @@ def test_interpolations_end_at_the_experts_samples(model):
 @torch.no_grad()
 def _alone(generator, latents, expert):
     return ((generator(latents, expert).samples + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def test_nearest_images_are_those_of_brute_force(monkeypatch):
+    monkeypatch.setattr(analysis, "MAX_POOL", 700)
+    pool = torch.randint(256, (800, 3, 4, 4), dtype=torch.uint8)
+    images = torch.cat((pool[[5, 650]], torch.zeros(1, 3, 4, 4, dtype=torch.uint8), pool[[750]]))
+    neighbours, distances = analysis.nearest_images(images, Packed(pool, None, ""), 3)
+    squares = (images.double().flatten(1)[:, None] - pool[:700].double().flatten(1)).square().mean(dim=2)
+    expected, order = squares.sqrt().topk(3, largest=False)
+    torch.testing.assert_close(distances.double(), expected)
+    assert torch.equal(neighbours, pool[order])
+    assert distances[:2, 0].tolist() == [0, 0] and distances[3, 0] > 0  # the last one is beyond the pool

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mixgan_cli.evaluation.ranking import deciding
-from mixgan_cli.reporting.plots.sweep import sweep_plots
+from mixgan_cli.reporting.plots.sweep import draw_samples, sweep_plots
 
 
 class Of:
@@ -120,3 +120,10 @@ def test_two_protocols_are_two_lines():
     rows = [{**row(k, model__k=str(k)), "protocol": protocol} for k in (2, 4) for protocol in (1, 2)]
     ((_, figure),) = sweep_plots(Of(["model.k"], rows, protocols=2))
     assert len(figure.axes[0].containers) == 2
+
+
+def test_samples_have_the_name_of_their_configuration():
+    pictures = {f"model.k={k}": np.full((4, 4, 3), k, dtype=np.uint8) for k in range(6)}
+    axes = draw_samples(pictures).axes
+    assert [each.get_title() for each in axes] == list(pictures)
+    assert [each.images[0].get_array()[0, 0, 0] for each in axes] == list(range(6))
