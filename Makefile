@@ -83,6 +83,11 @@ configuration: setup ## write docs/configuration.md from conf/
 theory: setup ## draw the figure of docs/theory.md
 	$(BIN)/python -m docs.theory
 
+report-picture: setup browser ## draw docs/images/report.png, the page of the first run (two minutes)
+	$(BIN)/mixgan train paths.run=outputs/report-picture
+	$(BIN)/mixgan report outputs/report-picture
+	$(BIN)/python -m docs.report_picture outputs/report-picture/report/index.html
+
 # ---- The papers' runs. SMOKE=1 tries a target on a CPU in minutes; its values have no meaning. ----
 # If the data set of a target is hard to obtain, its smoke run uses CIFAR-10 instead.
 
@@ -176,4 +181,4 @@ help-reproduce: ## show the estimated cost of each reproduce target
 clean: ## remove what was built, but not the runs in outputs/
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
-.PHONY: help setup quickstart train browser test integ test-all lint bench bench-plain bench-gpu bench-extractor bench-evaluation bench-busy bench-safety faults calibrate results configuration theory reproduce-mggan-ring reproduce-mggan-cifar10 reproduce-mggan-stl10 reproduce-mggan-imagenet32 reproduce-megan-cifar10 reproduce-megan-celeba reproduce-hmog-mnist reproduce-hmog-fashion_mnist reproduce-hmog-utzap50k reproduce-hmog-flowers102 reproduce-hmog-celeba reproduce-compare help-reproduce clean
+.PHONY: help setup quickstart train browser test integ test-all lint bench bench-plain bench-gpu bench-extractor bench-evaluation bench-busy bench-safety faults calibrate results configuration theory report-picture reproduce-mggan-ring reproduce-mggan-cifar10 reproduce-mggan-stl10 reproduce-mggan-imagenet32 reproduce-megan-cifar10 reproduce-megan-celeba reproduce-hmog-mnist reproduce-hmog-fashion_mnist reproduce-hmog-utzap50k reproduce-hmog-flowers102 reproduce-hmog-celeba reproduce-compare help-reproduce clean

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 IMAGE_INCHES = 0.6
 """Side of one image [inches]."""
-MIN_INCHES = 3.2
+MIN_INCHES = 2.9
 """Smallest width of a figure, so that its title fits [inches]."""
 N_AVERAGED, N_WEIGHTS, TOP_PER_EXPERT = 500, 10_000, 5
 """Latents for averages, latents for the gate's weights, top samples per expert: the numbers of the HMoG thesis."""

@@ -117,7 +117,7 @@ def draw_lines(metric: str, groups: dict[str, list[Row]], axes_keys: Sequence[st
     """Draw a line for each group over one key, with the standard deviation over seeds as error bars."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 3), layout="constrained")
+    figure = Figure(figsize=(4, 2.8), layout="constrained")
     axes = figure.add_subplot()
     (key,) = axes_keys
     for name, rows in groups.items():
