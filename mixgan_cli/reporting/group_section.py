@@ -13,9 +13,9 @@ import numpy as np
 from mixgan_cli.evaluation.metrics.registry import is_deviation
 from mixgan_cli.evaluation.ranking import best_value
 from mixgan_cli.reporting.page import GroupSection, Link, PageTable, Picture, RunSection
+from mixgan_cli.reporting.plots.run import upper_left
 from mixgan_cli.reporting.plots.save import DARK, save_figure
 from mixgan_cli.reporting.plots.sweep import draw_samples, sweep_plots
-from mixgan_cli.reporting.plots.training import REAL
 from mixgan_cli.reporting.read_run import open_png, read_png, sample_pictures
 from mixgan_cli.reporting.sweep_table import Entry, SweepTable
 from mixgan_cli.reporting.tables import without_constants
@@ -170,10 +170,7 @@ def _pictures(table: SweepTable, folder: Path) -> list[Picture]:
 
 
 def _samples(table: SweepTable) -> tuple[dict[str, np.ndarray], int]:
-    """Return a picture of samples for some configurations, by what differs, and the number that have one.
-
-    Of a grid this is the upper left quarter, or less if it has few rows; a plot of points is shown whole.
-    """
+    """Return a picture of samples for some configurations, by what differs, and the number that have one."""
     keys = [key for key in table.keys if key != "seed"]
     found: dict[str, Path] = {}
     for _, entries in table.grouped():
@@ -185,8 +182,7 @@ def _samples(table: SweepTable) -> tuple[dict[str, np.ndarray], int]:
     for name, path in list(found.items())[:MAX_SAMPLES]:
         content = read_png(path, path.parents[1])
         if content and (image := open_png(content)):
-            side = image.width // 2 + 1 if (path.parent / REAL).is_file() else max(image.size)
-            shown[name] = np.asarray(image.convert("RGB").crop((0, 0, min(side, image.width), min(side, image.height))))
+            shown[name] = np.asarray(upper_left(image.convert("RGB"), path.parent))
     return shown, len(found)
 
 

@@ -178,12 +178,14 @@ class Page:
 
 
 def _data_url(png: bytes) -> str:
-    """Return a PNG as a data URL, as WebP if that is smaller: a plot without loss has about half the size."""
-    kind, content = "png", png
+    """Return a PNG as a data URL, as WebP if that is smaller; pictures of many colours lose some detail."""
+    forms = [(png, "png")]
     if image := open_png(png):
-        webp = io.BytesIO()
-        image.save(webp, "WEBP", lossless=True)
-        kind, content = min(("webp", webp.getvalue()), (kind, png), key=lambda each: len(each[1]))
+        for options in ({"lossless": True}, {"quality": 90}):
+            webp = io.BytesIO()
+            image.save(webp, "WEBP", **options)
+            forms.append((webp.getvalue(), "webp"))
+    content, kind = min(forms, key=lambda form: len(form[0]))
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 

@@ -16,9 +16,8 @@ from mixgan_cli.errors import ConfigError
 from mixgan_cli.evaluation.metrics.registry import deviation, is_deviation, is_value
 from mixgan_cli.reporting.page import PageTable, Picture, RunSection, ShareTable
 from mixgan_cli.reporting.plots.mixture import CAPTIONS
-from mixgan_cli.reporting.plots.run import draw_curves
+from mixgan_cli.reporting.plots.run import REAL, draw_curves
 from mixgan_cli.reporting.plots.save import DARK, save_figure
-from mixgan_cli.reporting.plots.training import REAL
 from mixgan_cli.reporting.read_run import read_curves, read_png, read_results, sample_pictures
 from mixgan_cli.reporting.tables import MISSING, format_value
 from mixgan_cli.runs import Results, RunFolder, identity

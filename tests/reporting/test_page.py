@@ -105,7 +105,7 @@ def test_a_page_has_at_most_5_mb(tmp_path):
     """The pictures of a group come first, and then the first one of each run."""
     noise = [io.BytesIO() for _ in range(5)]
     for number, buffer in enumerate(noise):
-        pixels = np.random.default_rng(number).integers(256, size=(550, 700, 3), dtype=np.uint8)  # 1.5 MB as text
+        pixels = np.random.default_rng(number).integers(256, size=(1200, 1200, 3), dtype=np.uint8)  # 1.6 MB
         Image.fromarray(pixels).save(buffer, format="PNG")
     of_group, *pictures = (Picture(f"{n}", "", buffer.getvalue()) for n, buffer in enumerate(noise))
     empty = {"name": "", "status": "done", "error": None, "facts": {}, "metrics": None, "unavailable": {}}

@@ -27,6 +27,10 @@ PANELS: Mapping[str, tuple[str, ...]] = {
 """Panels of what training records: the title and how the names begin. Metrics name their own panel."""
 UNITS = {"losses": "loss", "scores": "score by the discriminator", "usage of the experts": "share of the samples"}
 """Labels of the vertical axis, where it is not the title."""
+REAL = "real.png"
+"""Name of the grid of real images, next to those of samples."""
+QUARTER_PANEL, PLOT_PANEL = 1.9, 2.7
+"""Sides of a snapshot: the quarter of a grid, and a plot of points [inches]."""
 MAX_PANELS = 30
 MIN_SIDE = 48
 """Smallest side of an image in a grid [pixels]; smaller images are enlarged."""
@@ -67,7 +71,8 @@ def draw_curves(curves: Mapping[str, Points], columns: int = 3) -> Figure | None
 def draw_snapshots(pictures: Sequence[Path], panels: int = 5) -> Figure:
     """Draw a row of a run's sample pictures, in equal steps from an early one to the last.
 
-    Of 20 pictures, the five are the 1st, 5th, 10th, 15th and 20th: MGGAN's figure 2 of a run of 20,000 iterations.
+    Of 20 pictures, the five are the 1st, 5th, 10th, 15th and 20th: MGGAN's figure 2 of a run of 20,000 iterations. Of
+    a grid, the upper left quarter is shown.
 
     Args:
         pictures: PNG files that are named after the number of images shown, in order.
@@ -75,15 +80,29 @@ def draw_snapshots(pictures: Sequence[Path], panels: int = 5) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    chosen = sorted({max(round(len(pictures) * panel / (panels - 1)) - 1, 0) for panel in range(panels)})
-    figure = Figure(figsize=(3 * len(chosen), 3.6), layout="constrained")
+    panel = QUARTER_PANEL if (pictures[0].parent / REAL).is_file() else PLOT_PANEL
+    chosen = sorted({max(round(len(pictures) * number / (panels - 1)) - 1, 0) for number in range(panels)})
+    figure = Figure(figsize=(max(panel * len(chosen), 2.9), panel + 0.6), layout="constrained")
     for axes, number in zip(figure.subplots(1, len(chosen), squeeze=False)[0], chosen, strict=True):
         with Image.open(pictures[number], formats=["PNG"]) as picture:
-            axes.imshow(picture.convert("RGB"), interpolation="antialiased")
-        axes.set_title(f"{int(pictures[number].stem):,} images", fontsize=12)
+            axes.imshow(upper_left(picture.convert("RGB"), pictures[number].parent), interpolation="antialiased")
+        axes.set_title(f"{int(pictures[number].stem):,} images", fontsize=9)
         axes.set_axis_off()
-    figure.suptitle("Samples during training", fontsize=12)
+    figure.suptitle("Samples during training", fontsize=10)
     return figure
+
+
+def upper_left(picture: Image.Image, folder: Path) -> Image.Image:
+    """Return the upper left quarter of a grid of samples, or less if it has few rows; a plot of points is kept whole.
+
+    Args:
+        picture: the picture.
+        folder: the folder of the run's samples, which has real images, too, if these are grids.
+    """
+    if not (folder / REAL).is_file():
+        return picture
+    side = picture.width // 2 + 1
+    return picture.crop((0, 0, side, min(side, picture.height)))
 
 
 def write_grid(path: Path, images_NCHW: Tensor, columns: int) -> None:

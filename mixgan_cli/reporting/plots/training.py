@@ -11,14 +11,12 @@ from torch import Tensor
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.plots.mixture import draw_nearest, mixture_plots
-from mixgan_cli.reporting.plots.run import draw_snapshots, write_grid
+from mixgan_cli.reporting.plots.run import REAL, draw_snapshots, write_grid
 from mixgan_cli.reporting.plots.save import save_figure
 from mixgan_cli.reporting.plots.toy2d import draw_scatter
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.io import error_summary
 
-REAL = "real.png"
-"""Name of the grid of real images, next to those of samples."""
 log = logging.getLogger("mixgan")
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mixgan_cli.reporting.plots.run import draw_curves, draw_snapshots, write_grid
+from mixgan_cli.reporting.plots.run import draw_curves, draw_snapshots, upper_left, write_grid
 
 
 def test_curves_of_a_kind_share_a_panel():
@@ -39,3 +39,11 @@ def test_snapshots_are_in_equal_steps_up_to_the_last(tmp_path, pictures, shown):
     panels = draw_snapshots(paths).axes
     assert [axes.images[0].get_array()[5, 5, 0] // 10 for axes in panels] == shown
     assert [axes.get_title() for axes in panels] == [f"{number},000 images" for number in shown]
+
+
+@pytest.mark.parametrize(("size", "cropped"), [((103, 103), (52, 52)), ((103, 21), (52, 21))])
+def test_a_quarter_of_a_grid_is_shown(tmp_path, size, cropped):
+    picture = Image.new("RGB", size)
+    assert upper_left(picture, tmp_path).size == size  # a plot of points
+    (tmp_path / "real.png").touch()
+    assert upper_left(picture, tmp_path).size == cropped
