@@ -64,7 +64,11 @@ def draw_curves(curves: Mapping[str, Points], columns: int = 3) -> Figure | None
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         if 1 < len(names) <= 10:
-            axes.legend(fontsize=7, frameon=False, ncols=2 if len(names) > 5 else 1)
+            of_experts = title == "usage of the experts"
+            axes.legend(
+                fontsize=7, frameon=False, ncols=2 if len(names) > 5 else 1, title="expert" if of_experts else None,
+                title_fontsize=7,
+            )  # fmt: skip
     return figure
 
 

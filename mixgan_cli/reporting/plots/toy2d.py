@@ -11,6 +11,9 @@ from mixgan_cli.reporting.plots.mixture_analysis import node_densities
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MAX_IN_LEGEND = 16
+"""Most nodes of a level that are named."""
+
 
 def draw_scatter(fake_N2: Tensor, real_M2: Tensor | None, expert_N: Tensor, title: str) -> Figure:
     """Draw generated points, coloured by expert, with the real points in grey if they are given.
@@ -43,15 +46,19 @@ def draw_levels(fake_N2: Tensor, weights_NK: Tensor, real_M2: Tensor) -> Figure:
     levels = node_densities(weights_NK)
     figure = Figure(figsize=(3 * len(levels), 3.6), layout="constrained")
     extent = 1.1 * real_M2.abs().max().item()
-    for axes, densities_NM in zip(figure.subplots(1, len(levels), squeeze=False)[0], levels, strict=True):
+    panels = figure.subplots(1, len(levels), squeeze=False)[0]
+    for level, (axes, densities_NM) in enumerate(zip(panels, levels, strict=True)):
         axes.scatter(real_M2[:, 0], real_M2[:, 1], s=2, color="0.8", rasterized=True)
         nodes = densities_NM.shape[1]
         for node in range(nodes):
             opacity = densities_NM[:, node].clamp(0, 1).numpy()
-            color = f"C{node % 10}"
+            color, kind = f"C{node % 10}", "leaf" if level == len(levels) - 1 else "node"
+            axes.plot([], [], ".", color=color, label=f"{kind} {node}")  # for the legend, as points may be transparent
             axes.scatter(fake_N2[:, 0], fake_N2[:, 1], s=3, color=color, alpha=opacity, linewidths=0, rasterized=True)
         axes.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal", xlabel="x₁", ylabel="x₂")
-        axes.set_title(f"level {nodes.bit_length() - 1}: {nodes} node{'s' if nodes > 1 else ''}", fontsize="small")
+        axes.set_title(f"level {level}: {nodes} node{'s' if nodes > 1 else ''}", fontsize="small")
+        if 1 < nodes <= MAX_IN_LEGEND:
+            axes.legend(loc="upper right", fontsize=7, ncols=2, handletextpad=0, columnspacing=0.5)
     figure.supxlabel("\n".join(_outside(fake_N2, extent)), fontsize="small")
     return figure
 

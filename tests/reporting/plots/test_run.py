@@ -14,6 +14,7 @@ def test_curves_of_a_kind_share_a_panel():
     figure = draw_curves({**dict.fromkeys(names, points), "kid": [(0, 1.0)]})
     panels = {axes.get_title(): len(axes.lines) for axes in figure.axes}
     assert panels == {"losses": 2, "usage of the experts": 2, "nmi_by_level": 2, "fid": 1}
+    assert figure.axes[1].get_legend().get_title().get_text() == "expert"
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "share of the samples", "nmi_by_level", "fid"]
     assert {axes.get_xlabel() for axes in figure.axes} == {"images shown"}
     assert [tuple(xy) for xy in figure.axes[-1].lines[0].get_xydata()] == points

@@ -18,7 +18,10 @@ def test_levels_have_panels_and_nodes_have_colours(tmp_path):
     points = torch.cat((torch.randn(50, 2) / 5 - 1, torch.randn(50, 2) / 5 + 1))
     weights = torch.zeros(100, 4)
     weights[:50, 0], weights[50:, 3] = 1, 1
-    draw_levels(points, weights, points).savefig(tmp_path / "levels.png")
+    figure = draw_levels(points, weights, points)
+    legends = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes[1:]]
+    assert legends == [["node 0", "node 1"], ["leaf 0", "leaf 1", "leaf 2", "leaf 3"]]
+    figure.savefig(tmp_path / "levels.png")
     with Image.open(tmp_path / "levels.png") as picture:
         panel = picture.width // 3
         colours = []
