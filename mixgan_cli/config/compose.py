@@ -27,6 +27,8 @@ from mixgan_cli.errors import nearest
 
 EXTRAS = ("joblib", "submitit", "optuna")
 """Choices that need an extra of the same name."""
+NO_DEFAULT = "–"
+"""Value of a key without a default."""
 CompositionError = (HydraException, OmegaConfBaseException)
 
 
@@ -88,7 +90,10 @@ def choices_of(config_name: str, group: str) -> dict[str, dict[str, Any]]:
 
 
 def defaults_of(data: str, model: str) -> DictConfig | None:
-    """Return the configuration of a run in which only data set and model are chosen; None if they are not in conf/."""
+    """Return the configuration of a run in which only data set and model are chosen; None if they are not in conf/.
+
+    A key that has to be given, such as the folder of the images, has the value NO_DEFAULT.
+    """
     known = groups()
     if data not in known["data"] or model not in known["model"]:
         return None
@@ -96,9 +101,12 @@ def defaults_of(data: str, model: str) -> DictConfig | None:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return compose("config", [f"data={data}", f"model={model}"])
+            config = compose("config", [f"data={data}", f"model={model}"])
     finally:
         GlobalHydra.instance().hydra = hydra
+    for key in OmegaConf.missing_keys(config):
+        OmegaConf.update(config, key, NO_DEFAULT)
+    return config
 
 
 def known_keys(config_name: str) -> list[str]:

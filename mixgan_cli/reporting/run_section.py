@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mixgan_cli.config.components import TARGET, attribute, class_name, trust
-from mixgan_cli.config.compose import defaults_of
+from mixgan_cli.config.compose import CompositionError, defaults_of
 from mixgan_cli.config.schema import Run, parse
-from mixgan_cli.errors import ConfigError
+from mixgan_cli.errors import ConfigError, UserError
 from mixgan_cli.evaluation.metrics.registry import deviation, is_deviation, is_value
 from mixgan_cli.reporting.page import PageTable, Picture, RunSection, ShareTable
 from mixgan_cli.reporting.plots.mixture import CAPTIONS
@@ -110,9 +110,12 @@ def _changed_keys(config: Mapping[str, Any]) -> list[PageTable]:
 
 @cache
 def _identity_of_defaults(data: str, model: str) -> Mapping[str, Any] | None:
-    """Return keys and values that identify a run with defaults; None if there are no such data set and model."""
-    composed = defaults_of(data, model)
-    return None if composed is None else identity(parse(composed, Run).model_dump(mode="json"))
+    """Return keys and values that identify a run with defaults; None if data set and model have none together."""
+    try:
+        composed = defaults_of(data, model)
+        return None if composed is None else identity(parse(composed, Run).model_dump(mode="json"))
+    except (UserError, *CompositionError):
+        return None
 
 
 def _as_text(value: Any) -> str:

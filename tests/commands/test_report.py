@@ -12,6 +12,7 @@ from PIL import Image
 from mixgan_cli.reporting.plots.mixture import CAPTIONS
 from tests.browser import opened
 from tests.conftest import TINY
+from tests.data.make import picture
 
 DRAWN = ("training.figures=true", "training.nimg=48")
 
@@ -57,6 +58,17 @@ def test_page_shows_the_command_and_what_it_changes(mixgan, hmog):
         changed = {key: (here, default) for key, here, default in rows}
         assert changed["model.k"] == ("4", "8") and changed["training.nimg"][0] == "48"
         assert "seed" not in changed and all(here != default for here, default in changed.values())
+
+
+def test_images_without_a_default_folder_are_reported(mixgan, tmp_path):
+    pictures = tmp_path / "pictures"
+    for number in range(60):
+        picture(pictures / f"{number}.png", 8, 8, number)
+    outcome = mixgan("train", *TINY, "data=folder", f"data.root={pictures}", "data.size=8", "evaluation=none")
+    assert outcome.code == 0, outcome.err
+    outcome = mixgan("report", outcome.json["run_dir"])
+    assert outcome.code == 0, outcome.err
+    assert re.search(rf"<td>data.root</td>\s*<td[^>]*>{pictures}</td>\s*<td>–</td>", text_of(outcome))
 
 
 def test_own_data_sets_have_no_defaults(mixgan, hmog):
@@ -110,8 +122,8 @@ def test_a_sweep_has_tables_heat_maps_and_best_runs(mixgan, sweep):
     assert outcome.code == 0, outcome.err
     assert outcome.json["runs"] == 8
     tables, figures = sweep / "report" / "tables", sweep / "report" / "figures"
-    with Image.open(figures / "samples.png") as picture:
-        assert picture.width > 2 * 200  # four panels
+    with Image.open(figures / "samples.png") as sheet:
+        assert sheet.width > 2 * 200  # four panels
     rows = list(csv.DictReader((tables / "configurations.csv").open()))
     assert {(row["model.beta"], row["model.k"], row["ms_ssim_n"]) for row in rows} == {
         (beta, k, "2") for beta in "01" for k in "24"
