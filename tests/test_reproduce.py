@@ -154,6 +154,6 @@ def test_smoke(target, tmp_path, tmp_path_factory):
     text = page.read_text(encoding="utf-8")
     done = [json.loads(line)["jobs"] for line in made.stdout.splitlines() if line.startswith('{"sweep_dir"')]
     assert done and all(jobs["done"] and not jobs["failed"] and not jobs["missing"] for jobs in done)
-    assert "<article>" in text and "data:image/png;base64," in text
+    assert "<article>" in text and "data:image/webp;base64," in text
     if re.search("mggan-cifar10|megan-cifar10|-hmog-.*mnist", target):  # of the set itself, not of one in its place
         assert "Published values and ours" in text and "not comparable: " in text
