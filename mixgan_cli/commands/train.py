@@ -121,8 +121,8 @@ def _warn_if_data_changed(folder: RunFolder, source: Source) -> None:
     changed = [split for split, (then, today) in checksums.items() if then and today and then != today]
     if changed:
         log.warning(
-            "warning: the data have changed since this run (%s): its results are of other images. force=true trains "
-            "again, on the images of today",
+            "warning: the data have changed since this run (%s), so its results are those of other images. "
+            "force=true trains again on the current images",
             ", ".join(changed),
         )
 

@@ -119,7 +119,7 @@ def download(title: str, files: Sequence[RemoteFile]) -> None:
                 f"{title}: the download of {remote.url} failed ({type(error).__name__}: {error}). Download it by other "
                 f"means to {path}, or give data.root=FOLDER"
             ) from error
-        log.info("%s: %s is there", title, path)
+        log.info("%s: found %s", title, path)
 
 
 def _intact(remote: RemoteFile, path: Path) -> bool:

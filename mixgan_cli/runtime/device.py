@@ -26,7 +26,7 @@ class Compute:
     precision: Precision = "float32"
     channels_last: bool = False
     capture: bool = False
-    """If true, an iteration is recorded as a CUDA graph."""
+    """If true, an iteration is captured as a CUDA graph."""
     compile: bool = False
     """If true, convolutional networks are compiled with torch.compile."""
 
@@ -107,7 +107,7 @@ def resolve_hardware(hardware: Hardware) -> Compute:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
     single_process = int(os.environ.get("WORLD_SIZE", "1")) == 1
     if hardware.capture is True and not (on_gpu and single_process):
-        raise ConfigError("hardware.capture=true: iterations can only be recorded on one CUDA device; use auto")
+        raise ConfigError("hardware.capture=true: iterations can only be captured on one CUDA device; use auto")
     if hardware.compile and not single_process:
         raise ConfigError("hardware.compile=true: works only in a run of one process; use false")
     capture = on_gpu and single_process if hardware.capture == "auto" else hardware.capture

@@ -95,7 +95,7 @@ class Tracker:
                 if function is not None:
                     function(*arguments)
             except Exception as error:  # whatever it is, the run is worth more than its log
-                log.warning("%s failed and is left out from here on: %s", type(logger).__name__, error)
+                log.warning("%s failed and is disabled for the rest of the run: %s", type(logger).__name__, error)
                 self._loggers.remove(logger)
 
 

@@ -87,8 +87,8 @@ class CUDAGraphStep:
         except RuntimeError as error:
             reason = error.__context__ or error  # ending a failed capture fails, too
             raise ConfigError(
-                f"hardware.capture: an iteration of this model and objective cannot be recorded ({reason}). "
+                f"hardware.capture: an iteration of this model and objective cannot be captured ({reason}). "
                 "Take hardware.capture=false"
             ) from error
-        log.info("an iteration is recorded as a CUDA graph (hardware.capture=false runs it step by step)")
+        log.info("the iteration was captured as a CUDA graph (hardware.capture=false runs it without one)")
         return graph

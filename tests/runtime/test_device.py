@@ -25,7 +25,7 @@ def test_auto_on_a_cpu_is_float32_without_capture():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["hardware.capture=true"], "hardware.capture=true: iterations can only be recorded on one CUDA device"),
+        (["hardware.capture=true"], "hardware.capture=true: iterations can only be captured on one CUDA device"),
         (["hardware.precision=tf32"], "hardware.precision=tf32: only GPUs support TF32"),
     ],
 )

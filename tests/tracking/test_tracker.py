@@ -56,7 +56,7 @@ def test_failing_logger_is_dropped_with_one_warning(tmp_path, warnings):
     log_everything(Tracker([broken, good]), tmp_path)
     assert good.seen == [{"nimg": 1}, ("samples", 1), {"nimg": 2}]
     assert broken.calls == 1
-    assert warnings[0] == "Broken failed and is left out from here on: cannot start"
+    assert warnings[0] == "Broken failed and is disabled for the rest of the run: cannot start"
 
 
 def test_logger_with_record_alone_gets_all_records(tmp_path, warnings):

@@ -41,21 +41,21 @@ ALIKE = {
 
 
 @pytest.mark.parametrize("name", ALIKE)
-def test_recorded_and_step_by_step_it_trains_alike(mixgan, name):
+def test_training_with_and_without_cuda_graph_agrees(mixgan, name):
     """20 iterations in float32: every loss to 1e-3 of it, and the weights of the average to 1e-3."""
     settings = ["objective.d_steps=1", "training.nimg=160", "training.report_nimg=8", "hardware=gpu"]
     settings += ["hardware.precision=float32", "hardware.deterministic=true", *ALIKE[name]]
     for capture in ("true", "false"):
         outcome = mixgan("train", *ON_GPU, *settings, f"hardware.capture={capture}", f"paths.run=capture_{capture}")
         assert outcome.code == 0, outcome.err
-        assert ("recorded as a CUDA graph" in outcome.err) == (capture == "true")
-    recorded, eager = (
+        assert ("captured as a CUDA graph" in outcome.err) == (capture == "true")
+    captured, eager = (
         [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
         for run in ("capture_true", "capture_false")
     )
     losses = [
         [{name: row[name] for name in row if name.startswith("loss/")} for row in rows if "img_per_second" in row]
-        for rows in (recorded, eager)
+        for rows in (captured, eager)
     ]
     assert len(losses[0]) == len(losses[1]) == 20
     for one, other in zip(*losses, strict=True):
@@ -70,7 +70,7 @@ def test_no_iteration_waits_for_the_device(mixgan, monkeypatch, model, capture):
     real, watched = loop.iterate, []
 
     def watching(state, *others):
-        if state.progress.step < 6:  # cuDNN has chosen its kernels, the iteration is recorded
+        if state.progress.step < 6:  # cuDNN has chosen its kernels, the iteration is captured
             return real(state, *others)
         torch.cuda.set_sync_debug_mode("error")
         try:

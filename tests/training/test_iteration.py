@@ -1,9 +1,9 @@
-"""An iteration's device part is a function of its inputs and of what lies on the device, so it can be recorded.
+"""The device part of an iteration depends only on its inputs and on what is stored on the device, so it can be captured.
 
-A CUDA graph repeats the operations of the iteration in which it was recorded, with the numbers that the host had said
-then. Here torch.fx does the same on the CPU: it writes down each operation, gradients' and optimisers' too, and repeats
-them. What follows the host otherwise than by the inputs differs after the first repetition; what asks the device for a
-number cannot be written down at all.
+A CUDA graph replays the operations of the captured iteration, with the constants that the host provided then. Here
+torch.fx does the same on the CPU: it traces each operation, including those of gradients and optimisers, and replays
+them. A value that comes from the host but not from the inputs differs after the first replay. An operation that reads a
+value from the device cannot be traced at all.
 """
 
 import pytest
@@ -63,11 +63,11 @@ class Written:
             return
         if self.repeated is None:
             self.repeated = self.written(inputs)
-        with torch.no_grad():  # gradients are written down like all else
+        with torch.no_grad():  # the operations of gradients are in the trace
             self.repeated(*(value for needed in inputs for value in needed.values()))
 
     def written(self, inputs):
-        """Write down without effect: a recording of a CUDA graph has none either."""
+        """Trace without side effects: the capture of a CUDA graph has none either."""
         names = [list(needed) for needed in inputs]
 
         def work(*flat):

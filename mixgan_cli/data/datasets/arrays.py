@@ -88,7 +88,7 @@ def read_array(path: Path, name: str, or_only: bool = False) -> np.ndarray:
         with loaded:
             others = [key for key in loaded if key != "labels"]
             if name not in loaded and or_only and len(others) == 1:
-                log.info("%s: no array %r; took the only one, %r", path, name, others[0])
+                log.info("%s: no array %r; using the only one, %r", path, name, others[0])
                 return loaded[others[0]]
             if name not in loaded:
                 raise DataError(f"{path}: no array {name!r}; there is {', '.join(loaded)}")
