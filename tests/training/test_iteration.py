@@ -1,4 +1,4 @@
-"""The device part of an iteration depends only on its inputs and on what is stored on the device, so it can be captured.
+"""The device part of an iteration depends only on its inputs and on tensors on the device, so it can be captured.
 
 A CUDA graph replays the operations of the captured iteration, with the constants that the host provided then. Here
 torch.fx does the same on the CPU: it traces each operation, including those of gradients and optimisers, and replays
