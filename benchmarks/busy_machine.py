@@ -1,12 +1,12 @@
-"""How much slower training and Inception are on a machine with other work, for each time that OpenMP's threads spin.
+"""Measure how much other work on the machine slows down training and Inception, for several spin counts of OpenMP.
 
     python benchmarks/busy_machine.py [--spins default passive 0 1000] [--rounds 3]        (make bench-busy)
 
-libgomp's threads spin before they sleep while they wait for the others (GOMP_SPINCOUNT; OMP_WAIT_POLICY=PASSIVE does
-not spin). On an idle machine that saves a wake-up, on a busy one it takes time from the thread that is waited for. Each
-measurement is a fresh process, first on the idle machine, then next to four busy loops. Settings alternate within a
-round; a figure is the median over rounds. The share is what the scheduler gives: with L loops and T threads on C cores,
-each of L + T gets C / (L + T) of a core.
+While libgomp's threads wait for each other, they spin before they sleep (GOMP_SPINCOUNT; with OMP_WAIT_POLICY=PASSIVE
+they do not spin). On an idle machine this saves a wake-up. On a busy machine it takes time from the thread that they
+wait for. Each measurement is a fresh process, first on the idle machine, then next to four busy loops. Settings
+alternate within a round, and a printed value is the median over rounds. The fair share is the time that the scheduler
+gives: with L loops and T threads on C cores, each of the L + T gets C / (L + T) of a core.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TRAINING, INCEPTION = "training", "Inception"
 
 
 def work(name: str) -> Callable[[], None]:
-    """Return an iteration of the default run, or the pass of 10 images through Inception."""
+    """Return a function that runs an iteration of the default run, or passes 10 images through Inception."""
     import torch
 
     if name == INCEPTION:
@@ -55,7 +55,7 @@ def work(name: str) -> Callable[[], None]:
 
 
 def measure(name: str, threads: int) -> float:
-    """Return the seconds of an iteration: the mean over SECONDS."""
+    """Return the mean time of an iteration over SECONDS [s]."""
     import torch
 
     torch.set_num_threads(threads)
@@ -70,12 +70,12 @@ def measure(name: str, threads: int) -> float:
 
 
 def settings_of(spin: str) -> dict[str, str]:
-    """Return the environment of a column: OpenMP's default, no spinning, or a number of spins."""
+    """Return the environment variables of a setting: OpenMP's default, no spinning, or a number of spins."""
     return {"default": {}, "passive": {"OMP_WAIT_POLICY": "PASSIVE"}}.get(spin, {"GOMP_SPINCOUNT": spin})
 
 
 def run_once(name: str, threads: int, spin: str) -> float:
-    """Measure in a process of its own."""
+    """Return the time of an iteration [s], measured in a separate process."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))}
     environment = {**kept, "OMP_NUM_THREADS": str(threads), **settings_of(spin)}
     command = [sys.executable, __file__, "--one", name, str(threads)]
@@ -93,7 +93,7 @@ def main() -> None:
         print(json.dumps(measure(arguments.one[0], int(arguments.one[1]))))
         return
     cores = os.cpu_count() or 1
-    print("| work | threads | spin | idle [ms] | of default | busy [ms] | of the fair share |")
+    print("| work | threads | spins | idle [ms] | of default | next to four busy loops [ms] | of the fair share |")
     print("|---|---|---|---|---|---|---|")
     for name in (TRAINING, INCEPTION):
         for threads in (1, cores):

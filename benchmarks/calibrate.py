@@ -1,12 +1,12 @@
-"""What real images score against real images, and how it falls with n: the floor under every figure.
+"""Measure the metrics of real images compared with real images: the best values that a generator can reach at each n.
 
     python benchmarks/calibrate.py [--n 2000] [--sets fashion_mnist cifar10]
 
-For each set, training images against held-out ones at n = 500, 1,000, 2,000 (prefixes of one random choice): FID on
-Inception's 768-d features (and, where the full weights are, the usual 2048-d FID and the Inception score), FID on the
-features of the set's own classifier, and the classifier's score of the held-out set, in random order and sorted by
-the class it tells (as samples that come generator by generator would be). Needs $MIXGAN_DATA or fetched sets,
-$MIXGAN_WEIGHTS.
+For each data set, n = 500, 1,000 and 2,000 training images are compared with as many held-out images (the first n of
+one random order). The metrics are FID on Inception's 768-d features, FID on the features of the data set's own
+classifier, and the classifier's score of the held-out set. With the full Inception weights, the usual 2048-d FID and
+the Inception score are added. The classifier's score is computed in random order, and in the order of the predicted
+class, as if samples came expert by expert. Needs $MIXGAN_DATA or fetched data sets, and $MIXGAN_WEIGHTS.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CPU = torch.device("cpu")
 
 
 def main() -> None:
-    """Measure and print a table a set."""
+    """Measure and print one table per data set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=2_000)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=["fashion_mnist", "cifar10"])
@@ -47,12 +47,13 @@ def main() -> None:
 
 
 def calibrate(name: str, dataset: ImageDataset, most: int) -> None:
-    """Print what the set's real images score."""
+    """Print the metrics of the data set's real images."""
     labelled = Labelled(dataset.train, dataset.held_out)
     began = time.perf_counter()
     weights = classifier.weights_for(labelled, CPU)
     seconds = time.perf_counter() - began
-    print(f"\n{name}: classifier {100 * classifier.accuracy_of(weights):.2f} % right, {seconds:.0f} s to have it")
+    accuracy = 100 * classifier.accuracy_of(weights)
+    print(f"\n{name}: classifier with {accuracy:.2f} % accuracy, trained or loaded in {seconds:.0f} s")
     train, test = dataset.reals(most, SEED, "train"), dataset.reals(most, SEED, "held_out")
     by_classifier = Extractor(classifier.NAME, ["features", "logits"], lambda: weights, 200, CPU)
     found = {"classifier": (kept(by_classifier, train, "features"), kept(by_classifier, test, "features"))}
@@ -60,7 +61,7 @@ def calibrate(name: str, dataset: ImageDataset, most: int) -> None:
     try:
         layers = inception.layers
     except Unavailable as error:
-        print(f"without Inception: {error}")
+        print(f"Inception is not used: {error}")
         layers = ()
     if layers:
         features = [inception(images, f"{name}: Inception", (), layers).kept for images in (train, test)]
@@ -69,12 +70,12 @@ def calibrate(name: str, dataset: ImageDataset, most: int) -> None:
             told = "Inception score of {:,} training images: {:.2f} ± {:.2f}".format(
                 len(train), *score(features[0][LOGITS])
             )
-            print(f"{told} (published of all 50,000: 11.24 ± 0.16)" if name == "cifar10" else told)
+            print(f"{told} (published for all 50,000: 11.24 ± 0.16)" if name == "cifar10" else told)
     sizes = [n for n in (500, 1_000, 2_000, 5_000, 10_000) if n <= most]
-    print(f"{'FID, train against held out':30}" + "".join(f"{f'n = {n:,}':>12}" for n in sizes))
+    print(f"{'FID, training and held-out images':34}" + "".join(f"{f'n = {n:,}':>12}" for n in sizes))
     for layer, (fake, real) in found.items():
         figures = [frechet(Moments().add(fake[:n]), Moments().add(real[:n])) for n in sizes]
-        print(f"{layer:30}" + "".join(f"{figure:12.4f}" for figure in figures))
+        print(f"{layer:34}" + "".join(f"{figure:12.4f}" for figure in figures))
     logits = kept(by_classifier, dataset.held_out.images_NCHW, "logits")
     sorted_by_class = logits[logits.argmax(dim=1).argsort()]
     print("classifier score of the held-out set, shuffled: {:.3f} ± {:.3f}".format(*score(logits)))
@@ -82,17 +83,17 @@ def calibrate(name: str, dataset: ImageDataset, most: int) -> None:
 
 
 def kept(extractor: Extractor, images: Tensor, layer: str) -> Tensor:
-    """Return one layer's features of all images."""
+    """Return the features of all images on one layer."""
     return extractor(images, extractor.name, (), (layer,)).kept[layer]
 
 
 def score(logits: Tensor) -> tuple[float, float]:
-    """Return the score over ten shuffled splits, as evaluations do."""
+    """Return the score over ten shuffled splits, as the evaluator computes it."""
     return inception_score(logits, 10, SEED)
 
 
 def in_order(logits: Tensor) -> tuple[float, float]:
-    """Return the score over ten splits of the images as they stand: what an evaluator gives that does not shuffle."""
+    """Return the score over ten splits without shuffling."""
     scores = []
     for part in logits.double().softmax(dim=1).chunk(10):
         scores.append((part * (part.log() - part.mean(dim=0).log())).sum(dim=1).mean().exp())

@@ -1,9 +1,9 @@
-"""What the reproduce targets cost: products and convolutions counted here, a GPU's hours estimated from them.
+"""Estimate the cost of the reproduce targets from the FLOP and operations of their iterations.
 
-Each target's commands are taken from the Makefile, every configuration of their sweeps is composed and one of its
-iterations counted, with a smaller batch where that changes nothing but the scale. Nothing of this was measured on a
-GPU: an iteration is taken for FLOP / SUSTAINED + operations × LAUNCH, stated below. What is measured on this machine is
-the speed of its CPU at a few configurations (docs/performance.md), from which the last column follows.
+The commands of each target are read from the Makefile. Every configuration of their sweeps is composed, and one of its
+iterations is counted, with a smaller batch where the counts are proportional to it. The GPU column is not measured: the
+time of an iteration is estimated as FLOP / SUSTAINED + operations × LAUNCH. The CPU column uses the speed that was
+measured with a few configurations (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from mixgan_cli.training.setup import begin
 
 ROOT = Path(__file__).parents[1]
 SUSTAINED = 20e12
-"""FLOP a second of small convolutions on an H100 in bf16, assumed: a fiftieth of what its data sheet says."""
+"""FLOP/s of small convolutions on an H100 in bf16. Assumed: a fiftieth of the data sheet's value."""
 LAUNCH = 3e-6
-"""Seconds of an operation on a GPU at the least, recorded as a CUDA graph, assumed."""
+"""Minimum time of an operation in a CUDA graph [s]. Assumed."""
 CPU = 120e9
-"""FLOP a second of two cores, measured: 0.7 of their ceiling, as most models reach (docs/performance.md)."""
+"""FLOP/s of two CPU cores. Measured: most models reach 0.7 of the ceiling (docs/performance.md)."""
 HOST = 40e-6
-"""Seconds of an operation on the CPU beside its arithmetic: mggan_ring's, measured (20,000 iterations in 317 s)."""
+"""Overhead of an operation on the CPU [s]. Measured with mggan_ring (20,000 iterations in 317 s)."""
 N_TRAIN = {"mnist": 60_000, "fashion_mnist": 60_000, "utzap50k": 45_025, "flowers102": 7_189, "celeba": 192_599}
-"""Training images of the sets whose runs are measured in epochs, by the choice of `data=`."""
+"""Number of training images, by the choice of `data=`, for runs whose length is given in epochs."""
 SMALLER = 8
-"""By how much the batch is divided to count an iteration."""
+"""Divisor of the batch size while an iteration is counted."""
 
 
 def main() -> None:
@@ -62,9 +62,9 @@ def main() -> None:
             {
                 "target": f"`{target}`",
                 "runs": runs,
-                "images a run, millions": shown,
+                "images per run, millions": shown,
                 "GPU-hours, estimated": f"{gpu / 3600:,.2g}" if gpu < 36000 else f"{gpu / 3600:,.0f}",
-                "days of two CPU cores, estimated": f"{cpu / 86400:,.2g}" if cpu < 864000 else f"{cpu / 86400:,.0f}",
+                "days on two CPU cores, estimated": f"{cpu / 86400:,.2g}" if cpu < 864000 else f"{cpu / 86400:,.0f}",
             }
         )
         print(rows[-1], flush=True)
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def commands(target: str) -> Iterator[list[str]]:
-    """Yield the words of each `mixgan train` that a target runs."""
+    """Yield the overrides of each `mixgan train` command that a target runs."""
     made = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for part in re.split(r"\n|;|&&|\|\|", made.replace("\\\n", " ")):
         words = shlex.split(part)
@@ -81,7 +81,7 @@ def commands(target: str) -> Iterator[list[str]]:
 
 
 def seconds(overrides: tuple[str, ...]) -> tuple[int, float, float]:
-    """Return a run's images, and the seconds it takes on a GPU and on the CPU."""
+    """Return the number of images of a run, and its estimated time on a GPU and on the CPU [s]."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("config", [*overrides, "hardware=cpu"])

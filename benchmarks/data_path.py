@@ -1,9 +1,10 @@
-"""How fast images reach the training: preparing CIFAR-10, then an epoch of it, beside a DataLoader with two workers.
+"""Measure how fast images reach the training loop: preparing CIFAR-10, and reading one epoch with each loader.
 
     python benchmarks/data_path.py [--device cuda] [--batch 128] [--images 50000]
 
-The DataLoader is what a user would write instead: torchvision's CIFAR10 as PIL images, ToTensor, Normalize, shuffled,
-two workers, pinned memory on a GPU. Without a copy of CIFAR-10 (mixgan fetch data=cifar10) both take noise of its size.
+The loaders of mixgan are compared with a plain DataLoader: torchvision's CIFAR10 as PIL images, ToTensor, Normalize,
+shuffled, two workers, pinned memory on a GPU. Without a copy of CIFAR-10 (mixgan fetch data=cifar10), all loaders read
+noise of the same size.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ ROUNDS = 5
 
 
 class Pictures(TorchDataset):
-    """As torchvision.datasets.CIFAR10: an array, a PIL image an item, a transform."""
+    """A data set like torchvision.datasets.CIFAR10: an array, one PIL image per item, a transform."""
 
     def __init__(self, images_NCHW: Tensor) -> None:
         self.images = images_NCHW.permute(0, 2, 3, 1).numpy()
@@ -71,27 +72,27 @@ def main() -> None:
     )
     ways = {
         "on the device": ours("device"),
-        "from memory, a batch ahead": ours("host"),
-        "mapped, a batch ahead": ours("disk"),
+        "from memory, one batch ahead": ours("host"),
+        "memory-mapped, one batch ahead": ours("disk"),
         "DataLoader, 2 workers": lambda: (images.to(device, non_blocking=True) for images in loader),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):  # in turn, so that a slow minute of the machine hits all
+    for _ in range(ROUNDS):  # alternating, so that a slow minute of the machine affects all loaders
         for name, epoch in ways.items():
             rates[name].append(_rate(epoch, batch, device))
     plain = statistics.median(rates["DataLoader, 2 workers"])
     print(f"{len(train):,} images of {train.shape}, batch {batch}, {device}, {torch.get_num_threads()} threads")
-    print(f"{'':30} {'images/s':>10} {'least':>10} {'most':>10} {'ratio':>7}")
+    print(f"{'':30} {'images/s':>10} {'min':>10} {'max':>10} {'ratio':>7}")
     for name, found in rates.items():
         middle = statistics.median(found)
         print(f"{name:30} {middle:10,.0f} {min(found):10,.0f} {max(found):10,.0f} {middle / plain:6.1f}x")
 
 
 def _cifar10(images: int) -> Packed:
-    with tempfile.TemporaryDirectory() as cache:  # what is mapped from it can be read when it is gone
+    with tempfile.TemporaryDirectory() as cache:  # a mapped file can be read after it was removed
         try:
             archive, _ = CIFAR10(None, 32, labels=False).locate()
-            os.environ["MIXGAN_CACHE"] = cache  # so that it is prepared now, and not taken from where it was before
+            os.environ["MIXGAN_CACHE"] = cache  # so that it is prepared now, not loaded from the user's cache
             source = CIFAR10(str(archive.root), 32, labels=False)
             began = time.perf_counter()
             dataset: ImageDataset = source.load()
@@ -102,18 +103,18 @@ def _cifar10(images: int) -> Packed:
                 f"CIFAR-10 from {archive.root.name}: prepared in {prepared:.2f} s ({n / prepared:,.0f} images/s), ",
                 end="",
             )
-            print(f"had again from the cache in {again:.3f} s")
+            print(f"loaded from the cache in {again:.3f} s")
         except DataError:
             path = Path(cache) / "noise"
             noise = np.memmap(path, np.uint8, "w+", shape=(images, 3, 32, 32))
             noise[:] = np.random.default_rng(0).integers(0, 256, noise.shape, dtype=np.uint8)
-            print("no CIFAR-10 here: noise of its size")
+            print("no copy of CIFAR-10 found: using noise of the same size")
             return Packed(torch.from_numpy(noise), None, "noise")
         return dataset.train.subset(torch.arange(min(images, len(dataset.train))))
 
 
 def _rate(epoch: Callable[[], Iterator[Tensor]], batch: int, device: torch.device) -> float:
-    """Images a second of one epoch, each batch looked at once."""
+    """Return the images per second of one epoch; one pixel of each batch is read."""
     count, total = 0, torch.zeros((), device=device)
     began = time.perf_counter()
     for images in epoch():

@@ -1,6 +1,8 @@
-"""Time and memory of the evaluation at the field's size, on random features: FID's moments, and the 5-NN test.
+"""Measure time and memory of FID and of the 5-NN test at full size, on random features.
 
-python benchmarks/evaluation_memory.py [--n 50000] [--features 2048] [--only fid|neighbours]
+    python benchmarks/evaluation_memory.py [--n 50000] [--features 2048] [--only fid|neighbours]
+
+`make bench-evaluation` runs it with the default sizes.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ def main() -> None:
     parser.add_argument("--only", choices=("fid", "neighbours"))
     arguments = parser.parse_args()
     n, size = arguments.n, arguments.features
-    print(f"{n:,} fakes and {n:,} reals, {size:,} features, {torch.get_num_threads()} threads")
-    print(f"{'':44} {'seconds':>9} {'MB above the start':>20}")
+    print(f"{n:,} generated and {n:,} real samples, {size:,} features, {torch.get_num_threads()} threads")
+    print(f"{'':44} {'seconds':>9} {'additional MB':>20}")
 
     def fid() -> float:
         moments = [Moments(), Moments()]
@@ -41,8 +43,8 @@ def main() -> None:
     if arguments.only != "fid":
         fake, real = torch.randn(n, size), torch.randn(n, size)
         held = 2 * n * size * 4 / 2**20
-        shares = _measured("5-NN test, beside the features it is given", lambda: two_sample_test(fake, real))
-        print(f"the features themselves take {held:,.0f} MB; shares of one distribution: {shares}")
+        shares = _measured("5-NN test, not counting its input", lambda: two_sample_test(fake, real))
+        print(f"the input takes {held:,.0f} MB; result for equal distributions: {shares}")
 
 
 def _measured(title: str, call: Callable[[], object]) -> object:

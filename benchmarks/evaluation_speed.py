@@ -1,10 +1,10 @@
-"""How fast the Inception network looks at images, and what FID becomes when it computes in bfloat16.
+"""Measure the speed of the Inception network, and the change of FID if it computes in bfloat16.
 
     python benchmarks/evaluation_speed.py [--n 1000] [--layer 768] [--compile] [--device cuda]    (make bench-extractor)
 
-CIFAR-10's first n training images against its first n test images, in batches of 50; the data are found through
-$MIXGAN_DATA, the weights through $MIXGAN_WEIGHTS. Each way is timed on all of them but its first two batches. The first
-is the network as torch-fidelity builds it, the second as mixgan runs it.
+The first n training images of CIFAR-10 are compared with its first n test images, in batches of 50. The time excludes
+the first two batches. The first row is the network as torch-fidelity builds it, the second as mixgan runs it. Needs
+$MIXGAN_DATA and $MIXGAN_WEIGHTS.
 """
 
 from __future__ import annotations
@@ -29,15 +29,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--layer", default="768")
-    parser.add_argument("--compile", action="store_true", help="compiled too; on a CPU that takes minutes")
+    parser.add_argument("--compile", action="store_true", help="also measure the compiled network (minutes on a CPU)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     dataset = CIFAR10(os.environ["MIXGAN_DATA"], 32, labels=False).load()
     weights = find_weights(None, False)
     sets = [packed[torch.arange(arguments.n)] for packed in (dataset.train, dataset.held_out)]
-    print(f"{arguments.n} against {arguments.n}, layer {arguments.layer}, {torch.get_num_threads()} threads")
-    print("| memory format | precision | compiled | images/s | FID | of the first |\n|---|---|---|---|---|---|")
+    n, threads = arguments.n, torch.get_num_threads()
+    print(f"{n} training and {n} test images, layer {arguments.layer}, {threads} threads")
+    print("| memory format | precision | compiled | images/s | FID | change from the first row |")
+    print("|---|---|---|---|---|---|")
     first = None
     for memory_format, precision, compiled in (
         (torch.contiguous_format, "float32", False),

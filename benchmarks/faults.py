@@ -1,11 +1,11 @@
-"""Does a run survive what happens to runs? Each fault is done to real runs, and what they end with is compared.
+"""Inject faults into real runs, and compare each run with an undisturbed one.
 
     python benchmarks/faults.py [--kills 50] [--only NAME ...]        (make faults)
 
-A run of seconds on the embedded digits is done once undisturbed. Then it is done again with a fault in it, and the same
-command repeated until it is done. Lost is whatever then differs: a tensor of the final state (weights, moving average,
-optimisers) or of the best one, a line of metrics.jsonl, times apart. Runs are processes forked from this one, so that
-each begins at once. Ends with 1 if anything was lost.
+A run of a few seconds on the included digits is trained once undisturbed. Then it is trained with a fault, and the same
+command is repeated until the run is finished. The result counts as lost if anything differs: a tensor of the last or
+the best state (weights, moving average, optimisers), or a line of metrics.jsonl, except its times. Runs are processes
+forked from this one, so that each starts at once. The exit code is 1 if anything was lost.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ RUN = (
     "training.checkpoint_nimg=8", "training.sample_nimg=800", "training.evaluate_nimg=400", "training.keep=3",
     "evaluation.metrics=[ms_ssim,mixture]", "evaluation.n_fake=16", "evaluation.n_real=16", "training.figures=false",
 )  # fmt: skip
-"""Saves its state after every iteration and draws no figures, so that most of its time is saving."""
+"""A run that saves its state after every iteration and draws no figures, so it spends most of its time saving."""
 TIMES = ("seconds", "img_per_second", "evaluating")
 RARELY = ("training.checkpoint_nimg=40",)
 SHORT = ("training.nimg=240", "training.evaluate_nimg=80")
 LIMITS = (9_000, 30_000)
-"""Bytes a file may have: the log, or the log and pictures but no state."""
+"""Limits of the file size [bytes]: room for the log, or for the log and sample grids, but not for a checkpoint."""
 
 
 class Lost(Exception):
-    """Something is not as it would have been."""
+    """The run differs from the undisturbed one."""
 
 
 def begin(folder: Path, seed: int, *overrides: str, prepare: Callable[[], None] = lambda: None) -> int:
-    """Begin, or go on with, the run in this folder; return the process."""
+    """Start or resume the run in this folder and return its process id."""
     sys.stdout.flush()
     process = os.fork()
     if process:
@@ -57,24 +57,24 @@ def begin(folder: Path, seed: int, *overrides: str, prepare: Callable[[], None] 
     log = os.open(folder.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its jobs in the background ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell makes background jobs ignore it
     prepare()
     code = cli.main(["train", *RUN, f"seed={seed}", f"paths.run={folder}", *overrides])
     os._exit(code)
 
 
 def said(folder: Path) -> str:
-    """Return the last of what the run wrote to its terminal."""
+    """Return the end of the run's output."""
     return folder.with_suffix(".log").read_text()[-1500:]
 
 
 def wait(process: int) -> int:
-    """Return the process's exit code, negative for a signal."""
+    """Wait for the process and return its exit code, negative for a signal."""
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def ended(process: int, within: float) -> int | None:
-    """Return the exit code if the process ends within so many seconds."""
+    """Return the exit code, or None if the process does not end within this time [s]."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         done, status = os.waitpid(process, os.WNOHANG)
@@ -85,33 +85,33 @@ def ended(process: int, within: float) -> int | None:
 
 
 def finish(folder: Path, seed: int, *overrides: str) -> None:
-    """Repeat the command until the run is done."""
+    """Repeat the command, which must finish the run."""
     code = wait(begin(folder, seed, *overrides))
     if code:
-        raise Lost(f"the run does not go on: exit code {code}\n{said(folder)}")
+        raise Lost(f"the run was not resumed: exit code {code}\n{said(folder)}")
 
 
 def remains(folder: Path) -> dict[str, Any]:
-    """Return all that a run leaves, times apart."""
+    """Return the contents of the run's log and checkpoints, without times."""
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return {
         "log": [{name: value for name, value in record.items() if name not in TIMES} for record in records],
         **{name: flat(read_state(folder / "checkpoints" / f"{name}.pt")) for name in ("last", "best")},
-        "states kept": [path.name for path in sorted((folder / "checkpoints").glob("[0-9]*.pt"))],
+        "older checkpoints": [path.name for path in sorted((folder / "checkpoints").glob("[0-9]*.pt"))],
     }
 
 
 def flat(node: Any, path: str = "") -> dict[str, Any]:
-    """Return a checkpoint's tensors and values by their paths, without times and paths."""
+    """Return the tensors and values of a checkpoint by their path, without times and configuration."""
     if isinstance(node, (dict, list)):
         pairs = node.items() if isinstance(node, dict) else enumerate(node)
         return {key: value for name, part in pairs for key, value in flat(part, f"{path}/{name}").items()}
-    told = path.rpartition("/")[2] not in TIMES and "/config/" not in path
-    return {path: node} if told else {}
+    compared = path.rpartition("/")[2] not in TIMES and "/config/" not in path
+    return {path: node} if compared else {}
 
 
 def compare(folder: Path, reference: dict[str, Any]) -> None:
-    """Raise Lost where the run's remains are not those of the undisturbed one."""
+    """Raise Lost if the run differs from the undisturbed one."""
     found = remains(folder)
     for part, expected in reference.items():
         if isinstance(expected, list):
@@ -127,7 +127,7 @@ def compare(folder: Path, reference: dict[str, Any]) -> None:
 
 
 class Faults:
-    """The faults, each a method that returns how often it was done. `chance` says when."""
+    """The faults. Each public method injects one kind, as often as it returns. `chance` draws the moments."""
 
     def __init__(self, root: Path, kills: int, chance: random.Random) -> None:
         self.root, self.kills, self.chance = root, kills, chance
@@ -135,7 +135,7 @@ class Faults:
         self.seconds = 0.0
 
     def undisturbed(self, seed: int, *overrides: str) -> dict[str, Any]:
-        """Return the remains of the run without a fault."""
+        """Return the contents of the run without a fault."""
         key = (seed, *overrides)
         if key not in self.references:
             began = time.monotonic()
@@ -146,7 +146,7 @@ class Faults:
         return self.references[key]
 
     def _at_random(self, number: int, name: str, times: int, code: int) -> int:
-        """Send a signal at random moments of runs, until it hit so often; each run goes on until it is done."""
+        """Send a signal at random moments until it hit `times` times; each run is resumed until it is finished."""
         hits = seed = 0
         while hits < times:
             reference, folder = self.undisturbed(seed % 3), self.root / f"{name}-{seed}"
@@ -158,7 +158,7 @@ class Faults:
                     got = wait(process)
                 if got == 0:
                     break
-                if got != code and not (got == -number):  # before it listens, a signal simply ends a process
+                if got != code and not (got == -number):  # before its handler is installed, a signal ends the process
                     raise Lost(f"exit code {got}\n{said(folder)}")
                 hits += 1
             compare(folder, reference)
@@ -166,19 +166,19 @@ class Faults:
         return hits
 
     def killed_at_random(self) -> int:
-        """SIGKILL at random moments, most of them while it saves."""
+        """SIGKILL at random moments, most of them during a save."""
         return self._at_random(signal.SIGKILL, "killed", self.kills, -signal.SIGKILL)
 
     def told_to_end(self) -> int:
-        """SIGTERM at random moments: it saves, and ends with 143."""
+        """SIGTERM at random moments: the run saves its state and exits with 143."""
         return self._at_random(signal.SIGTERM, "terminated", max(1, self.kills // 4), 143)
 
     def interrupted(self) -> int:
-        """SIGINT (Ctrl+C) at random moments: it saves, and ends with 130."""
+        """SIGINT (Ctrl+C) at random moments: the run saves its state and exits with 130."""
         return self._at_random(signal.SIGINT, "interrupted", max(1, self.kills // 10), 130)
 
     def killed_within_a_save(self) -> int:
-        """SIGKILL before each single step of saving: writing, syncing, renaming, linking, removing."""
+        """SIGKILL before each single step of a save: writing, syncing, renaming, linking, removing."""
         steps = [(os, "fsync"), (Path, "replace"), (os, "link"), (Path, "unlink"), (torch, "save")]
         hits = 0
         for place, name in steps:
@@ -197,29 +197,29 @@ class Faults:
                     setattr(place, name, counted)
 
                 if wait(begin(folder, 0, *SHORT, prepare=kill_there)) != -signal.SIGKILL:
-                    raise Lost(f"{name} was not called {call} times: nothing was tried")
+                    raise Lost(f"{name} was not called {call} times: the fault was not injected")
                 hits += 1
                 finish(folder, 0, *SHORT)
                 compare(folder, self.undisturbed(0, *SHORT))
         return hits
 
     def disk_full(self) -> int:
-        """Files cannot grow beyond some size for a while: states and log are not written; it goes on, then has room."""
+        """Files cannot grow for a while: the run continues, and writes checkpoints and log lines later."""
         for limit in LIMITS:
             folder = self.root / f"full-{limit}"
             process = self._half_way(folder, limit)
             if ended(process, 0.3) is not None:
-                raise Lost(f"it ended\n…{said(folder)}")
+                raise Lost(f"the run ended\n…{said(folder)}")
             for path in (folder / "checkpoints").glob("*.pt"):
-                read_state(path)  # all that is there is whole
+                read_state(path)  # every file is complete
             resource.prlimit(process, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             if wait(process):
-                raise Lost(f"it failed\n…{said(folder)}")
+                raise Lost(f"the run failed\n…{said(folder)}")
             self._compare_rare(folder, "could not be written (File too large)")
         return len(LIMITS)
 
     def disk_full_at_the_end(self) -> int:
-        """The results cannot be written: it says so and ends with 1; the same command writes them later."""
+        """The results cannot be written: the run reports this and exits with 1; the same command writes them later."""
         for limit in LIMITS:
             folder = self.root / f"full-at-the-end-{limit}"
             if (code := wait(self._half_way(folder, limit))) != 1:
@@ -229,7 +229,7 @@ class Faults:
         return len(LIMITS)
 
     def read_only(self) -> int:
-        """The folder of states is read-only for a while (for root, who may write anywhere: gone): it goes on."""
+        """The checkpoint folder is read-only for a while (removed if the user is root): the run continues."""
         folder, root = self.root / "read-only", os.getuid() == 0
         states, away = folder / "checkpoints", folder / "away"
         process = begin(folder, 0, *RARELY)
@@ -240,19 +240,19 @@ class Faults:
         else:
             states.chmod(0o555)
         if ended(process, 0.3) is not None:
-            raise Lost(f"it ended\n…{said(folder)}")
+            raise Lost(f"the run ended\n…{said(folder)}")
         if root:
             states.unlink()
             away.rename(states)
         else:
             states.chmod(0o755)
         if wait(process):
-            raise Lost(f"it failed\n…{said(folder)}")
+            raise Lost(f"the run failed\n…{said(folder)}")
         self._compare_rare(folder, "could not be written (")
         return 1
 
     def damaged_state(self) -> int:
-        """last.pt is cut off after the fact: it is told, and the run goes on from a state kept before."""
+        """`last.pt` is truncated after the run: this is reported, and the run resumes from an older checkpoint."""
         folder, hits = self.root / "damaged", 0
         process = begin(folder, 0)
         self._until(folder, process, 400)
@@ -261,38 +261,38 @@ class Faults:
         last = folder / "checkpoints" / "last.pt"
         whole = last.read_bytes()
         for size in (0, 100, len(whole) // 2, len(whole) - 1):
-            last.unlink()  # a state kept before may be the same file
+            last.unlink()  # an older checkpoint may be the same file
             last.write_bytes(whole[:size])
             if (code := wait(begin(folder, 0))) != 2:
-                raise Lost(f"cut off to {size} bytes, it ended with {code}")
+                raise Lost(f"truncated to {size} bytes, the run exited with {code}")
             hits += 1
         if "cannot be read as a checkpoint" not in said(folder):
-            raise Lost(f"it did not say so\n…{said(folder)}")
+            raise Lost(f"the error was not reported\n…{said(folder)}")
         last.write_bytes(sorted((folder / "checkpoints").glob("[0-9]*.pt"))[0].read_bytes())
         finish(folder, 0)
         compare(folder, self.undisturbed(0))
         return hits
 
     def _until(self, folder: Path, process: int, nimg: int) -> None:
-        """Wait until the run has reported so many images."""
+        """Wait until the run has logged this number of images."""
         log, deadline = folder / "metrics.jsonl", time.monotonic() + 60
         while not (log.is_file() and f'"nimg": {nimg},' in log.read_text()):
             if time.monotonic() > deadline or ended(process, 0.002) is not None:
-                raise Lost(f"it did not come so far\n…{said(folder)}")
+                raise Lost(f"the run did not reach {nimg} images\n…{said(folder)}")
 
     def _half_way(self, folder: Path, limit: int) -> int:
-        """Return a run that came half-way, and whose files can from now on not grow beyond so many bytes."""
+        """Return the process of a half-finished run whose files cannot grow beyond `limit` bytes from now on."""
         process = begin(folder, 0, *RARELY)
         self._until(folder, process, 400)
         resource.prlimit(process, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         return process
 
     def _compare_rare(self, folder: Path, words: str) -> None:
-        """Compare all but which older states are kept, some of which could not be written; and it must have said so."""
+        """Compare all but the older checkpoints, some of which could not be written, and require the message."""
         if words not in folder.with_suffix(".log").read_text():
-            raise Lost(f"it did not say {words!r}\n…{said(folder)}")
+            raise Lost(f"the output lacks {words!r}\n…{said(folder)}")
         reference = self.undisturbed(0, *RARELY)
-        compare(folder, {part: value for part, value in reference.items() if part != "states kept"})
+        compare(folder, {part: value for part, value in reference.items() if part != "older checkpoints"})
 
 
 def all_of(faults: Faults) -> Iterator[tuple[str, Callable[[], int]]]:
@@ -303,15 +303,15 @@ def all_of(faults: Faults) -> Iterator[tuple[str, Callable[[], int]]]:
 
 
 def main() -> int:
-    """Do the faults and print the table."""
+    """Inject the faults and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50, help="how often SIGKILL comes at random")
-    parser.add_argument("--seed", type=int, default=None, help="of the moments; by default others each time")
+    parser.add_argument("--kills", type=int, default=50, help="number of SIGKILLs at random moments")
+    parser.add_argument("--seed", type=int, default=None, help="seed of the moments (default: random)")
     parser.add_argument("--only", nargs="+", default=None)
     arguments = parser.parse_args()
     os.environ["MIXGAN_CACHE"] = tempfile.mkdtemp()
     seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
-    print(f"moments drawn with --seed {seed}\n\n| fault | times | lost | seconds |\n|---|---|---|---|", flush=True)
+    print(f"random moments: --seed {seed}\n\n| fault | times | lost | seconds |\n|---|---|---|---|", flush=True)
     lost = 0
     with tempfile.TemporaryDirectory() as root:
         faults = Faults(Path(root), arguments.kills, random.Random(seed))

@@ -37,7 +37,7 @@ PARTS = {
 def main() -> int:
     """Run the parts, and return 1 if one failed."""
     parser = argparse.ArgumentParser(description="Run all GPU benchmarks.")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"parts to run: {', '.join(PARTS)} (default: all)")
     parser.add_argument("--seconds", type=float, default=8 * 60, help="time for all parts together")
     options = parser.parse_args()
     began, failed, left = time.monotonic(), [], []
@@ -54,7 +54,7 @@ def main() -> int:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # and the processes that it started
             left.append(name)
-    print(f"\n{time.monotonic() - began:.0f} s; failed: {failed or 'none'}; for lack of time: {left or 'none'}")
+    print(f"\n{time.monotonic() - began:.0f} s; failed: {failed or 'none'}; not run for lack of time: {left or 'none'}")
     return bool(failed)
 
 

@@ -1,13 +1,13 @@
-"""What K costs: time and peak memory of one training iteration at K = 1, 4, 16, 32 with equal numbers of fakes.
+"""Measure the cost of K: time and peak memory of a training iteration at K = 1, 4, 16, 32 with equal numbers of fakes.
 
     python benchmarks/k_sweep.py [model ...] [--ks 1 32] [--rounds 2] [--device cuda]        (make bench)
 
-A discriminator step and a generator step on 32-pixel colour images, 64 real and 128 fake, with the moving average.
-Each model in its paper's objective, but with one discriminator step and shared fakes, so that K is all that changes.
-More experts mean more first-layer parameters, and every one of them is read and written by Adam and by the moving
-average however few samples its expert makes: that is timed by itself on the experts' parameters and shown apart, as
-`Adam + EMA`. The ratio is of what remains, to the same at K = 1. Each row is measured in fresh processes, alternating;
-medians of all repetitions, peak memory of an iteration, not recorded, above the networks and optimisers.
+An iteration has one discriminator step and one generator step on 32-pixel colour images, 64 real and 128 generated, and
+updates the moving average. Each model uses the objective of its paper, but with one discriminator step and shared
+fakes, so that only K changes. More experts have more first-layer parameters, and Adam and the moving average update all
+of them, however few samples an expert generates. This part is timed separately (`Adam + EMA`), and the ratio compares
+the remaining time with that at K = 1. Each row is measured in fresh processes that alternate. Times are medians of all
+repetitions. The peak memory is that of an iteration without a CUDA graph, above networks and optimisers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROUNDS = 2
 
 
 def measure(model: str, k: int, device_name: str) -> dict[str, float]:
-    """Return milliseconds of an iteration and of the experts' Adam and EMA, and memory in MB, of this process."""
+    """Return the times of an iteration and of the experts' Adam and EMA [ms], and this process's peak memory [MB]."""
     import torch
     from hydra import compose, initialize_config_dir
 
@@ -96,7 +96,7 @@ def main() -> None:
         print(json.dumps(measure(arguments.one[0], int(arguments.one[1]), arguments.device)))
         return
     print(
-        "| model | K | ms an iteration | of it Adam + EMA | the rest | × K = 1 | peak MB |\n"
+        "| model | K | ms per iteration | Adam + EMA in it | remaining ms | × K = 1 | peak MB |\n"
         "|---|---|---|---|---|---|---|"
     )
     for model in arguments.models:

@@ -1,13 +1,14 @@
-"""The mixture layer against two literal ones: time and peak memory of one forward and backward pass on the CPU.
+"""Compare three implementations of the mixture layer: time and peak memory of a forward and backward pass on the CPU.
 
     python benchmarks/mixture.py [K ...]        (make bench)
 
-`fused` is what mixgan runs: (a ⊗ z) times the stacked weights, one product. `per sample` mixes the weights first, as
-the formula Σ a_i(z) W_i z reads and the HMoG author's code does: a matrix [H, Z] a sample. `all experts` computes
-every expert's output [K, B, H], then mixes them. `products` is the floor of the first: its three matrix products alone,
-their results in place. Each is measured in a fresh process, alternating between them; medians of all repetitions.
-Memory is the process's peak above its level with weights and gradients in place. All is measured twice: as a process
-has it by default, and as mixgan sets it, where memory that is freed stays with the process (runtime/device.py).
+`fused` is the implementation of mixgan: (a ⊗ z) times the stacked weights, one matrix product. `per sample` first mixes
+the weights into a matrix [H, Z] per sample, as in the formula Σ a_i(z) W_i z and in the HMoG author's code. `all
+experts` computes the outputs of all experts [K, B, H] and then mixes them. `products` is the floor of `fused`: its
+three matrix products alone, with preallocated outputs. Each is measured in fresh processes that alternate. Times are
+medians of all repetitions. Memory is the peak of the process above weights and gradients. Everything is measured twice:
+with freed memory returned to the system, which is the default of a process, and with freed memory kept, as mixgan sets
+it (runtime/device.py).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ REPETITIONS, PROCESSES = 15, 3
 
 
 def layers() -> dict[str, Callable]:
-    """Return each way to compute the mixture from (experts, latent_BZ, weights_BK)."""
+    """Return the implementations, each a function of (experts, latent_BZ, weights_BK)."""
     import torch
 
     def per_sample(experts, latent_BZ, weights_BK):
@@ -41,7 +42,7 @@ def layers() -> dict[str, Callable]:
 
 
 def products(k: int) -> Callable[[], None]:
-    """Return the three products of the fused layer: forward, to the inputs, to the weights."""
+    """Return a function that runs the fused layer's matrix products: forward, input gradient, weight gradient."""
     import torch
 
     inputs, weights, outputs = (torch.randn(s) for s in ((BATCH, k * LATENT), (k * LATENT, HIDDEN), (BATCH, HIDDEN)))
@@ -56,7 +57,7 @@ def products(k: int) -> Callable[[], None]:
 
 
 def measure(name: str, k: int, keeping: bool) -> tuple[list[float], list[float], float]:
-    """Return the seconds of each pass forward, of each forward and backward, and the peak memory in MB."""
+    """Return the times of the forward passes and of the forward and backward passes [s], and the peak memory [MB]."""
     import torch
 
     from mixgan_cli.models.experts import LinearExperts
@@ -71,7 +72,7 @@ def measure(name: str, k: int, keeping: bool) -> tuple[list[float], list[float],
     experts, layer = LinearExperts(k, LATENT, HIDDEN), layers()[name]
     latent_BZ, weights_BK = torch.randn(BATCH, LATENT), torch.rand(BATCH, k).softmax(dim=1).requires_grad_()
     expected = experts.mix(latent_BZ[:4], weights_BK[:4])
-    torch.testing.assert_close(layer(experts, latent_BZ[:4], weights_BK[:4]), expected)  # they compute the same
+    torch.testing.assert_close(layer(experts, latent_BZ[:4], weights_BK[:4]), expected)  # all compute the same values
     for parameter in experts.parameters():
         parameter.grad = torch.zeros_like(parameter)
     with torch.no_grad():
@@ -91,7 +92,7 @@ def _seconds(work: Callable[[], object]) -> list[float]:
 
 
 def main(ks: list[int]) -> None:
-    """Measure every layer for every K, and print a table and a JSON object."""
+    """Measure every implementation for every K, and print a table and a JSON array."""
     import torch
 
     print(
@@ -100,7 +101,7 @@ def main(ks: list[int]) -> None:
     print()
     print("| freed memory | K | layer | forward ms | × fused | with backward ms | spread | × fused | peak MB |")
     print("|---|---|---|---|---|---|---|---|---|")
-    told = []
+    results = []
     for keeping in (False, True):
         for k in ks:
             found: dict[str, list[tuple[list[float], list[float], float]]] = {}
@@ -115,14 +116,14 @@ def main(ks: list[int]) -> None:
                 fused = fused or middle
                 low, _, high = statistics.quantiles(both, n=4)
                 memory = max(row[2] for row in rows)
-                way = "stays" if keeping else "goes back"
+                way = "kept" if keeping else "returned"
                 print(
                     f"| {way} | {k} | {name} | {middle[0]:.2f} | {middle[0] / fused[0]:.2f} | {middle[1]:.2f} | "
                     f"{1e3 * (high - low):.2f} | {middle[1] / fused[1]:.2f} | {memory:.0f} |",
                     flush=True,
                 )
-                told.append({"keeping": keeping, "k": k, "layer": name, "ms": middle[1], "peak_mb": memory})
-    print(json.dumps(told))
+                results.append({"keeping": keeping, "k": k, "layer": name, "ms": middle[1], "peak_mb": memory})
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""What one would write instead: a plain PyTorch loop beside mixgan, on the same data, networks and steps.
+"""Compare mixgan with a plain PyTorch loop on the same data, networks and steps.
 
     python benchmarks/plain.py [hmog_mnist] [mggan_cifar10] [--rounds 3] [--device cuda]        (make bench-plain)
 
-The plain loops are good ones of their kind: a DataLoader with two workers, networks of torch's own layers, torch's Adam
-as it comes, `.item()` of the losses each iteration. `hmog_mnist` mixes its experts as the formula reads, with a weight
-matrix a sample; `mggan_cifar10` runs its experts one after the other. Both have as many parameters as mixgan's, which
-is checked. mixgan runs its own loop at its own defaults on this device, reports of losses and moving average included.
-Each is measured in fresh processes, alternating; images are real ones shown to the discriminator, medians over rounds
-of the median iteration, memory the peak above what the process has before it builds its networks, and what its worker
-processes hold beside it. The data are found through $MIXGAN_DATA.
+The plain loops use a DataLoader with two workers, networks of torch's own layers, torch's Adam with its default
+settings, and `.item()` of the losses in each iteration. `hmog_mnist` mixes its experts as in the formula, with one
+weight matrix per sample; `mggan_cifar10` runs its experts one after the other. Both have the same number of parameters
+as mixgan's networks, which is checked. mixgan runs its own loop with its defaults for this device, including reports of
+the losses and the moving average. Each loop is measured in fresh processes that alternate. Speed is in real images
+shown to the discriminator per second: the median over rounds of the median iteration. Memory is the peak above the
+level before the networks are built; the memory of worker processes is reported separately. Needs $MIXGAN_DATA.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mixgan_cli.runtime.device import resolve_hardware
 
 ROUNDS = 3
 SECONDS = {"cpu": 30.0, "cuda": 8.0}
-"""Of each measurement."""
+"""Duration of each measurement [s]."""
 EXPERIMENTS = {
     "hmog_mnist": ("experiment=hmog2019_hmog", "data=mnist", "training.epochs=null", "training.nimg=15_000_000"),
     "mggan_cifar10": ("experiment=mggan_cifar10",),
@@ -37,7 +37,7 @@ Iteration = Callable[[], None]
 
 
 def of_mixgan(name: str, device_name: str) -> tuple[Iteration, int, int]:
-    """Return mixgan's iteration, the images it shows and the networks' parameters."""
+    """Return mixgan's iteration, its number of real images, and the number of parameters."""
     from hydra import compose, initialize_config_dir
 
     from mixgan_cli.config.components import build
@@ -66,7 +66,10 @@ def of_mixgan(name: str, device_name: str) -> tuple[Iteration, int, int]:
 
 
 def of_plain_hmog(device_name: str) -> tuple[Iteration, int, int]:
-    """Return the author's configuration: MNIST at 32 px, a tree of depth 5, WGAN-GP, batch 128, 5 critic steps."""
+    """Return the same for a plain loop of the HMoG author's configuration.
+
+    MNIST at 32 px, a tree of depth 5, WGAN-GP, batch 128, 5 critic steps.
+    """
     import torch
     from torch import nn
     from torchvision import datasets, transforms
@@ -131,7 +134,10 @@ def of_plain_hmog(device_name: str) -> tuple[Iteration, int, int]:
 
 
 def of_plain_mggan(device_name: str) -> tuple[Iteration, int, int]:
-    """Return MGGAN's: CIFAR-10, 10 generators with a first layer each, 64 real and 120 generated images."""
+    """Return the same for a plain loop of MGGAN.
+
+    CIFAR-10, 10 generators with separate first layers, 64 real and 120 generated images.
+    """
     import torch
     from data_path import Pictures
     from torch import nn
@@ -223,12 +229,12 @@ PLAIN = {"hmog_mnist": of_plain_hmog, "mggan_cifar10": of_plain_mggan}
 
 
 def measure(who: str, name: str, device_name: str) -> dict[str, float]:
-    """Return images a second, memory in MB and the number of parameters, of this process."""
+    """Return images per second, memory [MB] and the number of parameters, measured in this process."""
     import torch
 
     from mixgan_cli.runtime.measure import peak_memory, reset_peak_memory, workers_memory
 
-    import_module("mixgan_cli.commands.train")  # so that modules do not count, neither loop's
+    import_module("mixgan_cli.commands.train")  # so that the memory of imported modules is not counted for either loop
     torch.manual_seed(0)
     before = reset_peak_memory(device_name)
     iteration, shown, parameters = (of_mixgan if who == "mixgan" else lambda n, d: PLAIN[n](d))(name, device_name)
@@ -260,7 +266,7 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(measure(*arguments.one, arguments.device)))
         return
-    print("| work | loop | img/s | least | most | × plain | peak MB | × plain | workers' MB |")
+    print("| workload | loop | img/s | min | max | × plain | peak MB | × plain | MB of its workers |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name in arguments.names:
         found: dict[str, list[dict[str, float]]] = {"plain": [], "mixgan": []}
@@ -286,7 +292,7 @@ def main() -> None:
 
 
 def _loader(images, batch: int, device) -> Iterator:
-    """Yield batches on the device for ever."""
+    """Yield batches on the device, epoch after epoch."""
     from torch import Tensor
     from torch.utils.data import DataLoader
 
@@ -304,7 +310,7 @@ def _data() -> str:
 
 
 def _log(*losses: float) -> None:
-    """Where a user's progress bar would be."""
+    """Do nothing, in place of a user's progress bar."""
 
 
 if __name__ == "__main__":

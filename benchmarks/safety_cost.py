@@ -1,9 +1,9 @@
-"""What safety costs: reports, states and checks of every step, as a share of the wall-clock at the default frequencies.
+"""Measure the cost of reports, checkpoints and checks as a share of the wall-clock time at the default intervals.
 
     python benchmarks/safety_cost.py [overrides of mixgan train ...]        (make bench-safety)
 
-A real run on Fashion-MNIST in which each of these is timed where it happens. States are saved more often than by
-default, so that there are some to time; what they cost is scaled to the default frequency.
+Each part is timed in a real run on Fashion-MNIST. Checkpoints are written more often than by default, so that there are
+enough to time; their cost is scaled to the default interval.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from mixgan_cli.training.callbacks import Callbacks
 from mixgan_cli.training.step import Means
 
 EVERY = {"report": 12_800, "state": 250_000}
-"""Images between two, by default (conf/config.yaml)."""
+"""Default intervals, in images (conf/config.yaml)."""
 NIMG = 38_400
 
 
 def main() -> int:
-    """Train, and print the table."""
+    """Train, print the table and return the exit code."""
     spent: dict[str, list[float]] = defaultdict(list)
 
     def timed(place: Any, name: str, title: str) -> None:
@@ -56,25 +56,23 @@ def main() -> int:
     if code:
         return code
     iterations = len(spent["iteration"])
-    whole = statistics.median(spent["iteration"]) * iterations / NIMG  # of an image
+    whole = statistics.median(spent["iteration"]) * iterations / NIMG  # seconds per image
     each = {
         **{title: statistics.median(spent[title]) / every for title, every in EVERY.items()},
         **{title: sum(spent[title]) / NIMG for title in ("means", "finite")},
     }
-    told = {
+    titles = {
         "report": f"a report every {EVERY['report']:,} images, {1e3 * statistics.median(spent['report']):.0f} ms",
-        "state": f"a state every {EVERY['state']:,} images, {1e3 * statistics.median(spent['state']):.0f} ms",
+        "state": f"a checkpoint every {EVERY['state']:,} images, {1e3 * statistics.median(spent['state']):.0f} ms",
         "means": "means of losses, every step",
-        "finite": "are all gradients finite, every step",
+        "finite": "check that all gradients are finite, every step",
     }
     outside = each["report"] + each["state"]  # the other two are within an iteration
-    print(
-        f"\n{1 / (whole + outside):.0f} images a second, {torch.get_num_threads()} threads, torch {torch.__version__}\n"
-    )
-    print("| | share of the wall-clock |\n|---|---|")
+    print(f"\n{1 / (whole + outside):.0f} images/s, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
+    print("| | share of the wall-clock time |\n|---|---|")
     for title, seconds in each.items():
-        print(f"| {told[title]} | {100 * seconds / (whole + outside):.2f} % |")
-    print(f"| **together** | **{100 * sum(each.values()) / (whole + outside):.2f} %** |")
+        print(f"| {titles[title]} | {100 * seconds / (whole + outside):.2f} % |")
+    print(f"| **total** | **{100 * sum(each.values()) / (whole + outside):.2f} %** |")
     return 0
 
 

@@ -1,14 +1,15 @@
-"""K whole DCGAN generators on the same latents: time and peak memory of one forward and backward pass of them all.
+"""Compare three implementations of K whole DCGAN generators: time and peak memory of a forward and backward pass.
 
     python benchmarks/whole_experts.py [--device cuda] [K ...]
 
-`loop` runs K modules one after the other and stacks their images. `grouped` is one network with K times the channels:
-its first layer is an ordinary transposed convolution, as all experts read the same latents, the others have K groups.
-`vmap` maps one module over the stacked weights with torch.func. All three run batch norm in training mode and update
-its running statistics, which vmap accepts because the statistics are stacked, one set an expert. Before anything is
-measured they are given the same weights and compared, in double precision: images, gradients, and running statistics.
-Each is then measured in fresh processes, alternating between them; medians of all repetitions. Memory is the peak above
-the level with weights and gradients in place: of the process on the CPU, of PyTorch's allocator on a GPU.
+All generators get the same latents. `loop` runs K modules one after the other and stacks their images. `grouped` is one
+network with K times the channels. Its first layer is an ordinary transposed convolution, because all experts read the
+same latents; the other layers have K groups. `vmap` maps one module over the stacked weights with torch.func. All three
+run batch norm in training mode and update its running statistics; vmap accepts this because the statistics are stacked,
+one set per expert. Before the measurement, they get the same weights, and their images, gradients and running
+statistics are compared in double precision. Each is then measured in fresh processes that alternate. Times are medians
+of all repetitions. Memory is the peak above weights and gradients: of the process on the CPU, of PyTorch's allocator on
+a GPU.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ REPETITIONS, PROCESSES = {"cpu": 5, "cuda": 50}, 2
 
 
 def dcgan(k: int = 1) -> nn.Sequential:
-    """Return one DCGAN generator of 32 × 32 images, or k side by side as one network [B, Z, 1, 1] -> [B, K * 3, H, W].
+    """Return one DCGAN generator of 32 × 32 images, or k generators as one network [B, Z, 1, 1] -> [B, K * 3, H, W].
 
     Its first weight is [Z, K * 256, 4, 4]; every other parameter and buffer has the experts in its first axis.
     """
@@ -49,7 +50,7 @@ def dcgan(k: int = 1) -> nn.Sequential:
 
 
 class Loop:
-    """The experts one after the other."""
+    """A loop over the experts."""
 
     def __init__(self, experts: list[nn.Sequential]) -> None:
         self.experts = experts
@@ -61,12 +62,12 @@ class Loop:
 
     def state(self) -> dict[str, Tensor]:
         """Return every gradient and every running statistic, each stacked over the experts."""
-        told = [gradients(dict(expert.named_parameters())) | statistics_of(expert) for expert in self.experts]
-        return {name: torch.stack([one[name] for one in told]) for name in told[0]}
+        parts = [gradients(dict(expert.named_parameters())) | statistics_of(expert) for expert in self.experts]
+        return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
 
 class Grouped:
-    """One network with the experts as its groups."""
+    """One network with grouped convolutions: one group per expert."""
 
     def __init__(self, experts: list[nn.Sequential]) -> None:
         self.k = len(experts)
@@ -82,16 +83,16 @@ class Grouped:
 
     def state(self) -> dict[str, Tensor]:
         """Return every gradient and every running statistic, each stacked over the experts."""
-        told = gradients(dict(self.network.named_parameters())) | statistics_of(self.network)
+        parts = gradients(dict(self.network.named_parameters())) | statistics_of(self.network)
         return {
             name: one.unflatten(axis, (self.k, -1)).movedim(axis, 0)
-            for name, one in told.items()
+            for name, one in parts.items()
             for axis in [int(name == "0.weight")]
         }
 
 
 class Vmap:
-    """One expert mapped over the stacked weights."""
+    """One expert module, mapped over the stacked weights with torch.vmap."""
 
     def __init__(self, experts: list[nn.Sequential]) -> None:
         modules: list[nn.Module] = [*experts]
@@ -126,24 +127,24 @@ def statistics_of(network: nn.Module) -> dict[str, Tensor]:
 
 
 def check(k: int, device: str) -> None:
-    """Raise an AssertionError unless all ways compute the same images, gradients and running statistics."""
+    """Raise an AssertionError unless all implementations compute the same images, gradients and running statistics."""
     torch.manual_seed(0)
     experts = [dcgan().to(device, torch.float64) for _ in range(k)]
     latent_BZ11 = torch.randn(BATCH, LATENT, 1, 1, device=device, dtype=torch.float64)
     target = torch.randn(BATCH, k, 3, 32, 32, device=device, dtype=torch.float64)
-    told = {}
+    results = {}
     for name in ["grouped", "vmap", "loop"]:  # the loop last: it runs the experts themselves, the others copies of them
         way = WAYS[name](experts)
         images = way(latent_BZ11)
         (images - target).square().sum().backward()
-        told[name] = {"images": images.detach()} | way.state()
-    assert len(told["loop"]) == 1 + 4 + 6 + 6  # images; gradients of 4 convolutions and 3 batch norms; 3 statistics
-    torch.testing.assert_close(told["grouped"], told["loop"])
-    torch.testing.assert_close(told["vmap"], told["loop"])
+        results[name] = {"images": images.detach()} | way.state()
+    assert len(results["loop"]) == 1 + 4 + 6 + 6  # images; gradients of 4 convolutions and 3 batch norms; 3 statistics
+    torch.testing.assert_close(results["grouped"], results["loop"])
+    torch.testing.assert_close(results["vmap"], results["loop"])
 
 
 def measure(name: str, k: int, device: str) -> tuple[list[float], float]:
-    """Return the seconds of each repetition, and the peak memory in MB, of this process alone."""
+    """Return the time of each repetition [s] and the peak memory [MB], measured in this process."""
     torch.manual_seed(0)
     way = WAYS[name]([dcgan().to(device) for _ in range(k)])
     latent_BZ11 = torch.randn(BATCH, LATENT, 1, 1, device=device)
@@ -160,14 +161,14 @@ def measure(name: str, k: int, device: str) -> tuple[list[float], float]:
 
 
 def main() -> None:
-    """Check and measure every way for every K, and print a Markdown table."""
-    parser = argparse.ArgumentParser(description="Compare three ways to run K whole DCGAN generators.")
+    """Check and measure every implementation for every K, and print a Markdown table."""
+    parser = argparse.ArgumentParser(description="Compare three implementations of K whole DCGAN generators.")
     parser.add_argument("ks", nargs="*", type=int, default=[2, 5, 10], metavar="K", help="numbers of experts")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args()
     where = torch.cuda.get_device_name() if options.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"batch {BATCH}, latent {LATENT}, {where}, torch {torch.__version__}\n")
-    print("| K | way | median ms | spread (IQR) | × the fastest | peak MB |")
+    print("| K | implementation | median ms | spread (IQR) | × fastest | peak MB |")
     print("|--:|:----|----------:|-------------:|--------------:|--------:|")
     fresh = multiprocessing.get_context("spawn").Pool
     for k in options.ks:
