@@ -19,11 +19,11 @@ def conf():
     return Conf()
 
 
-def test_every_key_says_what_it_is_where_it_is_defined(conf):
+def test_every_key_is_documented_where_it_is_defined(conf):
     assert conf.undocumented() == []
 
 
-def test_the_page_is_what_the_command_gives(conf):
+def test_page_is_up_to_date(conf):
     assert PAGE.read_text() == page(conf), "run `make configuration`"
 
 
@@ -48,7 +48,7 @@ SMALL = {
 }
 
 
-def test_what_is_not_told_is_found(tmp_path, monkeypatch):
+def test_undocumented_keys_are_found(tmp_path, monkeypatch):
     """A key of a base, of the command or of another group is told there, and need not be where it is only set."""
     for name, content in SMALL.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -73,11 +73,11 @@ def test_what_is_not_told_is_found(tmp_path, monkeypatch):
      ("hardware.device", "`auto`, `cpu`, `cuda`"), ("paths.run", "text or `null`"), ("model.experts", "a component"),
      ("objective.optimizer.gate", "a component or `null`"), ("no.such", "")],
 )  # fmt: skip
-def test_what_is_accepted_is_said_as_the_schema_has_it(path, words):
+def test_accepted_values_follow_the_schema(path, words):
     assert accepted.by_command("config", path) == words
 
 
-def test_what_a_part_accepts_is_said_as_its_class_has_it():
+def test_accepted_values_of_a_component_follow_its_class():
     assert accepted.by_part("mixgan_cli.models.UniformGate", "same_latents") == "`true`, `false`"
     assert accepted.by_part("torch.optim.Adam", "betas") == "[number, number]"
     assert accepted.by_part("mixgan_cli.objectives.DiffAugment", "cutout") == "number ≥ 0 and ≤ 1"

@@ -168,7 +168,7 @@ def test_commands_in_sentences_compose(mixgan, command):
 
 
 @pytest.mark.parametrize("command", [command for command in RUN if command.startswith("mixgan train ")])
-def test_what_is_to_train_can_be_played(command):
+def test_train_commands_build_valid_networks(command):
     """Its networks are built, and nothing refuses them; data are not needed for that."""
     run = composed(*first_job(word for word in shlex.split(command)[2:] if "=" in word))
     shape = build(run.data).shape
@@ -184,7 +184,7 @@ def test_other_commands_are_targets_of_make(command):
 
 
 @pytest.mark.parametrize("message", re.findall(r"^mixgan \w+: \S+=\S+: .*", TEXT, re.MULTILINE))
-def test_messages_are_what_is_said(mixgan, message):
+def test_printed_messages_are_exact(mixgan, message):
     name, override = re.match(r"mixgan (\w+): (\S+):", message).groups()
     outcome = mixgan(name, override)
     assert outcome.code == 2 and outcome.err == f"{message}\n"

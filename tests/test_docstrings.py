@@ -163,11 +163,11 @@ MODULES = [
 
 @pytest.mark.parametrize("rule", [untold_shapes, untold_errors, untold_units])
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.removeprefix("mixgan_cli."))
-def test_docstrings_tell(module, rule):
+def test_docstrings_state_shapes_errors_and_units(module, rule):
     assert [untold for member in members(module) for untold in rule(member)] == []
 
 
-def test_the_source_of_each_part_is_told():
+def test_docstring_of_each_component_names_its_source():
     """Of all that a configuration names by `_target_`, but for what only writes records."""
     targets = {
         name for path in conf_dir().rglob("*.yaml") for name in re.findall(r"_target_: ([\w.]+)", path.read_text())
@@ -179,7 +179,7 @@ def test_the_source_of_each_part_is_told():
 
 
 @pytest.mark.parametrize("room", ["objectives", "evaluation"])
-def test_the_source_of_each_formula_is_told(room):
+def test_docstring_of_each_formula_names_its_source(room):
     """Objectives are formulas, classes and functions alike; of the evaluation, what is computed of tensors."""
     for module in MODULES:
         for name, value in public(module).items() if f".{room}." in module.__name__ else ():
@@ -192,7 +192,7 @@ def test_the_source_of_each_formula_is_told(room):
                 assert list(untold_source(function, module)) == []
 
 
-def test_what_is_of_our_own_is_still_there():
+def test_exceptions_from_sources_still_exist():
     assert {name for module in MODULES for name in public(module)} >= OF_OUR_OWN
 
 
@@ -272,11 +272,11 @@ def said(owner):
     ]
 
 
-def test_the_rules_pass_what_is_told():
+def test_rules_pass_complete_docstrings():
     assert said(Told) == said(Heir) == []
 
 
-def test_the_rules_find_what_is_not_told():
+def test_rules_find_incomplete_docstrings():
     assert said(Silent) == [
         "__init__: that it raises ConfigError",
         "shape: the shape of images",
@@ -288,6 +288,6 @@ def test_the_rules_find_what_is_not_told():
     ]
 
 
-def test_a_source_may_be_the_modules():
+def test_source_can_be_in_the_module_docstring():
     assert list(untold_source(Silent, ModuleType("nowhere", "Of nobody."))) == ["nowhere.Silent: its source"]
     assert list(untold_source(Silent, ModuleType("nowhere", "Of Hoang et al. 2017, eq. 2."))) == []

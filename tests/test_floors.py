@@ -66,7 +66,7 @@ def test_imports_run_downward(name):
         assert LEVEL[package_of(imported)] >= LEVEL[package_of(name)], f"{name} imports {imported}, a floor above"
 
 
-def test_no_circle_between_files():
+def test_there_are_no_import_cycles():
     below = {name: set(imports_of(name)) for name in FILES}
     while below:
         ground = {name for name, needs in below.items() if not needs & below.keys()}
@@ -80,18 +80,18 @@ def test_models_know_no_objective_and_objectives_no_network():
     assert ("evaluation", "training") not in pairs
 
 
-def test_a_circle_is_found(tmp_path, monkeypatch):
+def test_import_cycle_is_found(tmp_path, monkeypatch):
     for here, there in (("one", "two"), ("two", "one")):
         (tmp_path / f"{here}.py").write_text(f"from mixgan_cli import {there}\n")
     monkeypatch.setattr("tests.test_floors.FILES", {name: tmp_path / f"{name}.py" for name in ("one", "two")})
     imports_of.cache_clear()
     with pytest.raises(AssertionError, match="a circle among"):
-        test_no_circle_between_files()
+        test_there_are_no_import_cycles()
     imports_of.cache_clear()
 
 
 @pytest.mark.parametrize("title", ["From the command to the loss", "From the file to a metric"])
-def test_the_ways_of_the_architecture_page_are_short(title):
+def test_paths_on_the_architecture_page_have_few_files(title):
     """docs/architecture.md: at most twelve files each, and all of them there."""
     page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
     section = page.partition(f"## {title}")[2].partition("\n## ")[0]

@@ -50,7 +50,7 @@ def runs(target, *options):
     return found
 
 
-def test_there_are_the_targets_that_were_promised():
+def test_targets_are_those_of_the_page():
     sets = [f"hmog-{name}" for name in ("mnist", "fashion_mnist", "utzap50k", "flowers102", "celeba")]
     names = ["mggan-ring", "mggan-cifar10", "mggan-stl10", "mggan-imagenet32", "megan-cifar10", "megan-celeba", *sets]
     assert [f"reproduce-{name}" for name in [*names, "compare"]] == TARGETS
@@ -60,7 +60,7 @@ def test_there_are_the_targets_that_were_promised():
 
 @pytest.mark.parametrize("smoke", [False, True], ids=["whole", "smoke"])
 @pytest.mark.parametrize("target", TARGETS)
-def test_every_run_can_be_played(target, smoke):
+def test_every_run_builds_valid_networks(target, smoke):
     found = runs(target, *(["SMOKE=1"] if smoke else []))
     assert found
     for run in found:

@@ -18,7 +18,7 @@ BLOCKS = re.findall(r"```(console|python)\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.parametrize("model", ["hmog", "mggan"])
-def test_the_page_works(mixgan, monkeypatch, model):
+def test_blocks_of_the_page_run(mixgan, monkeypatch, model):
     monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, "inception-v3-compat", KnownLogits)  # no weights to download
     few = ("evaluation=none", "training.figures=false", f"model={model}", "model.latent.distribution=normal")
     assert mixgan("train", *TINY, *few, "paths.run=outputs/RUN").code == 0
@@ -44,5 +44,5 @@ def test_the_page_works(mixgan, monkeypatch, model):
     assert len(list(Path("outputs/RUN/samples").glob("seed*-truncation0.7-n64.png"))) == 3
 
 
-def test_the_page_shows_what_it_tells():
+def test_page_has_a_command_block_and_python_blocks():
     assert [kind for kind, _ in BLOCKS].count("python") >= 7 and BLOCKS[0][0] == "console"

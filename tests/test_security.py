@@ -106,7 +106,7 @@ def test_every_part_that_conf_names_is_trusted():
     trust(named)
 
 
-def test_a_package_is_imported_when_it_is_trusted_and_not_before(stranger):
+def test_package_is_imported_only_if_it_is_trusted(stranger):
     node = {"_target_": stranger}
     for others in ((), ("strange",), ("stranger.gates",), ("strangers",)):
         with pytest.raises(ConfigError, match="not a component of mixgan"):
@@ -121,7 +121,7 @@ def test_a_package_is_imported_when_it_is_trusted_and_not_before(stranger):
 @pytest.mark.parametrize(
     "target", ["os.system", "mixgan_cli.cli.os.system", "mixgan_cli.runtime.io.write_text", "stranger"]
 )
-def test_a_run_or_a_generator_that_names_code(mixgan, run, stranger, target):
+def test_target_that_names_other_code_is_refused(mixgan, run, stranger, target):
     gate = {"_target_": stranger if target == "stranger" else target, "command": f"touch {MARK}", "path": str(MARK)}
     model = json.loads(safe_open(run / "checkpoints" / "generator.safetensors", framework="pt").metadata()["model"])
     hostile = generator_with(run, "hostile.safetensors", model=json.dumps({**model, "gate": gate}))
@@ -140,14 +140,14 @@ def test_a_run_or_a_generator_that_names_code(mixgan, run, stranger, target):
     assert mixgan("evaluate", f"run={run}", *SHORT).code == 0  # as it was, it is fine
 
 
-def test_what_the_user_trusts_is_used(mixgan, run, stranger):
+def test_trusted_package_is_used(mixgan, run, stranger):
     configured(run, lambda config: config["model"]["gate"].update(_target_=stranger))
     assert mixgan("evaluate", f"run={run}", *SHORT, "trusted=[stranger]").code == 0
     assert MARK.exists()
 
 
 @pytest.mark.parametrize("data", ["mixgan_cli.data.packed.Packed", "mixgan_cli.models.NoGate"])
-def test_a_part_in_the_wrong_place(mixgan, run, data):
+def test_component_of_another_group_is_refused(mixgan, run, data):
     part = {"_target_": data, **({"k": 1} if "NoGate" in data else {"stored_MCHW": None, "stored_labels_M": None,
             "preprocessing": "", "rows_N": None})}  # fmt: skip
     configured(run, lambda config: config.update(data=part))
@@ -170,14 +170,14 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
-def test_configurations_that_are_none(mixgan, run, bomb):
+def test_hostile_configurations_are_refused(mixgan, run, bomb):
     (run / "config.yaml").write_text(BOMBS[bomb])
     refused(mixgan("evaluate", f"run={run}", *SHORT), "not a configuration that mixgan wrote")
     (run / "DONE").unlink()
     refused(mixgan("train", *TINY, f"paths.run={run}"), "not a configuration that mixgan wrote")
 
 
-def test_nesting_ends_somewhere(mixgan, run):
+def test_deep_nesting_is_refused(mixgan, run):
     deep = "{'a': " * 60 + "1" + "}" * 60
     (run / "config.yaml").write_text(f"a: {deep}")
     refused(mixgan("evaluate", f"run={run}", *SHORT), "nested more than 32 levels deep")
@@ -185,7 +185,7 @@ def test_nesting_ends_somewhere(mixgan, run):
     refused(mixgan("sample", f"run={generator_with(run, model=deep)}", "hardware=cpu"), "nested more than 32")
 
 
-def test_nothing_stored_is_resolved(mixgan, run, monkeypatch):
+def test_stored_interpolations_are_not_resolved(mixgan, run, monkeypatch):
     """The environment's secrets stay where they are: an interpolation in a file is so many letters."""
     monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef")
     configured(run, lambda config: config["evaluation"].update(weights="${oc.env:WANDB_API_KEY}"))
@@ -198,7 +198,7 @@ def test_nothing_stored_is_resolved(mixgan, run, monkeypatch):
 
 
 @pytest.mark.parametrize("results", [None, "", "{}", "[1]", "{" * 5000, '{"metrics": 1'], ids=str)
-def test_results_that_are_none(mixgan, run, results):
+def test_damaged_results_are_refused(mixgan, run, results):
     (run / "results.json").unlink()
     if results is not None:
         (run / "results.json").write_text(results)
@@ -216,7 +216,7 @@ class Payload:
         return os.system, (f"touch {MARK.resolve()}",)
 
 
-def test_the_payload_works():
+def test_payload_runs_code_when_unpickled():
     """Or the tests below prove nothing."""
     pickle.loads(pickle.dumps(Payload()))
     assert MARK.exists()
@@ -255,11 +255,11 @@ def test_hostile_checkpoints(mixgan, run, kind):
      ({"model": "[]"}, "valid dictionary"), ({"model": '{"k": ' * 5000}, "damaged"), ({"model": "9" * 10**6}, "longer"),
      ({"model": "null"}, "valid dictionary"), ({"shape": "[1, 16, 16]"}, "do not belong together")],
 )  # fmt: skip
-def test_hostile_headers(mixgan, run, metadata, told):
+def test_hostile_headers_are_refused(mixgan, run, metadata, told):
     refused(mixgan("sample", f"run={generator_with(run, **metadata)}", "hardware=cpu"), told)
 
 
-def test_a_header_cannot_ask_for_memory(mixgan, run):
+def test_sizes_in_a_header_allocate_no_memory(mixgan, run):
     """The weights are compared before there is memory for them."""
     model = json.loads(safe_open(run / "checkpoints" / "generator.safetensors", framework="pt").metadata()["model"])
     for change in ({"latent": {"size": 2**16, "distribution": "normal"}}, {"k": 2**12}):
@@ -289,7 +289,7 @@ def test_harmful_weights_leave_the_metric_out(mixgan, run):
 @pytest.mark.parametrize(
     "name", ["../../outside", "/tmp/outside", "a/b", "..", ".hidden", "", "a b", "x" * 65, "a\nb", "ä/"]
 )
-def test_a_models_name_is_no_path(mixgan, name, tmp_path):
+def test_model_name_with_a_path_is_refused(mixgan, name, tmp_path):
     model = composed().model.model_dump()
     with pytest.raises(ConfigError, match="must be the start of a folder's name"):
         parse({**model, "name": name}, type(composed().model))
@@ -298,7 +298,7 @@ def test_a_models_name_is_no_path(mixgan, name, tmp_path):
     assert not list(tmp_path.rglob("*outside*")) and not Path("outputs").exists()
 
 
-def test_a_run_lands_below_the_outputs():
+def test_run_name_contains_the_model_name_and_no_slash():
     assert run_name(composed("model.name=my_model-2.0")).startswith("digits-my_model-2.0-")
     assert "/" not in run_name(composed())
 
@@ -406,7 +406,7 @@ def test_a_report_of_a_foreign_run_writes_and_reads_nowhere_else(mixgan, finishe
     ["[]", "{", '{"metrics": []}', '{"metrics": {"fid": 1}, "run": {"nimg": "x", "seconds": "y"}, "protocol": 3}',
      '{"metrics": {"expert_usage": null, "expert_class": [["a"]], "nmi_by_level": 0.5}}'],
 )  # fmt: skip
-def test_a_report_of_odd_results_ends_in_a_page_or_a_message(mixgan, run, content):
+def test_report_of_odd_results_gives_a_page_or_a_message(mixgan, run, content):
     (run / "results.json").write_text(content)
     (run / "samples" / "9-of-mine.png").write_bytes(b"no picture")
     (run / "environment.json").write_text("[1]")

@@ -38,7 +38,7 @@ def wheel(tmp_path_factory):
     return built
 
 
-def test_it_holds_every_yaml_and_the_published_values(wheel):
+def test_wheel_contains_every_yaml_and_the_published_values(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for group, choices in groups().items():
         for choice in choices:
@@ -48,7 +48,7 @@ def test_it_holds_every_yaml_and_the_published_values(wheel):
         assert f"mixgan_cli/reporting/{FOLDER.name}/{path.name}" in names
 
 
-def test_installed_elsewhere_it_trains(wheel, tmp_path):
+def test_installed_wheel_trains(wheel, tmp_path):
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
     elsewhere.mkdir()
     install = [

@@ -46,7 +46,7 @@ def test_evaluations_stay_in_the_run(mixgan, run):
     assert "protocol quick, 12 against 12 samples" in Path(page.json["page"]).read_text()
 
 
-def test_evaluation_fills_what_was_unavailable(mixgan, run):
+def test_evaluation_adds_unavailable_metrics_to_the_results(mixgan, run):
     results = json.loads((run / "results.json").read_text())
     value = results["metrics"].pop("ms_ssim")
     results["unavailable"]["ms_ssim"] = "no time"

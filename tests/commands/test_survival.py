@@ -58,7 +58,7 @@ def test_interrupted_run_saves_itself_and_resumes_exactly(mixgan, start, tmp_pat
     assert without_times(lines("whole")) == without_times(lines(here))
 
 
-def test_a_run_that_is_interrupted_while_it_measures_itself_measures_itself_again(mixgan, monkeypatch):
+def test_interrupted_evaluation_is_repeated(mixgan, monkeypatch):
     settings = [*TINY, "training.evaluate_nimg=40"]
     assert mixgan("train", *settings, "paths.run=whole").code == 0
     real, calls = Evaluator.evaluate, []
@@ -81,7 +81,7 @@ def test_a_run_that_is_interrupted_while_it_measures_itself_measures_itself_agai
         assert one["best"] == other["best"] and one["since_best"] == other["since_best"]
 
 
-def test_a_sweep_that_is_told_to_end_ends(mixgan, monkeypatch):
+def test_sigterm_ends_a_sweep(mixgan, monkeypatch):
     """The jobs that follow are not begun."""
     real = loop.iterate
 
@@ -96,7 +96,7 @@ def test_a_sweep_that_is_told_to_end_ends(mixgan, monkeypatch):
     assert read_state(folder / "checkpoints" / "last.pt")["progress"]["nimg"] == 40
 
 
-def test_signals_are_held_and_then_told(monkeypatch):
+def test_signals_are_deferred_and_then_raised(monkeypatch):
     with Interruptions() as interruptions:
         with interruptions.deferred():
             with interruptions.deferred():
@@ -119,7 +119,7 @@ def test_signals_are_held_and_then_told(monkeypatch):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_a_signal_that_is_ignored_stays_so():
+def test_ignored_signal_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as the shell does for jobs in the background
     try:
         with Interruptions() as interruptions:
@@ -130,7 +130,7 @@ def test_a_signal_that_is_ignored_stays_so():
         signal.signal(signal.SIGINT, before)
 
 
-def test_what_is_not_whole_is_not_saved(mixgan, monkeypatch):
+def test_state_within_an_iteration_is_not_saved(mixgan, monkeypatch):
     """A second Ctrl+C in the middle of an iteration ends the run there, without a state of its middle."""
     real = loop.iterate
 
@@ -147,7 +147,7 @@ def test_what_is_not_whole_is_not_saved(mixgan, monkeypatch):
     assert outcome.code == 130 and not Path("here/checkpoints/last.pt").exists()
 
 
-def test_the_last_states_are_kept(mixgan):
+def test_last_checkpoints_are_kept(mixgan):
     outcome = mixgan("train", *TINY, "training.keep=2", "training.checkpoint_nimg=40")
     assert outcome.code == 0, outcome.err
     run_dir = Path(outcome.json["run_dir"])
@@ -160,7 +160,7 @@ def test_the_last_states_are_kept(mixgan):
     assert measured.code == 0 and measured.json["protocol"]["nimg"] == 80, measured.err
 
 
-def test_steps_that_are_not_finite_are_left_out(mixgan, monkeypatch):
+def test_non_finite_steps_are_skipped_and_reported(mixgan, monkeypatch):
     """Some, and the run ends well, with finite weights; and it is told."""
     from mixgan_cli.objectives.adversarial import Wasserstein
 
@@ -201,7 +201,7 @@ def test_statistics_that_are_not_finite_stop_the_run(mixgan, monkeypatch):
 ALARMING = [*TINY, "evaluation=none", "alarms.active=1"]
 
 
-def test_alarms_are_told_everywhere_and_once(mixgan):
+def test_alarm_is_reported_once_in_every_log(mixgan):
     outcome = mixgan("train", *ALARMING, "model=mggan", "model.k=2", "training.fakes=8", "paths.run=here")
     assert outcome.code == 0, outcome.err
     assert outcome.err.count("of the generator's ReLUs are active") == 1

@@ -121,7 +121,7 @@ def test_evaluations_and_samples_do_not_change_the_weights(mixgan):
     assert same(weights(plain.json["run_dir"]), weights(busy.json["run_dir"]))
 
 
-def test_finished_run_says_that_its_data_changed(mixgan, tmp_path):
+def test_finished_run_warns_if_its_data_changed(mixgan, tmp_path):
     faces = tmp_path / "faces"
     faces.mkdir()
     for number in range(30):

@@ -35,14 +35,14 @@ def test_keys_below_a_renamed_one_follow_it():
     assert renamed("logger.sinkss") is None and renamed("logger") is None
 
 
-def test_an_old_key_is_answered_with_its_new_name(mixgan):
+def test_message_for_an_old_key_has_its_new_name(mixgan):
     outcome = mixgan("train", "logger=wandb", "logger.sinks.wandb.project=mine")
     assert outcome.code == 2 and outcome.err == (
         "mixgan train: logger.sinks.wandb.project: renamed to logger.wandb.project\n"
     )
 
 
-def test_an_old_choice_is_answered_with_its_new_name(mixgan):
+def test_message_for_an_old_choice_has_its_new_name(mixgan):
     outcome = mixgan("train", "experiment=hmog2019_mog_celeba")
     assert outcome.code == 2 and outcome.err == (
         "mixgan train: experiment=hmog2019_mog_celeba: renamed to experiment=hmog2019_mog data=celeba "

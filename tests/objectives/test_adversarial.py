@@ -57,7 +57,7 @@ def test_large_scores_stay_finite(name):
     assert all(term(scores).isfinite() for term in (loss.real, loss.fake, loss.generator))
 
 
-def test_a_discriminator_that_knows_nothing():
+def test_zero_scores_give_the_losses_of_chance():
     """With all scores 0, the cross-entropy game is worth 2 log 2, and the non-saturating generator pays log 2."""
     zeros, loss = torch.zeros(8).double(), adversarial.NonSaturating()
     assert (loss.real(zeros) + loss.fake(zeros)).item() == pytest.approx(2 * np.log(2))

@@ -80,7 +80,7 @@ def test_cutout(images, share, sides):
     np.testing.assert_array_equal(seeded(cutout, images, share).numpy(), expected)
 
 
-def test_the_numbers_drawn_have_the_papers_ranges():
+def test_random_strengths_have_the_papers_ranges():
     """Read off images of a left half at -1 and a right half at +1, in the red channel alone."""
     images = torch.zeros(4000, 3, 2, 2)
     images[:, 0, :, 0], images[:, 0, :, 1] = -1, 1
@@ -141,14 +141,14 @@ FULL = {"color": True, "translation": 0.125, "cutout": 0.5}
 OFF = {"color": False, "translation": 0.0, "cutout": 0.0}
 
 
-def test_its_parts_in_their_order(images):
+def test_diffaugment_applies_its_parts_in_order(images):
     torch.manual_seed(5)
     expected = cutout(translation(contrast(saturation(brightness(images))), 0.125), 0.5)
     assert torch.equal(seeded(DiffAugment(**FULL), images), expected)
 
 
 @pytest.mark.parametrize("part", [{"color": True}, {"translation": 0.25}, {"cutout": 0.5}])
-def test_each_part_alone(part, images):
+def test_each_part_can_be_used_alone(part, images):
     alone = {
         "color": lambda: contrast(saturation(brightness(images))),
         "translation": lambda: translation(images, 0.25),
@@ -158,20 +158,20 @@ def test_each_part_alone(part, images):
     assert torch.equal(seeded(DiffAugment(**{**OFF, **part}), images), seeded(alone[name]))
 
 
-def test_without_parts_nothing_happens_and_nothing_is_drawn(images):
+def test_diffaugment_without_parts_is_the_identity(images):
     expected = seeded(uniform)
     torch.manual_seed(5)
     assert torch.equal(DiffAugment(**OFF)(images), images)
     assert (uniform() == expected).all()
 
 
-def test_alike_images_are_augmented_apart():
+def test_equal_images_are_augmented_differently():
     images = torch.linspace(-1, 1, 3 * 16 * 16).view(1, 3, 16, 16).expand(8, -1, -1, -1)
     augmented = DiffAugment(**FULL)(images)
     assert len({tuple(image.flatten().tolist()) for image in augmented}) == 8
 
 
-def test_its_gradient_against_finite_differences():
+def test_gradient_equals_finite_differences():
     images = torch.randn(3, 2, 5, 4, dtype=torch.double, requires_grad=True)
     augment = DiffAugment(color=True, translation=0.25, cutout=0.5)
     assert torch.autograd.gradcheck(lambda x: seeded(augment, x), images)
@@ -186,7 +186,7 @@ def test_number_formats_of_training(dtype):
     torch.testing.assert_close(augmented.double(), exact, rtol=0, atol=0.03 if dtype == torch.bfloat16 else 1e-5)
 
 
-def test_the_choice_has_the_papers_settings():
+def test_diffaugment_has_the_papers_settings():
     augment = components.build(composed("objective/augment=diffaugment").objective.augment)
     assert isinstance(augment, DiffAugment)
     assert (augment.color, augment.translation, augment.cutout) == (True, 0.125, 0.5)
@@ -194,13 +194,13 @@ def test_the_choice_has_the_papers_settings():
 
 
 @pytest.mark.parametrize("model", ["gan", "madgan", "megan"])
-def test_it_goes_with_every_recipe(model):
+def test_diffaugment_composes_with_every_model(model):
     run = composed(f"model={model}", "objective/augment=diffaugment", "objective.augment.cutout=0")
     assert run.objective.augment["cutout"] == 0 and run.objective.augment["color"] is True
 
 
 @pytest.mark.parametrize("share", ["translation=1.5", "cutout=-0.1", "color=much"])
-def test_what_it_does_not_take(share):
+def test_invalid_strengths_are_refused(share):
     name, _, _ = share.partition("=")
     with pytest.raises(ConfigError, match=name):
         composed("objective/augment=diffaugment", f"objective.augment.{share}")

@@ -53,7 +53,7 @@ def test_values(others, through):
 
 
 @pytest.mark.parametrize("others", ["mean", "max"])
-def test_only_ones_own_score_has_a_gradient(others):
+def test_only_the_own_score_has_a_gradient(others):
     """-(1 / KB) D (1 - D) where rivals are ahead, 0 elsewhere; as a rival no score has any, nor have features."""
     score, features = judged()
     competition(score, features, others).backward()
@@ -85,7 +85,7 @@ def test_released_code_reverses_the_gradient_only(others):
     np.testing.assert_allclose(found.numpy(), -expected.numpy(), atol=1e-16)
 
 
-def test_an_expert_alike_is_pushed_harder():
+def test_similar_experts_are_pushed_harder():
     """The same features and score: rivals are ahead by the likeness, 1. Opposite features: they are not."""
     score, features = torch.zeros(2).double(), torch.tensor([[1.0, 2.0], [3.0, 6.0]]).double()
     assert competition(score, features, "mean").item() == pytest.approx(1, rel=1e-12)

@@ -65,7 +65,7 @@ def test_every_head_has_its_form():
 
 @pytest.mark.parametrize("k", COUNTS)
 @pytest.mark.parametrize("form", FORMS)
-def test_a_classifier_that_cannot_tell(form, k):
+def test_zero_logits_give_the_loss_of_chance(form, k):
     """Zero logits cost log K, or the range of the paper's sum, whoever made the samples."""
     logits, weights = torch.zeros(6, outputs(form, k)).double(), soft_weights(6, k)
     assert diversity.term(form, "eq2", logits, weights).item() == pytest.approx(np.log(k), rel=1e-12)

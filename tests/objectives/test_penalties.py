@@ -37,7 +37,7 @@ def test_against_finite_differences(norm, axes):
     assert penalty.item() == pytest.approx(10 * np.mean((np.array(norms) - 1) ** 2), rel=1e-7)
 
 
-def test_its_gradient_reaches_the_critic():
+def test_penalty_gradient_reaches_the_critic():
     """The penalty's own derivative, by finite differences over one weight of the critic."""
     network, penalty = critic(), GradientPenalty(weight=10.0, norm="sample")
     real, fake = torch.randn(3, *SHAPE).double(), torch.randn(3, *SHAPE).double()
@@ -114,5 +114,5 @@ def test_r1_of_two_ranks_is_that_of_one():
     assert np.mean(of_ranks) == pytest.approx(R1(2.0, 0.25)(network, real, real).item(), rel=1e-12)
 
 
-def test_no_penalty_is_none():
+def test_no_penalty_returns_none():
     assert NoPenalty()(critic(), torch.zeros(1), torch.zeros(1)) is None

@@ -30,7 +30,7 @@ def with_gradients(values, number):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_steps_are_torchs(name):
+def test_steps_equal_those_of_torch(name):
     ours, theirs = parameters(), parameters()
     optimizer = build_optimizer(settings(name), ours, nimg=1000)
     reference = getattr(torch.optim, name)(theirs, lr=0.01, **EXTRA.get(name, {}))
@@ -84,7 +84,7 @@ def test_constant_schedule_keeps_the_rate_a_number():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_loaded_optimizer_goes_on_exactly(name):
+def test_loaded_optimizer_continues_exactly(name):
     node = {"_target_": "mixgan_cli.optim.Cosine"}
     whole, first = parameters(), parameters()
     optimizer = build_optimizer(settings(name, schedule=node), whole, nimg=60)

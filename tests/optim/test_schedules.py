@@ -10,7 +10,7 @@ from mixgan_cli.optim import Constant, Cosine, Exponential, Linear
 IMAGES = (0, 1, 250, 500, 999, 1000, 2000)
 
 
-def test_constant_is_one_and_says_so():
+def test_constant_schedule_is_one_and_marked_constant():
     assert all(Constant().factor(nimg, 3) == 1 for nimg in IMAGES)
     assert Constant().constant and not Constant(warmup=10).constant
 

@@ -38,7 +38,7 @@ def taken(tmp_path):
         process.communicate()
 
 
-def test_each_its_own_while_there_are_any_and_then_shared(taken):
+def test_jobs_share_gpus_only_if_none_is_free(taken):
     _, first = taken("3,GPU-a/1")
     second_process, second = taken("3,GPU-a/1")
     assert {first, second} == {"3", "GPU-a/1"}
@@ -50,13 +50,13 @@ def test_each_its_own_while_there_are_any_and_then_shared(taken):
     assert taken("3,GPU-a/1")[1] == second
 
 
-def test_a_run_on_several(taken):
+def test_run_can_take_several_gpus(taken):
     assert taken("0,1,2", 2)[1] == "0,1"
     assert taken("0,1,2", 2)[1] == "2,0"
     assert taken("0,1,2", 8)[1] == "1,2,0"
 
 
-def test_at_the_same_moment(tmp_path):
+def test_concurrent_processes_take_different_gpus(tmp_path):
     command = [sys.executable, "-c", TAKE, "a,b,c,d", str(tmp_path), "1"]
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     assert sorted(process.stdout.readline().split()[0] for process in processes) == ["a", "b", "c", "d"]
@@ -68,7 +68,7 @@ def test_at_the_same_moment(tmp_path):
     ("said", "found"),
     [("0,1", ("0", "1")), ("2, GPU-8932f937", ("2", "GPU-8932f937")), ("", ()), ("-1", ()), ("1,-1,2", ("1",))],
 )
-def test_those_the_user_allows(monkeypatch, said, found):
+def test_visible_gpus_follow_cuda_visible_devices(monkeypatch, said, found):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", said)
     assert gpus.visible() == found
 
@@ -80,7 +80,7 @@ PARTS = "  MIG 1g.10gb     Device  0: (UUID: MIG-33-c)\n  MIG 1g.10gb     Device
 @pytest.mark.parametrize(
     ("listed", "found"), [(LISTED, ("GPU-11-a", "GPU-22-b")), (LISTED + PARTS, ("MIG-33-c", "MIG-GPU-44/1/0"))]
 )
-def test_those_of_the_machine(monkeypatch, tmp_path, listed, found):
+def test_visible_gpus_are_those_that_nvidia_smi_lists(monkeypatch, tmp_path, listed, found):
     command = tmp_path / "nvidia-smi"
     command.write_text(f'#!{sys.executable} -S\nimport sys\nassert sys.argv[1] == "-L"\nprint("""{listed}""")')
     command.chmod(command.stat().st_mode | stat.S_IXUSR)
@@ -90,7 +90,7 @@ def test_those_of_the_machine(monkeypatch, tmp_path, listed, found):
 
 
 @pytest.mark.parametrize("code", [None, "import sys; sys.exit(9)"])
-def test_no_driver(monkeypatch, tmp_path, code):
+def test_no_gpu_is_visible_without_a_working_driver(monkeypatch, tmp_path, code):
     if code:
         (tmp_path / "nvidia-smi").write_text(f"#!{sys.executable} -S\n{code}")
         (tmp_path / "nvidia-smi").chmod(0o755)

@@ -162,7 +162,7 @@ LONG = ["training.nimg=1000", "training.checkpoint_nimg=80", "evaluation=none"]
 
 
 @pytest.mark.integ
-def test_a_pre_empted_job_is_requeued_and_goes_on(tmp_path, cluster, mixgan):
+def test_pre_empted_job_is_requeued_and_resumes(tmp_path, cluster, mixgan):
     environment, did = cluster
     command = [sys.executable, "-m", "mixgan_cli", "train", "-m", *TINY, *LONG, "sweep=slurm", "seed=0,1"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE) as process:

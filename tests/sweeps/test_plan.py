@@ -25,15 +25,15 @@ def test_all_combinations():
 
 
 @pytest.mark.parametrize("words", [(), ("seed=0,1",), ("seed=0,1", "--cfg", "job")])
-def test_what_is_no_sweep(words):
+def test_command_without_a_sweep_has_no_plan(words):
     assert of(*words) is None
 
 
-def test_the_mode_may_be_a_key():
+def test_multirun_mode_can_be_set_by_its_key():
     assert of("hydra.mode=MULTIRUN", "seed=0,1").planned == (("seed=0",), ("seed=1",))
 
 
-def test_the_folder_tells_what_is_swept_and_is_the_same_next_time():
+def test_sweep_folder_names_the_swept_keys_and_is_stable():
     sweep = of(*GRID)
     assert sweep.folder.parent == Path("outputs/sweeps")
     assert sweep.folder.name.startswith("mggan-beta-k-seed-") and sweep.folder == of(*GRID).folder
@@ -43,7 +43,7 @@ def test_the_folder_tells_what_is_swept_and_is_the_same_next_time():
 @pytest.mark.parametrize(
     "word", ["sweep=joblib", "sweep.jobs=3", "logger=wandb", "hydra.verbose=false", "hardware.device=cpu", "force=true"]
 )
-def test_what_does_not_change_results_changes_neither_folder_nor_jobs(word):
+def test_keys_that_do_not_affect_results_keep_the_folder(word):
     sweep, other = of(*GRID), of(*GRID, word)
     assert other.folder == sweep.folder
     ids = [[Job(overrides, 0).id for overrides in each.planned] for each in (sweep, other)]
@@ -51,7 +51,7 @@ def test_what_does_not_change_results_changes_neither_folder_nor_jobs(word):
 
 
 @pytest.mark.parametrize("word", ["training.nimg=1000", "data=mnist", "evaluation=full", "seed=0,1"])
-def test_what_changes_results_changes_the_folder(word):
+def test_keys_that_affect_results_change_the_folder(word):
     words = [each for each in GRID if each.partition("=")[0] != word.partition("=")[0]]
     assert of(*words, word).folder.name.rpartition("-")[2] != of(*GRID).folder.name.rpartition("-")[2]
 
@@ -73,7 +73,7 @@ def test_names_are_names_of_folders():
     assert len(long.folder.name) < 80
 
 
-def test_a_configuration_may_say_what_is_swept(tmp_path):
+def test_yaml_file_can_define_the_sweep(tmp_path):
     (tmp_path / "experiment").mkdir()
     text = (
         "# @package _global_\npaths: {outputs: there}\nhydra: {sweeper: {params: {model.k: '2,4', seed: 'range(3)'}}}"
@@ -127,7 +127,7 @@ def test_models_with_other_numbers_of_experts_are_reported(caplog, monkeypatch):
     assert caplog.text == ""
 
 
-def test_a_search_plans_nothing():
+def test_search_has_no_planned_jobs():
     sweep = of("-m", "search=optuna", "model.beta=interval(0,1)", "sweep.optimize=kid", "sweep.direction=maximize")
     assert sweep.planned is None and sweep.optimize == "kid"
 
@@ -139,7 +139,7 @@ def test_a_search_plans_nothing():
      (("model.beta=interval(0,1)",), r"model\.beta=interval\(0,1\): only a search can choose from an interval"),
      (("search=optuna", "sweep.optimize=null"), r"sweep\.optimize=null: a search needs a metric")],
 )  # fmt: skip
-def test_refused_before_anything_runs(words, told):
+def test_invalid_sweeps_are_refused_before_any_job_starts(words, told):
     with pytest.raises(ConfigError, match=told):
         of("-m", "seed=0,1", *words)
 
@@ -154,11 +154,11 @@ def test_a_plugin_that_is_not_installed(word, extra, tmp_path):
     assert finished.returncode == 2 and finished.stderr.endswith(f"is not installed: pip install 'mixgan[{extra}]'\n")
 
 
-def test_a_launcher_and_a_search_that_do_not_go_together(mixgan):
+def test_incompatible_launcher_and_search_are_refused(mixgan):
     outcome = mixgan("train", "-m", "search=optuna", "sweep=submitit", "model.k=2,4")
     assert outcome.code == 2 and "Key 'max_batch_size' not in 'OptunaSweeperConf'" in outcome.err
 
 
-def test_what_is_printed_is_one_run(mixgan):
+def test_cfg_of_a_sweep_is_refused(mixgan):
     outcome = mixgan("train", "-m", "model.k=2,4", "--cfg", "job")
     assert outcome.code == 2 and "use only one of them" in outcome.err and "Traceback" not in outcome.err

@@ -25,7 +25,7 @@ def files(folder):
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in Path(folder).rglob("*") if path.is_file()}
 
 
-def test_a_sweep_tells_what_became_of_each_job(mixgan):
+def test_sweep_reports_the_state_of_each_job(mixgan):
     """Two seeds each of a K that works and one that does not."""
     outcome = mixgan("train", "-m", *TINY, "model.k=2,3", "seed=0,1")
     assert outcome.code == 2 and "Traceback" not in outcome.err
@@ -53,7 +53,7 @@ def test_a_sweep_tells_what_became_of_each_job(mixgan):
     assert " ± " in outcome.err and summary["table"] in outcome.err
 
 
-def test_repeated_it_does_nothing_again_and_corrects_its_records(mixgan, monkeypatch):
+def test_repeated_sweep_skips_finished_jobs_and_updates_records(mixgan, monkeypatch):
     def fail(settings, *others):
         if settings.seed == 1:
             raise OSError(28, "No space left on device")
@@ -83,7 +83,7 @@ def read(path):
     return json.loads(path.read_text())
 
 
-def test_fail_fast_begins_no_other_and_can_go_on(mixgan):
+def test_fail_fast_starts_no_further_job_and_can_continue(mixgan):
     words = ("train", "-m", *TINY, "model.k=3,2", "sweep.optimize=fid", "sweep.fail_fast=true")
     for _ in range(2):  # the file that stopped it does not stop the next try before it begins
         outcome = mixgan(*words)
@@ -93,7 +93,7 @@ def test_fail_fast_begins_no_other_and_can_go_on(mixgan):
     assert mixgan(*words[:-1]).json["jobs"] == {"done": 1, "failed": 1, "missing": 0}
 
 
-def test_interrupted_it_tells_what_is_missing(mixgan, monkeypatch):
+def test_interrupted_sweep_reports_the_missing_jobs(mixgan, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
@@ -110,7 +110,7 @@ def test_a_table_that_cannot_be_written(mixgan):
     assert "Traceback" not in outcome.err and len(told(outcome)) == 2
 
 
-def test_nothing_is_told_of_a_sweep_that_cannot_begin(mixgan):
+def test_invalid_choice_ends_a_sweep_before_it_starts(mixgan):
     outcome = mixgan("train", "-m", *TINY, "model=mog,hmgo")
     assert outcome.code == 2 and not outcome.out and "Did you mean 'hmog'" in outcome.err
     assert not list(Path("outputs").glob("*-*"))
@@ -120,7 +120,7 @@ SEARCH = ("model=mggan", "model/head=classifier", "model.beta=tag(log, interval(
 
 
 @pytest.mark.integ
-def test_a_search_goes_by_the_metric_it_is_told(mixgan):
+def test_search_optimizes_the_configured_metric(mixgan):
     """Three trials with Optuna; the next try, with a fourth, finds the same three done."""
     words = ("train", "-m", "search=optuna", *TINY, *SEARCH, "sweep.optimize=ms_ssim", "sweep.direction=maximize")
     outcome = mixgan(*words, "hydra.sweeper.n_trials=3")
@@ -137,7 +137,7 @@ def test_a_search_goes_by_the_metric_it_is_told(mixgan):
     assert longer.err.count("this run is finished") == 3 and longer.json["sweep_dir"] == summary["sweep_dir"]
 
 
-def test_a_search_for_a_metric_that_is_not_there(mixgan):
+def test_search_for_a_missing_metric_is_reported(mixgan):
     outcome = mixgan("train", "-m", "search=optuna", *TINY, *SEARCH, "hydra.sweeper.n_trials=2")
     assert outcome.code == 2 and "Traceback" not in outcome.err
     assert "sweep.optimize=fid: this run has no such metric. It has gate_entropy, jsd_experts, knn_fake" in outcome.err
@@ -148,7 +148,7 @@ LONGER = [*TINY, "training.nimg=480", "training.checkpoint_nimg=80", "evaluation
 
 
 @pytest.mark.integ
-def test_killed_sweep_repeated_does_what_is_missing(mixgan, start):
+def test_repeated_sweep_after_a_kill_runs_the_missing_jobs(mixgan, start):
     """SIGKILL in the third of four jobs, the second of which fails; against a sweep that was never stopped."""
     process = start("train", "-m", *LONGER)
     process.wait_for(lambda: "\n" in process.output())

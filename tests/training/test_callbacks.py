@@ -106,7 +106,7 @@ def test_units_that_never_fire_are_not_active():
     assert activation_stats(network)["active_neurons"] == 0.5
 
 
-def test_active_means_on_a_tenth_of_the_batch():
+def test_unit_is_active_if_it_fires_on_a_tenth_of_the_batch():
     """A unit that fires with probability 0.05 counts as dead, one with 0.2 as active."""
     network = generator("model=gan", "model.k=1")
     with torch.no_grad():

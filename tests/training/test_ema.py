@@ -9,7 +9,7 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
 
 
-def test_follows_with_the_half_life():
+def test_average_follows_with_the_half_life():
     follower, leader = network(), network()
     ema = MovingAverage(follower, half_life_nimg=100, ramp_up=None)
     start = follower[0].weight.clone()

@@ -22,7 +22,7 @@ ON_GPU = [setting for setting in TINY if not setting.startswith("hardware")]
 
 @pytest.mark.parametrize("precision", ["float32", "bf16", "auto"])
 @pytest.mark.parametrize("model", groups()["model"])
-def test_it_trains_in_every_precision(mixgan, model, precision):
+def test_every_model_trains_in_every_precision(mixgan, model, precision):
     settings = [f"model={model}", f"model.k={1 if model == 'gan' else 2}", f"hardware.precision={precision}"]
     outcome = mixgan("train", *ON_GPU, *settings, "hardware=gpu")
     assert outcome.code == 0, outcome.err

@@ -100,7 +100,7 @@ EVERY_DAY = ("hmog", "mggan", "madgan", "megan", "gan, augmented")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in EVERY_DAY else [pytest.mark.integ]) for name in RECIPES]
 )
-def test_repeated_and_step_by_step_it_trains_alike(name):
+def test_traced_and_eager_training_are_bitwise_equal(name):
     eager, repeated = begun(name), begun(name)
     written = Written(repeated)
     for _ in range(STEPS):

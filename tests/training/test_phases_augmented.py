@@ -48,7 +48,7 @@ def test_the_discriminator_learns_on_augmented_reals_and_fakes():
     torch.testing.assert_close(along, along[:, :1].expand_as(along), rtol=0, atol=1e-3)
 
 
-def test_the_losses_and_the_penalty_are_of_the_augmented(double):  # noqa: F811
+def test_losses_and_penalty_use_augmented_images(double):  # noqa: F811
     """The penalty's gradient is that at the discriminator's input: through the augmentation it would be half of it."""
     networks, real, (discriminator_phase, generator_phase) = game("model=hmog", PALED)
 
@@ -99,7 +99,7 @@ def test_the_generator_learns_through_diffaugment(double):  # noqa: F811
 
 
 @pytest.mark.parametrize("model", ["madgan", "mggan", "megan", "madgan_sim"])
-def test_every_kind_of_game_is_played_on_augmented_images(model):
+def test_all_phases_see_augmented_images(model):
     networks, _, phases = game(f"model={model}", PALED, "objective.reuse_latents=false", "training.fakes=24")
     seen = seen_by(networks.discriminator)
     discriminator_phase, generator_phase = phases.discriminator, phases.generator
@@ -132,7 +132,7 @@ def test_points_take_an_augmentation_that_is_not_for_images_alone():
     check_shape((2,), run.training, run.objective)
 
 
-def test_a_run_with_both(mixgan):
+def test_run_with_flips_and_diffaugment_finishes(mixgan):
     outcome = mixgan("train", *TINY, "training.flips=true", "objective/augment=diffaugment")
     assert outcome.code == 0, outcome.err
     assert 0 <= outcome.json["metrics"]["ms_ssim"] <= 1

@@ -106,7 +106,7 @@ def test_fakes_of_a_step(model, overrides, expected):
         (("objective.fakes=per_expert",), 160),
     ],
 )
-def test_unless_it_is_said_experts_with_batch_norm_make_enough(overrides, expected):
+def test_default_fakes_per_batch_normed_expert(overrides, expected):
     (_, discriminator), _, phases = game("mggan", *overrides, batch=16)
     seen = shown_to(discriminator)
     take_step(phases.discriminator)
@@ -146,7 +146,7 @@ def test_reused_latents_give_the_same_fakes():
 
 
 @pytest.mark.parametrize("model", ["megan", "megan_hidden"])
-def test_the_balance_has_fresh_latents(model):
+def test_load_balance_draws_new_latents(model):
     (generator, _), _, phases = game(model, "model.k=3", "objective.reuse_latents=true")
     seen = latents_of(generator)
     take_steps(phases)
@@ -211,7 +211,7 @@ def test_soft_weights_are_the_classifiers_targets(step):
 
 
 @pytest.mark.parametrize(("form", "logged"), [("general", True), ("one_vs_all", False), ("pairwise", False)])
-def test_the_divergence_of_experts_is_logged_where_the_classifier_estimates_it(form, logged):
+def test_jsd_is_logged_if_the_classifier_estimates_it(form, logged):
     _, _, phases = game("mggan", "model.k=3", f"model.head.form={form}")
     told = take_step(phases.discriminator)
     assert ("jsd_experts" in told) == logged and "loss/classifier" in told
@@ -263,7 +263,7 @@ def test_megans_balance_moves_the_mlp_alone(projection):
     assert balance.optimizers == {"gate": phase_of("Generator", phases).optimizers["gate"]}
 
 
-def test_the_hmog_authors_balance_moves_the_whole_gate_with_an_adam_of_its_own():
+def test_hmog_authors_balance_trains_the_gate_with_its_own_adam():
     players, _, phases = game("megan_hidden", "model.k=3")
     balance = phase_of("Gate", phases)
     assert moved_by(balance, players) == names(players.generator.gate, "generator.gate")
@@ -352,7 +352,7 @@ def test_a_critics_step_moves_no_generator(model):
 
 
 @pytest.mark.parametrize("form", ["pairwise", "one_vs_all"])
-def test_one_expert_is_compared_with_none(form):
+def test_comparing_form_with_one_expert_is_refused(form):
     run = once_composed("model=mggan", "model.k=1", f"model.head.form={form}")
     with pytest.raises(ConfigError, match=rf"model\.head\.form={form}: compares experts, and model\.k=1"):
         build_networks(run.model, (1, 32, 32))
@@ -379,7 +379,7 @@ def test_one_expert_is_compared_with_none(form):
         (("model=megan", "objective.terms.balance.schedule.every=0"), "every=0"),
     ],
 )
-def test_what_does_not_go_together(overrides, reason):
+def test_incompatible_components_are_refused(overrides, reason):
     with pytest.raises(ConfigError) as refusal:
         once_composed(*overrides)
     assert reason in str(refusal.value)
@@ -404,7 +404,7 @@ def test_a_gate_with_batch_norm_needs_two_samples():
         (("model=mggan", "model.k=1"), 1, "training.batch=1: the discriminator has batch norm"),
     ],
 )
-def test_what_cannot_be_played(overrides, batch, reason):
+def test_incompatible_networks_are_refused(overrides, batch, reason):
     run = once_composed(*overrides, *SMALL)
     with pytest.raises(ConfigError, match=reason):
         check_networks(build_networks(run.model, (1, 8, 8)), run.objective, batch, None)

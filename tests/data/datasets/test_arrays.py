@@ -99,7 +99,7 @@ def test_labels_in_a_column(tmp_path):
     assert sorted([*dataset.train.labels_N.tolist(), *dataset.held_out.labels_N.tolist()]) == sorted([0, 1, 2, 3] * 10)
 
 
-def test_images_that_are_not_square_say_so(tmp_path):
+def test_images_that_are_not_square_are_described(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((10, 16, 24, 3), np.uint8))
     dataset = Arrays(str(tmp_path / "a.npy"), "images", 16, 0.2, 0, False).load()
     assert dataset.train.preprocessing == "a.npy, 16×24 px, stretched, bilinear to 16 px"

@@ -83,7 +83,7 @@ def test_ties_are_averaged(k, dtype):
     assert two_sample_test(fake.to(dtype), real.to(dtype), k, block=7) == pytest.approx(expected, abs=1e-9)
 
 
-def test_identical_blanks_are_of_no_kind():
+def test_result_of_equal_images_does_not_depend_on_the_order():
     """Among equal images, the place in the pool does not decide: with 40 blanks, 19 of 39 others are of one's kind."""
     blanks = torch.zeros(20, 64, dtype=torch.uint8)
     shares = two_sample_test(blanks, blanks)
