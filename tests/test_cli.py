@@ -32,7 +32,7 @@ def test_version(mixgan):
     ("given", "spins"),
     [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
 )
-def test_threads_spin_briefly_unless_the_user_says_how(mixgan, monkeypatch, given, spins):
+def test_threads_spin_briefly_unless_it_is_set(mixgan, monkeypatch, given, spins):
     for variable in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(variable, raising=False)
         if variable in given:

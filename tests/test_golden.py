@@ -60,7 +60,7 @@ OLD = {"objective.x.least": 1, "objective.x.rate": 2, "objective.slot": None, "g
 NEW = {"optim.x.min": 1, "optim.x.rate": 2, "gate": "a.Tree", "nimg": None, "epochs": 3}
 
 
-def test_declared_differences_are_allowed_where_they_are_declared():
+def test_declared_differences_are_allowed_only_where_declared():
     def differences(name, new):
         return Renames(DECLARED).differences(name, "configuration", OLD, new, lambda a, b: a == b)
 

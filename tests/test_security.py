@@ -338,7 +338,7 @@ def test_training_on_does_not_follow_a_link(mixgan, run, elsewhere, entry):
     assert untouched(elsewhere)
 
 
-def test_a_run_may_itself_be_a_link_and_have_links_within(mixgan, run):
+def test_run_can_be_a_link_and_contain_links(mixgan, run):
     Path("linked").symlink_to(run)
     (run / "figures").symlink_to(run / "samples")
     (run / "DONE").unlink()
@@ -370,7 +370,7 @@ def test_evaluating_a_strangers_run_adds_the_evaluation_only(mixgan, run, tmp_pa
     assert {path.name for path in tmp_path.iterdir()} <= {"theirs", "answer.json", "own-cache"}
 
 
-def test_a_report_of_a_foreign_run_writes_and_reads_nowhere_else(mixgan, finished, tmp_path):
+def test_report_of_a_foreign_run_stays_in_its_folder(mixgan, finished, tmp_path):
     """Metrics named like paths, links out of the folder, texts that are HTML, figures that are none."""
     runs = [finished(), finished("model.k=4")]
     secret, elsewhere = tmp_path / "secret", tmp_path / "elsewhere"

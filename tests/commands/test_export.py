@@ -44,7 +44,7 @@ def test_exported_files_work_as_the_card_shows(mixgan, run, monkeypatch):
     assert generator.hard == ("expert" in made["inputs"]) and (not generator.hard or len(set(experts)) > 1)
 
 
-def test_the_card_has_the_metrics_of_the_run(mixgan, run):
+def test_model_card_has_the_metrics_of_the_run(mixgan, run):
     results = json.loads((run / "results.json").read_text())
     to = Path(mixgan("export", f"run={run}").json["to"])
     assert to == run / "export"

@@ -109,7 +109,7 @@ def test_every_shift_is_as_frequent():
     assert counts.min() > 130 and counts.max() < 270  # 200 expected; five standard deviations
 
 
-def test_the_hole_is_one_square_centred_anywhere():
+def test_cutout_zeroes_one_square_at_a_random_place():
     holes = cutout(torch.ones(20_000, 2, 8, 8), 0.5) == 0
     assert torch.equal(holes[:, 0], holes[:, 1])  # the same in every channel
     rows, columns = holes[:, 0].any(2), holes[:, 0].any(1)
@@ -131,7 +131,7 @@ def test_grey_images_have_no_saturation():
     torch.testing.assert_close(saturation(grey[:, :1]), grey[:, :1])
 
 
-def test_saturation_keeps_each_pixels_grey_and_contrast_the_images(images):
+def test_saturation_and_contrast_keep_the_mean(images):
     torch.testing.assert_close(saturation(images).mean(1), images.mean(1))
     torch.testing.assert_close(contrast(images).mean((1, 2, 3)), images.mean((1, 2, 3)))
     assert not torch.allclose(contrast(images).mean(1), images.mean(1))

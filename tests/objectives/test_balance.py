@@ -20,7 +20,7 @@ def one_hot(k, *makers):
 @pytest.mark.parametrize("counts", ["hard", "soft"])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("k", COUNTS)
-def test_nothing_at_uniform_usage(k, reduction, counts):
+def test_balance_is_zero_at_uniform_usage(k, reduction, counts):
     """By equal counts, and by gates that weigh all experts the same."""
     for weights in (one_hot(k, *range(k), *range(k)), torch.full((4, k), 1 / k, dtype=torch.double)):
         value = constant(reduction, counts)(weights, weights)

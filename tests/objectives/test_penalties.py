@@ -57,7 +57,7 @@ def test_penalty_gradient_reaches_the_critic():
     assert (above - value().item()) / (2 * step) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_linear_critic_of_unit_norm_pays_nothing():
+def test_penalty_of_a_linear_critic_of_unit_norm_is_zero():
     weight = torch.randn(48).double()
     weight /= weight.norm()
     penalty = GradientPenalty(weight=10.0, norm="sample")

@@ -276,7 +276,7 @@ def discriminators_loss(real_NC, fake_NC, k):
 
 
 @pytest.mark.parametrize("k", [1, *COUNTS])
-def test_madgans_discriminator_is_a_cross_entropy_over_k_plus_1_classes(k):
+def test_madgans_discriminator_is_a_cross_entropy_over_k_plus_1(k):
     """Value and gradient, with weight 1 for the real batch and for each expert's. K = 1: the GAN with two logits."""
     reals, each = 6, 4
     real = (2 * torch.randn(reals, k + 1).double()).requires_grad_()

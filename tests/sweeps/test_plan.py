@@ -61,7 +61,7 @@ def test_keys_that_affect_results_change_the_folder(word):
     [("paths.outputs=elsewhere", "elsewhere/sweeps"), ("sweep.name=mine", "outputs/sweeps/mine"),
      ("hydra.sweep.dir='a b, c'", "a b, c")],
 )  # fmt: skip
-def test_the_folder_can_be_chosen(word, folder):
+def test_sweep_folder_can_be_set(word, folder):
     sweep = of(*GRID, word)
     assert folder in (str(sweep.folder), str(sweep.folder.parent))
 
@@ -147,7 +147,7 @@ def test_invalid_sweeps_are_refused_before_any_job_starts(words, told):
 @pytest.mark.parametrize(
     ("word", "extra"), [("sweep=joblib", "joblib"), ("sweep=slurm", "submitit"), ("search=optuna", "optuna")]
 )
-def test_a_plugin_that_is_not_installed(word, extra, tmp_path):
+def test_missing_plugin_is_reported(word, extra, tmp_path):
     hidden = "import sys; sys.modules['hydra_plugins'] = None; from mixgan_cli.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", hidden, "train", "-m", "seed=0,1", word]
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -41,7 +41,7 @@ def test_a_run_saves_itself_and_is_requeued(done):
     assert done == ["saved", "requeued"] and signal.getsignal(signal.SIGUSR2) is submitit
 
 
-def test_what_cannot_save_itself_is_requeued_at_once(done):
+def test_job_that_cannot_save_its_state_is_requeued_at_once(done):
     with pytest.raises(SystemExit), save_before_requeue():
         signal.raise_signal(signal.SIGUSR2)
     assert done == ["requeued"]

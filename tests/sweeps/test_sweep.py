@@ -102,7 +102,7 @@ def test_interrupted_sweep_reports_the_missing_jobs(mixgan, monkeypatch):
     assert outcome.code == 130 and outcome.json["jobs"] == {"done": 0, "failed": 0, "missing": 3}
 
 
-def test_a_table_that_cannot_be_written(mixgan):
+def test_unwritable_table_is_reported(mixgan):
     folder = Path("sweep")
     (folder / "table.csv").mkdir(parents=True)
     outcome = mixgan("train", "-m", *TINY, "seed=0,1", "evaluation=none", f"hydra.sweep.dir={folder}")

@@ -24,7 +24,7 @@ def test_ramp_up_forgets_the_initial_weights():
     assert ema.decay(nimg=10_000_000, shown=10_000) == pytest.approx(0.5)
 
 
-def test_statistics_of_batch_norm_are_averaged_and_counters_copied():
+def test_batch_norm_statistics_are_averaged_counters_copied():
     ema, leader = MovingAverage(network(), 100, None), network()
     leader(torch.randn(50, 3) + 2)
     ema.update(leader, ema.weight(100, 100))  # half way, from 0
@@ -32,7 +32,7 @@ def test_statistics_of_batch_norm_are_averaged_and_counters_copied():
     assert ema.average[1].num_batches_tracked == 1
 
 
-def test_no_half_life_no_average():
+def test_zero_half_life_uses_the_network_itself():
     """The average is the network in another mode: it has the network's numbers and no memory of its own."""
     leader = network()
     ema = MovingAverage(leader, 0, 0.05)
@@ -48,7 +48,7 @@ def test_no_half_life_no_average():
     )
 
 
-def test_the_average_is_apart_from_the_network():
+def test_average_is_a_frozen_copy():
     leader = network()
     ema = MovingAverage(leader, 100, None)
     with torch.no_grad():

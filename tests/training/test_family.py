@@ -161,7 +161,7 @@ def test_combination_trains_resumes_and_samples(row, tmp_path: Path):
 
 
 @pytest.mark.parametrize("row", UNTRAINED, ids=name_of)
-def test_refused_combination_says_why_and_what_to_do(row):
+def test_refused_combination_names_reason_and_remedy(row):
     (reason,) = [REFUSED[pair] for pair in pairs_of(row) & REFUSED.keys()]
     with pytest.raises(ConfigError, match=rf"(?s){reason}.*(?:[tT]ake|[uU]se) "):
         begin(configuration(row))

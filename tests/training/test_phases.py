@@ -101,7 +101,7 @@ def test_other_objectives_have_no_penalty(double, objective):
 
 @pytest.mark.parametrize("objective", ["wgan_gp", "non_saturating", "minimax", "lsgan", "hinge"])
 @pytest.mark.parametrize("mover", ["discriminator", "generator"])
-def test_a_phase_moves_its_own_network_and_no_other(objective, mover):
+def test_each_phase_trains_only_its_network(objective, mover):
     networks, _, phases = game("model=hmog", f"objective={objective}")
     before = {player: dict(copy.deepcopy(network).named_parameters()) for player, network in networks._asdict().items()}
     take_step(next(phase for phase in phases if mover in phase.optimizers))
@@ -130,13 +130,13 @@ def test_adam_has_the_papers_settings():
     assert [(list(phase.optimizers), phase.steps) for phase in phases] == [(["discriminator"], 5), (["generator"], 1)]
 
 
-def test_the_generators_step_leaves_the_discriminators_gradients_alone():
+def test_generator_step_gives_the_discriminator_no_gradients():
     networks, _, (_, phase) = game("model=hmog")
     take_step(phase)
     assert all(parameter.grad is None and parameter.requires_grad for parameter in networks.discriminator.parameters())
 
 
-def test_real_and_fake_pass_apart_through_batch_norm():
+def test_real_and_fake_batches_have_separate_batch_norm():
     """Joined in one batch, they would be normalised together: the statistics would be of another batch."""
     networks, _, (phase, _) = game("model=hmog", "objective=non_saturating", "model.backbone.discriminator_norm=batch")
     seen = []

@@ -36,7 +36,7 @@ def seen_by(discriminator):
     return seen
 
 
-def test_the_discriminator_learns_on_augmented_reals_and_fakes():
+def test_discriminator_trains_on_augmented_reals_and_fakes():
     networks, real, (phase, _) = game("model=hmog", PALED)
     seen = seen_by(networks.discriminator)
     take_step(phase)
@@ -76,7 +76,7 @@ def test_losses_and_penalty_use_augmented_images(double):  # noqa: F811
     assert take_step(generator_phase)["loss/generator"].item() == pytest.approx(expected, rel=1e-10)
 
 
-def test_the_generator_learns_through_diffaugment(double):  # noqa: F811
+def test_generator_gradients_pass_through_diffaugment(double):  # noqa: F811
     """Its gradient against a difference of the loss, over one weight of the last layer."""
     networks, _, (_, phase) = game("model=hmog", "objective/augment=diffaugment")
     seen = seen_by(networks.discriminator)
@@ -127,7 +127,7 @@ def test_points_refuse_what_is_for_images(override, reason, mixgan, tmp_path):
     assert not list(tmp_path.glob("outputs/*"))
 
 
-def test_points_take_an_augmentation_that_is_not_for_images_alone():
+def test_points_accept_an_augmentation_for_all_shapes():
     run = composed("data=ring", PALED)
     check_shape((2,), run.training, run.objective)
 

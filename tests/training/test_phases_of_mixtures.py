@@ -127,7 +127,7 @@ def test_too_few_fakes_for_batch_norm(fakes, share):
 
 
 @pytest.mark.parametrize("reuse", [True, False])
-def test_the_generators_step_on_the_discriminators_last_latents(reuse):
+def test_generator_step_reuses_the_last_latents(reuse):
     (generator, _), _, phases = game("mggan", f"objective.reuse_latents={reuse}", "objective.d_steps=2", batch=30)
     seen = latents_of(generator)
     for _ in range(2):
@@ -256,7 +256,7 @@ def test_gradient_penalty_takes_fakes_of_all_experts(monkeypatch):
 
 
 @pytest.mark.parametrize("projection", ["per_expert", "shared"])
-def test_megans_balance_moves_the_mlp_alone(projection):
+def test_megans_balance_trains_only_the_mlp(projection):
     players, _, phases = game("megan", "model.k=3", f"model.gate.projection={projection}")
     balance = phase_of("Gate", phases)
     assert moved_by(balance, players) == names(players.generator.gate.mlp, "generator.gate.mlp")
@@ -277,19 +277,19 @@ def test_hmog_authors_balance_trains_the_gate_with_its_own_adam():
     assert (group["lr"], group["betas"], group["amsgrad"]) == (1e-4, (0.5, 0.999), True)
 
 
-def test_a_balance_with_its_own_optimiser_leaves_the_gates_alone():
+def test_load_balance_does_not_use_the_gates_optimiser():
     players, _, phases = game("megan", "model.k=3", f"objective.optimizer.balance={ADAM}")
     balance = phase_of("Gate", phases)
     assert moved_by(balance, players) <= names(players.generator.gate.mlp, "generator.gate.mlp")
     assert not phase_of("Generator", phases).optimizers["gate"].state and balance.optimizers["balance"].state
 
 
-def test_a_soft_gate_can_be_balanced():
+def test_soft_gate_can_have_a_load_balance():
     players, _, phases = game("mog", "model.k=4", "objective=megan_hidden")
     assert moved_by(phase_of("Gate", phases), players) == names(players.generator.gate, "generator.gate")
 
 
-def test_balance_pulls_a_one_sided_gate_back():
+def test_balance_makes_a_one_sided_gate_more_even():
     """From nearly everything to expert 0, by the balance alone, to shares nearer 1/K."""
     (generator, _), _, phases = game(
         "megan_hidden", "model.k=3", f"objective.optimizer.balance={ADAM.replace('1.0e-3', '1.0e-1')}", batch=64
@@ -330,7 +330,7 @@ def test_megans_gate_has_an_optimiser_with_weight_decay():
     assert [phase.steps for phase in phases] == [5, 1, 1]
 
 
-def test_the_generators_step_moves_gate_and_experts():
+def test_generator_step_trains_gate_and_experts():
     players, _, phases = game("megan", "model.k=3")
     moved = moved_by(phase_of("Generator", phases), players)
     assert moved >= {
@@ -342,7 +342,7 @@ def test_the_generators_step_moves_gate_and_experts():
 
 
 @pytest.mark.parametrize("model", ["madgan", "madgan_sim", "mggan", "megan", "megan_hidden"])
-def test_a_critics_step_moves_no_generator(model):
+def test_critic_step_does_not_change_the_generator(model):
     players, _, phases = game(model, "model.k=3")
     moved = moved_by(phase_of("Discriminator", phases), players)
     assert moved and moved <= names(players.discriminator, "discriminator")
@@ -411,7 +411,7 @@ def test_incompatible_networks_are_refused(overrides, batch, reason):
 
 
 @pytest.mark.parametrize(("norm", "warned"), [("batch", True), ("layer", False), ("none", False)])
-def test_a_gradient_penalty_warns_of_batch_norm(norm, warned, caplog, monkeypatch):
+def test_gradient_penalty_with_batch_norm_logs_a_warning(norm, warned, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("mixgan"), "propagate", True)  # the program, called in a test, turns it off
     run = once_composed("model=mggan", "objective=wgan_gp", f"model.backbone.discriminator_norm={norm}", *SMALL)
     networks = build_networks(run.model, (1, 16, 16))
