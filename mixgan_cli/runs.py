@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,9 @@ NOT_IDENTITY = frozenset(
     {
         "force",
         "sweep",
+        "lineage.how",
+        "lineage.source",
+        "lineage.nimg",
         "logger",
         "paths",
         "hardware.device",
@@ -61,6 +64,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     flat = flatten_keys(config)
     if not flat.get("alarms.stop"):  # alarms that only warn do not affect the result
         flat = {key: value for key, value in flat.items() if not key.startswith("alarms.")}
+    if flat.get("lineage.weights") is None:  # the run began with its own initial weights, perhaps in another folder
+        flat = {key: value for key, value in flat.items() if "lineage" not in prefixes(key)}
     return {key: value for key, value in flat.items() if affects_result(key)}
 
 
@@ -286,9 +291,14 @@ def open_run(run: Run) -> Iterator[RunFolder]:
         yield folder
 
 
-def config_differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Return one line per key of the identity that differs between two configurations."""
-    before, after = identity(stored), identity(wanted)
+def config_differences(
+    stored: Mapping[str, Any], wanted: Mapping[str, Any], ignored: Collection[str] = ()
+) -> list[str]:
+    """Return one line per key of the identity that differs between two configurations, apart from ignored keys."""
+    before, after = (
+        {key: value for key, value in identity(config).items() if not {*prefixes(key)} & {*ignored}}
+        for config in (stored, wanted)
+    )
     return [
         f"{key}: {before.get(key, 'absent')} there, {after.get(key, 'absent')} here"
         for key in sorted(before.keys() | after.keys())

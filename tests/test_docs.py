@@ -44,6 +44,7 @@ RUN = sorted({command for command in SHOWN if command.split()[0] == "mixgan"} | 
 NOT_HERE = {
     r"(sweep|hardware)=slurm": "a SLURM cluster; tests/sweeps/test_launchers.py has one that is played",
     r"hardware\.nodes=2": "a second machine",
+    r"(continue|start_from)=": "a run of yours; tests/training/test_lineage.py has one",
 }
 """What some commands need that is not here: these are composed."""
 INSTEAD = {"sweep.optimize=fid": "sweep.optimize=ms_ssim"}

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from mixgan_cli.config.components import build
+from mixgan_cli.config.compose import given_keys
 from mixgan_cli.config.redact import log_to_stderr
 from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.data.dataset import Dataset, ImageDataset, Source, size_of
@@ -31,6 +32,7 @@ from mixgan_cli.tracking.progress import ProgressBar
 from mixgan_cli.tracking.tracker import RunInfo, Tracker
 from mixgan_cli.training.callbacks import Callbacks
 from mixgan_cli.training.checkpoint import Best, State
+from mixgan_cli.training.lineage import check_longer, go_on, with_lineage
 from mixgan_cli.training.loop import train
 from mixgan_cli.training.results import best_of, run_results
 from mixgan_cli.training.setup import begin, check_and_build, check_set_size
@@ -40,9 +42,10 @@ log = logging.getLogger("mixgan")
 
 def run(config: DictConfig) -> dict[str, Any] | None:
     """Train, evaluate, and return the run's folder with its metrics; None in a process other than rank 0."""
-    settings: Run = parse(config, Run)
+    settings = with_lineage(parse(config, Run), given_keys())
     if not is_worker() and processes_per_node(settings.hardware) * settings.hardware.nodes > 1:
-        return launch(settings.hardware, _run_worker, settings.model_dump(mode="json"))
+        whole = {**settings.model_dump(mode="json"), "trusted": settings.trusted}
+        return launch(settings.hardware, _run_worker, whole)
     return _run(settings)
 
 
@@ -66,6 +69,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
             dataset = source.load()
             training = settings.training.in_images(size_of(dataset, "train"))
             settings = settings.model_copy(update={"training": training})
+        check_longer(settings)
         with _open_on_all_ranks(settings) as folder:
             if distributed.broadcast(folder.done):
                 return _finished(folder, source)
@@ -73,7 +77,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
                 dataset = source.load() if dataset is None else dataset
                 check_set_size(dataset, settings.training.batch)
                 state = begin(settings, networks, dataset, compute)
-                _resume(state, folder)
+                _resume(state, folder, settings)
                 if not distributed.is_main():
                     callbacks = Callbacks(settings.training, settings.alarms, folder, Tracker([]))
                     train(settings.training, settings.seed, state, compute, callbacks, interruptions)
@@ -127,11 +131,14 @@ def _warn_if_data_changed(folder: RunFolder, source: Source) -> None:
         )
 
 
-def _resume(state: State, folder: RunFolder) -> None:
-    """Load the last checkpoint, if there is one."""
+def _resume(state: State, folder: RunFolder, settings: Run) -> None:
+    """Load the last checkpoint, if there is one; else the state from which the run goes on, if it has a lineage."""
     last = folder.checkpoint("last")
     if not distributed.broadcast(last.is_file()):
-        log.info("%s: started", folder.path)
+        if settings.lineage:
+            go_on(state, settings.lineage, folder, settings.trusted)
+        else:
+            log.info("%s: started", folder.path)
         return
     with checkpoint_errors(last):
         state.load(last)

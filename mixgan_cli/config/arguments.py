@@ -23,7 +23,20 @@ FLAGS_WITH_VALUE = (
 )
 INFO_FLAGS, INFO_TOPICS = ("--info", "-i"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 """The flag whose value may be left out, and its values."""
-PATH_KEYS = ("root", "images", "reference", "run", "outputs", "to", "compare", "weights", "checkpoint", "paths")
+PATH_KEYS = (
+    "root",
+    "images",
+    "reference",
+    "run",
+    "outputs",
+    "to",
+    "compare",
+    "weights",
+    "checkpoint",
+    "paths",
+    "continue",
+    "start_from",
+)
 """Last names of keys that hold a path."""
 
 

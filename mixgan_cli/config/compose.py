@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import (
     ConfigCompositionException,
@@ -65,6 +67,15 @@ def explain(error: Exception, config_name: str) -> str:
         return f"{text.splitlines()[0]}: {str(error.__cause__).splitlines()[0]}"
     first, _, rest = (text or type(error).__name__).partition("\n")
     return f"{first} {rest.splitlines()[0]}" if first.endswith(":") and rest else first
+
+
+def given_keys() -> list[str]:
+    """Return the keys and groups on the command line of this job, such as training.nimg or model.gate."""
+    if not HydraConfig.initialized():
+        return []
+    words: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    overrides = OverridesParser.create().parse_overrides(words)
+    return [override.key_or_group.replace("/", ".") for override in overrides]
 
 
 def quoted(text: str) -> str:

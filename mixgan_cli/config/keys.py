@@ -41,6 +41,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
         "hardware.deterministic": "cudnn_deterministic",
         "paths.outputs to": "out outdir out_dir output output_dir outputs save_dir log_dir logdir result_dir",
         "paths.run": "run_dir",
+        "start_from": "pretrained init_from finetune_from finetune load_from",
         "evaluation.metrics": "metric",
         "n evaluation.n_fake": "n_samples num_samples",
         "seed": "random_seed manual_seed rng_seed",
@@ -51,7 +52,10 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
 STEPS = "the length of a run is training.nimg, in real images shown: steps × training.batch × objective.d_steps"
 ANSWERS: Mapping[str, str] = {
     **dict.fromkeys(("steps", "n_steps", "num_steps", "max_steps", "iterations", "iters", "max_iters"), STEPS),
-    **dict.fromkeys(("resume", "continue", "resume_from"), "the same command resumes an unfinished run (paths.run)"),
+    **dict.fromkeys(
+        ("resume", "resume_from"),
+        "the same command resumes an unfinished run (paths.run), and continue=RUN trains a finished one longer",
+    ),
     **dict.fromkeys(("wandb", "use_wandb"), "choose it with logger=wandb"),
     **dict.fromkeys(("tensorboard", "tb"), "choose it with logger=tensorboard"),
     **dict.fromkeys(("gpu", "use_gpu"), "choose it with hardware=gpu, several with hardware.devices=2"),

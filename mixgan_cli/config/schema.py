@@ -278,11 +278,27 @@ class SweepCommand(Strict):
     sweep: SweepOptions
 
 
+class Lineage(Strict):
+    """The run or file from which a run goes on."""
+
+    how: Literal["continued", "started"]
+    source: PathText
+    """The folder or file."""
+    nimg: NonNegativeInt | None
+    """Images that its weights had been trained on; None if the file does not say it."""
+    weights: str | None
+    """Checksum of its generator; None if the run equals one of this length from the start."""
+
+
 class Run(Strict):
     """One training run."""
 
     seed: NonNegativeInt
     force: bool
+    continue_: Annotated[PathText | None, Field(alias="continue", exclude=True)] = None
+    start_from: Annotated[PathText | None, Field(exclude=True)] = None
+    trusted: Annotated[tuple[str, ...], Field(exclude=True)] = ()
+    lineage: Lineage | None = None  # follows from continue and start_from
     data: components.Data
     model: Model
     objective: Objective
@@ -304,6 +320,15 @@ class Run(Strict):
             components.check_run("model.head", model.head, self)
             components.check_run("objective.adversarial", objective.adversarial, self)
             components.check_run("model.gate", model.gate, self)
+        return self
+
+    @model_validator(mode="after")
+    def _goes_on_from_one(self) -> Run:
+        if self.continue_ and self.start_from:
+            raise ValueError(
+                f"continue={self.continue_} and start_from={self.start_from}: a run goes on from one of them. continue "
+                "trains a run longer; start_from starts a new run from its weights"
+            )
         return self
 
     @model_validator(mode="after")

@@ -72,6 +72,7 @@ def _facts(folder: RunFolder, config: Mapping[str, Any], results: Results) -> di
         f"discriminator steps per generator step: {config['objective']['d_steps']}",
         "seed": config["seed"],
         "images shown": _length(folder, config, run),
+        "lineage": _lineage(config.get("lineage")),
         "time": f"{run['seconds']:,.0f} s of training, {run['img_per_second']:,.0f} images per second"
         if "seconds" in run
         else None,
@@ -120,6 +121,14 @@ def _identity_of_defaults(data: str, model: str) -> Mapping[str, Any] | None:
 
 def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _lineage(lineage: Mapping[str, Any] | None) -> str | None:
+    """Return from which run this one goes on; None if it began with its own initial weights."""
+    if not lineage:
+        return None
+    how = "continues" if lineage["how"] == "continued" else "started from the weights of"
+    return f"{how} {lineage['source']}" + (f", at {lineage['nimg']:,} images" if lineage["nimg"] else "")
 
 
 def _length(folder: RunFolder, config: Mapping[str, Any], run: Mapping[str, Any]) -> str:

@@ -25,6 +25,8 @@ from mixgan_cli.training.step import Means
 
 KEYS = frozenset({"config", "data", "progress", "generator", "discriminator", "ema", "optimizers", "means"})
 """The keys of a saved state."""
+LONGER = ("training.nimg", "lineage")
+"""The keys of the configuration in which a run differs from a shorter one that it continues."""
 
 
 @dataclass
@@ -125,15 +127,19 @@ class State:
         for old in folder.older_checkpoints()[:-n]:
             old.unlink()
 
-    def load(self, path: Path) -> None:
+    def load(self, path: Path, longer: bool = False) -> None:
         """Load a saved state.
+
+        Args:
+            path: the file.
+            longer: if true, it may be of a shorter run.
 
         Raises:
             RunError: the file is damaged, or from another configuration or other data (the differences are listed).
         """
         content = read_state(path)
         for what in ("config", "data"):
-            different = config_differences(content[what], getattr(self, what))
+            different = config_differences(content[what], getattr(self, what), LONGER if longer else ())
             if different:
                 name = {"config": "another configuration", "data": "other data"}[what]
                 raise RunError(f"{path}: a checkpoint of {name}:\n  " + "\n  ".join(different))

@@ -41,6 +41,7 @@ def run_results(settings: Run, state: State, name: str, result: Result) -> dict[
             "evaluation_share": share,
             "parameters": parameter_counts(state.networks),
             "best": dict(vars(progress.best)) if progress.best else None,
+            **({"lineage": settings.lineage.model_dump()} if settings.lineage else {}),
             **({"ended_by": list(progress.alarms)} if progress.ended else {}),
         },
         "protocol": {**result.protocol, "nimg": progress.nimg},
