@@ -1,8 +1,8 @@
-"""Every command that README and docs show is run, on a small scale, and every block of Python too; every link leads
-somewhere; the example of docs/extending.md works as it stands there.
+"""Run every command and every Python block of README and docs on a small scale, and check that every link exists.
 
-Small: of a sweep's first key two values, of the others one; networks, images and protocols as in SMALL; data sets laid
-out as the originals are, of a few images. Commands in the middle of a sentence are composed, as are those in NOT_HERE.
+A sweep runs two values of its first key and one value of the others. Networks, images and protocols are set by SMALL,
+and data sets have the official layout with a few images. Commands within a sentence, and those in NOT_HERE, are only
+composed.
 """
 
 import re
@@ -42,15 +42,15 @@ SHOWN = sorted(
 EXAMPLES = {command.example.replace("DIR", "outputs/RUN") for command in COMMANDS.values()}
 RUN = sorted({command for command in SHOWN if command.split()[0] == "mixgan"} | EXAMPLES)
 NOT_HERE = {
-    r"(sweep|hardware)=slurm": "a SLURM cluster; tests/sweeps/test_launchers.py has one that is played",
+    r"(sweep|hardware)=slurm": "a SLURM cluster; tests/sweeps/test_launchers.py simulates one",
     r"hardware\.nodes=2": "a second machine",
     r"(continue|start_from)=": "a run of yours; tests/training/test_lineage.py has one",
 }
-"""What some commands need that is not here: these are composed."""
+"""Commands that need something that is missing here, with what they need: they are only composed."""
 INSTEAD = {"sweep.optimize=fid": "sweep.optimize=ms_ssim"}
-"""FID takes the Inception weights."""
+"""Replacements for overrides that need the Inception weights."""
 BEST = Ceilings({torch.float32: 1e10, torch.bfloat16: 1e10}, bandwidth=1e10)
-"""Of a machine like any: to measure this one's takes minutes, and is no part of what a command says."""
+"""Speeds of an imaginary machine, because measuring this one takes minutes."""
 SMALL = {
     "training.nimg": 64, "training.batch": 8, "training.fakes": "null", "training.report_nimg": 16,
     "training.sample_nimg": 64, "training.evaluate_nimg": "null", "training.checkpoint_nimg": 32,
@@ -59,18 +59,18 @@ SMALL = {
     "hardware.device": "cpu", "hardware.devices": 1, "hardware.threads": 1, "sweep.jobs": 1,
     "hydra.sweeper.n_trials": 2, "training.figures": "false",
 }  # fmt: skip
-"""Set where a command has such a key. One process: for several there are tests/runtime/test_distributed.py and
+"""Overrides of each command that has such a key. Several processes are tested in tests/runtime/test_distributed.py and
 tests/sweeps/test_launchers.py."""
 
 
 def first_job(words):
-    """The overrides of a command's first run, be it a sweep or not."""
+    """Return the overrides of a command's first run."""
     overrides = OverridesParser.create().parse_overrides([word for word in words if "=" in word])
     return [with_first_value(override) for override in overrides]
 
 
 def made_small(name, *words):
-    """The command's words, with fewer values of what is swept, and SMALL."""
+    """Return the command's words with fewer swept values and with SMALL."""
     values = iter([2])
     kept = []
     for word in words:
@@ -89,7 +89,7 @@ def made_small(name, *words):
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory, finished_run):
-    """What the commands speak of: two runs, a sweep, images of any kind, and data sets."""
+    """Return a folder with what the commands need: two runs, a sweep, images of several kinds, and data sets."""
     folder = tmp_path_factory.mktemp("files")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MIXGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -118,7 +118,7 @@ def files(tmp_path_factory, finished_run):
 
 @pytest.fixture
 def there(files, tmp_path, monkeypatch):
-    """These files in the current folder, and data sets where they are looked for."""
+    """Copy these files to the current folder, and point $MIXGAN_DATA to the data sets."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     monkeypatch.setenv("MIXGAN_DATA", str(tmp_path / "data"))
@@ -147,7 +147,7 @@ def test_commands_run(mixgan, there, monkeypatch, tmp_path, command):
 @pytest.mark.parametrize("pattern", NOT_HERE)
 def test_what_cannot_run_here_composes(mixgan, pattern):
     commands = [command for command in RUN if re.search(pattern, command)]
-    assert commands, "nothing in README or docs is like that any more"
+    assert commands, "no command in README or docs matches this pattern"
     for command in commands:
         _, name, *words = shlex.split(command)
         outcome = mixgan(name, *first_job(words), "--cfg", "job")
@@ -170,7 +170,7 @@ def test_commands_in_sentences_compose(mixgan, command):
 
 @pytest.mark.parametrize("command", [command for command in RUN if command.startswith("mixgan train ")])
 def test_train_commands_build_valid_networks(command):
-    """Its networks are built, and nothing refuses them; data are not needed for that."""
+    """The networks are built and pass all checks; this needs no data."""
     run = composed(*first_job(word for word in shlex.split(command)[2:] if "=" in word))
     shape = build(run.data).shape
     with torch.device("meta"):
@@ -192,7 +192,7 @@ def test_printed_messages_are_exact(mixgan, message):
 
 
 TESTED_APART = {"extending.md": "tests/walks", "reuse.md": "tests/test_reuse_page.py"}
-"""Pages whose blocks of Python belong together, with what runs them."""
+"""Pages whose Python blocks depend on each other, with the tests that run them."""
 BLOCKS = [
     pytest.param(block, id=f"{page.name}-{number}")
     for page in PAGES

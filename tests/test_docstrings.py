@@ -1,6 +1,6 @@
-"""Public docstrings tell what one must know to call: shapes, errors, units; and where a formula or a set is from.
+"""Public docstrings state the shapes, errors and units, and the source of each formula and data set.
 
-Ruff asks that there is a docstring; here it is asked what stands in it.
+Ruff checks that there is a docstring; these tests check its content.
 """
 
 import ast
@@ -22,14 +22,14 @@ from mixgan_cli.config.schema import conf_dir
 from mixgan_cli.errors import ConfigError, UserError
 
 SHAPE = re.compile(r"\[(?!-)[\w, ()+²×/-]*[A-Za-z…][\w…, ()+²×/-]*\]|\b(any|same|that|their) shape")
-"""[N, C, H, W], [1, 3, H, W], [K, B, …], but not an interval [0, 1]; or words for whatever shape there is."""
+"""[N, C, H, W], [1, 3, H, W], [K, B, …], but not an interval [0, 1]; or words for any shape."""
 SUFFIX = re.compile(r"_[A-Z\d]+$|^scalars$")
 """The shape in a name: latent_BZ, real_M2."""
 UNITS = {
     "size": "pixel|px", "side": "pixel|px", "rate": "step", "every": "step", "memory": "bytes",
     "peak_memory": "MB", "time_calls": "second", "ceilings": "a second", "timeout": "second", "delay": "second",
 }  # fmt: skip
-"""What a number of this name is counted in. Names such as nimg, nbytes, flops, epoch_seconds tell it themselves."""
+"""The unit of a number with this name. Names such as nimg, nbytes, flops, epoch_seconds contain their unit."""
 SOURCE = re.compile(r"\b(19|20)\d\d\b|\bpaper|thesis|author|released code|\b(section|table|eqs?\.) ?\w|\w\.(com|org)/")
 """A year, a paper and its parts, a code base, an address."""
 OF_OUR_OWN = {
@@ -40,7 +40,7 @@ OF_OUR_OWN = {
     "memory_of_precision_recall",  # measured here
     "expert_usage", "gate_entropy", "contingency", "by_level", "nmi", "purity",  # textbook quantities
 }  # fmt: skip
-"""What is from nowhere but here."""
+"""Components without an external source."""
 
 
 class Member(NamedTuple):

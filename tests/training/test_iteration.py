@@ -50,33 +50,33 @@ def begun(name: str) -> State:
     return begin(run, networks, ImageDataset(packed, packed), Compute(torch.device("cpu")))
 
 
-class Written:
-    """The device's part of an iteration: the second call writes its operations down, and from then on repeats them."""
+class TracedStep:
+    """The device part of an iteration: the second call traces its operations, and from then on they are replayed."""
 
     def __init__(self, state):
-        self.state, self.work, self.calls, self.repeated = state, make_step(state), 0, None
+        self.state, self.step, self.calls, self.graph = state, make_step(state), 0, None
 
     def __call__(self, inputs):
         self.calls += 1
-        if self.calls == 1:  # the optimisers get their state
-            self.work(inputs)
+        if self.calls == 1:  # the optimisers create their state
+            self.step(inputs)
             return
-        if self.repeated is None:
-            self.repeated = self.written(inputs)
+        if self.graph is None:
+            self.graph = self.trace(inputs)
         with torch.no_grad():  # the operations of gradients are in the trace
-            self.repeated(*(value for needed in inputs for value in needed.values()))
+            self.graph(*(value for needed in inputs for value in needed.values()))
 
-    def written(self, inputs):
+    def trace(self, inputs):
         """Trace without side effects: the capture of a CUDA graph has none either."""
         names = [list(needed) for needed in inputs]
 
-        def work(*flat):
+        def step(*flat):
             values = iter(flat)
-            self.work([{name: next(values) for name in needed} for needed in names])
+            self.step([{name: next(values) for name in needed} for needed in names])
             return ()
 
         kept, random_state = [(tensor, tensor.detach().clone()) for tensor in self.tensors()], torch.get_rng_state()
-        graph = make_fx(work)(*(value.clone() for needed in inputs for value in needed.values()))
+        graph = make_fx(step)(*(value.clone() for needed in inputs for value in needed.values()))
         with torch.no_grad():
             for tensor, before in kept:
                 tensor.copy_(before)
@@ -101,17 +101,17 @@ EVERY_DAY = ("hmog", "mggan", "madgan", "megan", "gan, augmented")
     "name", [pytest.param(name, marks=[] if name in EVERY_DAY else [pytest.mark.integ]) for name in RECIPES]
 )
 def test_traced_and_eager_training_are_bitwise_equal(name):
-    eager, repeated = begun(name), begun(name)
-    written = Written(repeated)
+    eager, replayed = begun(name), begun(name)
+    step = TracedStep(replayed)
     for _ in range(STEPS):
         iterate(eager, seed=3)
         random_state = torch.get_rng_state()
-        iterate(repeated, seed=3, step=written)
+        iterate(replayed, seed=3, step=step)
         assert torch.equal(torch.get_rng_state(), random_state)
-        assert eager.means.read() == repeated.means.read()
-    assert written.repeated is not None
+        assert eager.means.read() == replayed.means.read()
+    assert step.graph is not None
     for one, other in zip(
-        (*eager.networks, eager.ema.average), (*repeated.networks, repeated.ema.average), strict=True
+        (*eager.networks, eager.ema.average), (*replayed.networks, replayed.ema.average), strict=True
     ):
         for (key, value), same in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
             assert torch.equal(value, same), key
