@@ -14,6 +14,7 @@ from mixgan_cli.config.components import build
 from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.data.dataset import Dataset, ImageDataset, Source
 from mixgan_cli.data.packed import Packed
+from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.networks import parameter_counts
 from mixgan_cli.runtime.device import resolve_hardware
 from mixgan_cli.runtime.measure import OpCounter, ceilings, peak_memory, reset_peak_memory, time_calls
@@ -50,6 +51,8 @@ COLUMNS = {
 def run(config: DictConfig) -> dict[str, Any]:
     """Measure one configuration, add its row to the table on stderr, and return it."""
     settings: Run = parse(config, Run)
+    if settings.continue_ or settings.start_from:
+        raise ConfigError("bench has no use for continue and start_from: it measures new networks, on noise")
     compute = resolve_hardware(settings.hardware)
     device = compute.device
     best = ceilings(device, compute.precision)

@@ -173,3 +173,9 @@ def test_weights_that_do_not_fit_are_refused(mixgan, short, words, message):
     outcome = mixgan("train", *NEW_MODEL, "training.nimg=40", *([f"start_from={short}", *words][-2:]))
     assert outcome.code == 2
     assert message in outcome.err
+
+
+@pytest.mark.parametrize("key", ["continue", "start_from"])
+def test_benchmark_refuses_a_lineage(mixgan, key):
+    outcome = mixgan("bench", *TINY, f"{key}=outputs")
+    assert outcome.code == 2 and "it measures new networks" in outcome.err
