@@ -54,13 +54,18 @@ def begin(folder: Path, seed: int, *overrides: str, prepare: Callable[[], None] 
     process = os.fork()
     if process:
         return process
-    log = os.open(folder.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell makes background jobs ignore it
-    prepare()
-    code = cli.main(["train", *RUN, f"seed={seed}", f"paths.run={folder}", *overrides])
-    os._exit(code)
+    code = 1
+    try:
+        log = os.open(folder.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell makes background jobs ignore it
+        prepare()
+        code = cli.main(["train", *RUN, f"seed={seed}", f"paths.run={folder}", *overrides])
+    except KeyboardInterrupt:  # before the run handles signals
+        code = 130
+    finally:  # without unwinding further, which would delete the temporary folder of all runs
+        os._exit(code)
 
 
 def said(folder: Path) -> str:
