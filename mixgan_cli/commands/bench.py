@@ -49,7 +49,11 @@ COLUMNS = {
 
 
 def run(config: DictConfig) -> dict[str, Any]:
-    """Measure one configuration, add its row to the table on stderr, and return it."""
+    """Measure one configuration, add its row to the table on stderr, and return it.
+
+    Raises:
+        ConfigError: the configuration is not valid, or gives a run from which training goes on.
+    """
     settings: Run = parse(config, Run)
     if settings.continue_ or settings.start_from:
         raise ConfigError("bench has no use for continue and start_from: it measures new networks, on noise")
