@@ -140,7 +140,8 @@ def image_blocks(
         raise DataError(f"{files.key}={files.root}: no images there ({', '.join(sorted(EXTENSIONS))})")
     large_image = Lock()
 
-    def decode(content: bytes) -> np.ndarray | Exception:
+    def decode(content: bytes) -> np.ndarray | str:
+        """Return the preprocessed image, or why it cannot be decoded: as text, because an error keeps the content."""
         try:
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 pixels = image.width * image.height
@@ -149,9 +150,9 @@ def image_blocks(
                 with large_image if pixels > LARGE_PIXELS else nullcontext():
                     return preprocessing(image)
         except Exception as error:  # Pillow raises many kinds
-            return error
+            return str(error)
 
-    corrupt: dict[str, Exception] = {}
+    corrupt: dict[str, str] = {}
     sizes: set[tuple[int, ...]] = set()
     images: list[np.ndarray] = []
     numbers: list[int] = []
@@ -161,7 +162,7 @@ def image_blocks(
         return Block(images_NCHW, None if labels is None else torch.tensor([labels[number] for number in numbers]))
 
     for number, (name, result) in enumerate(files.read_each(names, decode, MAX_IMAGE_BYTES)):
-        if isinstance(result, Exception):
+        if isinstance(result, str):
             corrupt[name] = result
             continue
         images.append(result)
@@ -195,8 +196,8 @@ def read_images(files: Archive, preprocessing: Preprocessing) -> Packed:
     return Packed(torch.cat(images), None, f"{files.root.name}, {preprocessing}")
 
 
-def _report_corrupt(root: Path, corrupt: dict[str, Exception], skip: bool) -> None:
-    named = "; ".join(f"{root / name} ({error})" for name, error in list(corrupt.items())[:5])
+def _report_corrupt(root: Path, corrupt: dict[str, str], skip: bool) -> None:
+    named = "; ".join(f"{root / name} ({reason})" for name, reason in list(corrupt.items())[:5])
     more = f" and {len(corrupt) - 5} more" if len(corrupt) > 5 else ""
     if not skip:
         raise DataError(

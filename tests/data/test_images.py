@@ -1,5 +1,6 @@
 """Image files of every mode and size become one array; bytes and floats convert without loss."""
 
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -98,3 +99,14 @@ def test_to_uint8_of_bfloat16():
     values = torch.linspace(-1, 1, 256)
     half = values.to(torch.bfloat16)
     assert torch.equal(to_uint8(half), to_uint8(half.float()))
+
+
+def test_undecodable_images_do_not_stay_in_memory(tmp_path):
+    for number in range(40):
+        (tmp_path / f"{number}.png").write_bytes(bytes(2**20))
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"cannot decode .*0.png \(cannot identify image file .* and 35 more"):
+        read_images(Archive(tmp_path, "data.root"), Preprocessing(16, "center", 3))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20 * 2**20
