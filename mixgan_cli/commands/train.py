@@ -162,7 +162,7 @@ def _train_and_evaluate(
     interim, reals = evaluator.interim(), evaluator.reference.samples
     tracker = Tracker([JsonlLogger(folder.metrics), ProgressBar(), *loggers])
     total, nimg = settings.training.total_nimg, state.progress.nimg
-    tracker.start(RunInfo(folder.path.name, folder.path, state.config, total, nimg, compute.name))
+    tracker.start(RunInfo(folder.path.name, folder.path, state.config, total, nimg, compute.name, compute.threads))
 
     def draw(nimg: int) -> dict[str, Path]:
         drawn = {"samples": draw_samples(folder.samples, nimg, sampler, reals, settings.seed)}

@@ -56,8 +56,12 @@ class Compute:
         """What a message calls the device."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
-        threads = torch.get_num_threads()
-        return f"this CPU ({threads} thread{'s' if threads > 1 else ''})"
+        return f"this CPU ({self.threads} thread{'s' if self.threads > 1 else ''})"
+
+    @property
+    def threads(self) -> int:
+        """Threads that train on the CPU; 1 on a GPU, where a single thread starts the kernels."""
+        return 1 if self.device.type == "cuda" else torch.get_num_threads()
 
     def describe(self) -> dict[str, str | int | bool]:
         """Return the entries of environment.json."""

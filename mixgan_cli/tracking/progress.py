@@ -6,7 +6,8 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -20,6 +21,10 @@ ESTIMATE_AFTER = 5.0, 2
 """Seconds and iterations that are measured before the length of the run is estimated."""
 LONG, HALF_AN_HOUR = 3600.0, 1800.0
 """Seconds of a run that is called long, and of the shorter run that is suggested."""
+BUSY = 0.25
+"""Share of the time that a thread waits for a core from which on the cores are called busy; it is near 0 otherwise."""
+SCHEDSTAT = Path("/proc/thread-self/schedstat")
+"""Nanoseconds that this thread ran and waited for a core, on Linux."""
 
 
 class ProgressBar(Logger):
@@ -30,6 +35,7 @@ class ProgressBar(Logger):
         self._run = run
         self._alarms: dict[str, str] = {}
         self._meter: RateMeter | None = RateMeter()
+        self._ran, self._waited = core_seconds()
         on_terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=run.total_nimg,
@@ -50,7 +56,9 @@ class ProgressBar(Logger):
         self._bar.update(nimg - self._bar.n)
         if self._meter and (speed := self._meter.img_per_second(nimg)):
             self._meter = None
-            if message := estimate(speed, nimg, self._run):
+            ran, waited = core_seconds()
+            busy = busy_cores(ran - self._ran, waited - self._waited, self._run.threads)
+            for message in filter(None, (estimate(speed, nimg, self._run), busy)):
                 log.info(message)
 
     def record(self, record: Mapping[str, Any]) -> None:
@@ -108,6 +116,33 @@ def estimate(img_per_second: float, nimg: int, run: RunInfo) -> str | None:
         return line
     shorter = max(1, int(float(f"{img_per_second * HALF_AN_HOUR:.0e}")))
     return f"{line}; training.nimg={shorter:_} takes {duration(shorter / img_per_second)}"
+
+
+def core_seconds() -> tuple[float, float]:
+    """Return for how many seconds this thread ran and for how many it waited for a core; zeros if unknown."""
+    with suppress(OSError, ValueError):
+        ran, waited, _ = SCHEDSTAT.read_text().split()
+        return int(ran) / 1e9, int(waited) / 1e9
+    return 0.0, 0.0
+
+
+def busy_cores(ran: float, waited: float, threads: int) -> str | None:
+    """Return a line that recommends one thread, or None if that would not help.
+
+    Threads wait for each other after each small operation, so with several of them each delay of one delays all.
+
+    Args:
+        ran: seconds that the main thread ran.
+        waited: seconds that it waited for a core.
+        threads: the threads that train on the CPU.
+    """
+    share = waited / max(ran + waited, 1e-9)
+    if threads == 1 or share < BUSY:
+        return None
+    return (
+        f"other programs use the cores: training waits for one {share:.0%} of the time. "
+        "hardware.threads=1 is probably faster until they end"
+    )
 
 
 def duration(seconds: float) -> str:

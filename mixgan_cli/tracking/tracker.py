@@ -23,6 +23,8 @@ class RunInfo:
     """Images shown so far: 0 for a new run, more for a resumed one."""
     device: str = "this machine"
     """What the run trains on, for messages."""
+    threads: int = 1
+    """Threads that train on the CPU; 1 on a GPU."""
 
 
 class Logger:

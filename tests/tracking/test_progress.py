@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mixgan_cli.tracking import progress
-from mixgan_cli.tracking.progress import ProgressBar, RateMeter, duration, estimate
+from mixgan_cli.tracking.progress import ProgressBar, RateMeter, busy_cores, core_seconds, duration, estimate
 from mixgan_cli.tracking.tracker import RunInfo, Tracker
 from tests.conftest import TINY
 
@@ -48,6 +48,20 @@ def test_rate_leaves_out_the_first_iteration(monkeypatch):
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(times))
     meter = RateMeter()
     assert [meter.img_per_second(nimg) for nimg in (0, 10, 30, 50, 70)] == [None] * 4 + [10.0]
+
+
+@pytest.mark.parametrize(("ran", "waited", "threads", "told"), [(5, 5, 2, True), (5, 0.1, 2, False), (5, 5, 1, False)])
+def test_one_thread_is_recommended_if_cores_are_busy(ran, waited, threads, told):
+    message = busy_cores(ran, waited, threads)
+    assert (message is not None) == told
+    assert not told or ("50% of the time" in message and "hardware.threads=1" in message)
+
+
+def test_time_on_a_core_is_read_or_unknown(monkeypatch, tmp_path):
+    monkeypatch.setattr(progress, "SCHEDSTAT", tmp_path / "schedstat")
+    assert core_seconds() == (0, 0)
+    (tmp_path / "schedstat").write_text("2000000000 500000000 7\n")
+    assert core_seconds() == (2, 0.5)
 
 
 class Terminal(io.StringIO):
