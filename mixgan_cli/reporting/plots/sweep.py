@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 HEAT_MAP_KEYS = ("model.beta", "model.k")
 """Keys that span a heat map: rows, columns."""
 PANELS_PER_ROW = 3
+MIN_MEASURED = 0.25
+"""Smallest share of the cells of heat maps that is measured, so that n trials have at most 4 n cells."""
+MAX_LABELS = 10
+"""Most lines with a legend, and most values that are marked on an axis."""
 
 
 def sweep_plots(table: SweepTable) -> Iterator[tuple[str, Figure]]:
     """Draw each metric over the swept keys, as (metric, figure); nothing if no numeric key is swept.
 
     A sweep over model.beta and model.k gives heat maps, of those groups in which at least two by two cells are filled;
-    if there is none, and for a sweep over one number, a metric has lines. A group is a combination of the other keys
-    that vary, and of the protocol.
+    if there is none, if most cells would be empty, as in a search at random values, and for a sweep over one number, a
+    metric has lines. A group is a combination of the other keys that vary, and of the protocol.
     """
     rows = [row for row in table.by_configuration() if row["done"]]
     swept = [key for key in table.keys if key != "seed" and len(_values(rows, key)) > 1]
@@ -39,7 +43,7 @@ def sweep_plots(table: SweepTable) -> Iterator[tuple[str, Figure]]:
         if len({row[metric] for row in measured}) < 2:  # a constant has nothing to show
             continue
         maps = {name: of for name, of in _grouped(measured, others, spanning).items() if _fills_a_map(of, spanning)}
-        if len({row[metric] for of in maps.values() for row in of}) > 1:
+        if len({row[metric] for of in maps.values() for row in of}) > 1 and _mostly_measured(maps, spanning):
             yield metric, draw_heat_maps(metric, maps, spanning)
             continue
         for key in dict.fromkeys([*reversed(spanning), *numbers]):
@@ -65,6 +69,13 @@ def _fills_a_map(rows: Sequence[Row], axes_keys: Sequence[str]) -> bool:
     down, across = axes_keys
     filled = [_values([row for row in rows if _number(row[down]) == y], across) for y in _values(rows, down)]
     return any(len(one & other) > 1 for one, other in combinations(filled, 2))
+
+
+def _mostly_measured(maps: Mapping[str, Sequence[Row]], axes_keys: Sequence[str]) -> bool:
+    """Return whether enough cells of these heat maps, which share their axes, are measured to draw them."""
+    rows = [row for of in maps.values() for row in of]
+    cells = len(maps) * math.prod(len(_values(rows, key)) for key in axes_keys)
+    return len(rows) >= MIN_MEASURED * cells
 
 
 def draw_heat_maps(metric: str, groups: dict[str, list[Row]], axes_keys: Sequence[str]) -> Figure:
@@ -128,13 +139,15 @@ def draw_lines(metric: str, groups: dict[str, list[Row]], axes_keys: Sequence[st
             marker="o", markersize=3, capsize=2, linewidth=1, label=_escape_dollar(name) or None,
         )  # fmt: skip
     values = sorted(_values([row for rows in groups.values() for row in rows], key))
+    few = len(values) <= MAX_LABELS
     if values[0] > 0 and values[-1] >= 8 * values[0]:
-        axes.set_xscale("log", base=2)
-    axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.set_xscale("log", base=2 if few else 10)
+    if few:
+        axes.set_xticks(values, [f"{value:g}" for value in values])
     axes.minorticks_off()
     axes.set(xlabel=_axis_label(key), ylabel=metric)
     axes.set_title(_title(metric), fontsize=9)
-    if any(groups):
+    if any(groups) and len(groups) <= MAX_LABELS:
         axes.legend(fontsize=8, frameon=False)
     return figure
 

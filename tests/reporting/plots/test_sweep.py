@@ -1,5 +1,7 @@
 """Plots of sweeps: which values are drawn where."""
 
+import random
+
 import numpy as np
 import pytest
 
@@ -71,6 +73,29 @@ def test_without_a_map_there_are_lines_over_k():
     names = [container.get_label() for container in axes.containers]
     assert names == [*(f"m{n}, beta=1" for n in range(8)), "m0, beta=2"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("number of experts K", "fid")
+
+
+def searched(kind, n=60):
+    """Rows of a search over beta, K and a learning rate: random values with a filled block, or a block per rate."""
+    draws = random.Random(0)
+    for number in range(n):
+        group, down, across = number // 4, number // 2 % 2, number % 2
+        if kind == "block per rate":
+            beta, k, rate = (1 + down) * 1.01**group, 2 + 3 * group + across, 1e-4 * 1.01**group
+        elif number < 4:
+            beta, k, rate = 0.1 + down, 2 + across, 1e-4
+        else:
+            beta, k, rate = 10 ** draws.uniform(-3, 0), draws.randint(2, 640), 1e-4
+        yield row(draws.random(), model__beta=f"{beta}", model__k=f"{k}", lr=f"{rate}")
+
+
+@pytest.mark.parametrize("kind", ["block and random", "block per rate"])
+def test_a_search_at_random_values_has_lines(kind):
+    """A map would have a cell for every pair of values: its size would grow with the square of the trials."""
+    ((_, figure),) = sweep_plots(Of(["model.beta", "model.k", "lr"], list(searched(kind))))
+    (axes,) = figure.axes
+    assert not axes.images and axes.get_legend() is None and len(axes.get_xticks()) <= 12
+    assert figure.get_size_inches().tolist() == [4, 2.8]
 
 
 def test_single_points_are_not_drawn():
