@@ -16,7 +16,7 @@ from mixgan_cli.models.export.onnx import interface, to_onnx
 from mixgan_cli.models.export.safetensors import TrainedGenerator, save_generator
 from mixgan_cli.reporting.model_card import ExportedModel, model_card
 from mixgan_cli.runs import RunFolder
-from mixgan_cli.runtime.io import atomic_write, inside, read_errors, write_errors, write_text
+from mixgan_cli.runtime.io import atomic_folder, atomic_write, inside, read_errors, write_errors, write_text
 from mixgan_cli.training.restore import trained_generator
 
 
@@ -40,11 +40,12 @@ def run(config: DictConfig) -> dict[str, Any]:
                 "Use another folder, or onnx=true"
             )
         generator, model = trained.sampler.generator, trained.model.model_dump(mode="json")
-        save_generator(to / "generator.safetensors", generator, model, trained.shape)
-        if graph is not None:
-            with atomic_write(to / "generator.onnx") as temporary:
-                temporary.write_bytes(graph)
-        write_text(to / "MODEL.md", card)
+        with atomic_folder(to) as folder:
+            save_generator(folder / "generator.safetensors", generator, model, trained.shape)
+            if graph is not None:
+                with atomic_write(folder / "generator.onnx") as temporary:
+                    temporary.write_bytes(graph)
+            write_text(folder / "MODEL.md", card)
     names = ["generator.safetensors", *(["generator.onnx"] if settings.onnx else []), "MODEL.md"]
     return {"to": str(to), "files": names}
 

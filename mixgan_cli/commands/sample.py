@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import math
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from mixgan_cli.reporting.plots.run import write_grid
 from mixgan_cli.reporting.plots.save import write_figure
 from mixgan_cli.reporting.plots.toy2d import draw_scatter
 from mixgan_cli.runtime.device import resolve_hardware
-from mixgan_cli.runtime.io import atomic_write, inside, write_errors
+from mixgan_cli.runtime.io import atomic_folder, atomic_write, inside, write_errors
 
 SUFFIXES = {"grid": (".png", ""), "npz": (".npz", ""), "png": ("",)}
 """Suffixes that `to` may have."""
@@ -61,16 +62,26 @@ def _write(settings: SampleCommand, sampler: Sampler, fakes: GeneratorOutput) ->
             np.savez(file, **_arrays(settings, sampler, fakes))
     elif settings.format == "png":
         _need_images(samples, "png")
-        if to.is_dir() and any(to.iterdir()):
-            raise RunError(f"to={to}: the folder is not empty, and samples would be mixed up. Give another folder")
-        to.mkdir(parents=True, exist_ok=True)
-        for number, image in enumerate(_channels_last(samples)):
-            Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(to / f"{number:06d}.png")
+        with atomic_folder(to) as folder:
+            for number, image in enumerate(_channels_last(samples)):
+                Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(folder / f"{number:06d}.png")
+            _check_no_others(to, folder)
     elif samples.dim() == 2:
         write_figure(draw_scatter(samples, None, fakes.weights_BK.argmax(dim=1), name), to)
     else:
         write_grid(to, samples, columns=math.ceil(math.sqrt(len(samples))))
     return to
+
+
+def _check_no_others(to: Path, folder: Path) -> None:
+    """Check that a folder holds no other files than equal ones, which the same command wrote before it was killed.
+
+    Raises:
+        RunError: it holds others.
+    """
+    there = [path.name for path in to.glob("[!.]*")]
+    if filecmp.cmpfiles(to, folder, there, shallow=False)[0] != there:
+        raise RunError(f"to={to}: the folder is not empty, and samples would be mixed up. Give another folder")
 
 
 def _arrays(settings: SampleCommand, sampler: Sampler, fakes: GeneratorOutput) -> dict[str, Any]:

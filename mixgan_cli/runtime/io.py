@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import logging
 import os
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,17 +30,75 @@ def environment_path(variable: str) -> Path | None:
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to, and rename it to `path` at the end if nothing was raised."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)  # an old file, or a link that someone created
-    try:
+    with _temporary(path) as temporary:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder for files that belong together, and rename it to `path` if nothing was raised.
+
+    If there is a folder `path`, it and its other files remain: its files of the same names are removed before the new
+    ones are moved to it. So a process that is killed never leaves an old file next to a new one.
+    """
+    exists = path.is_dir()
+    with _temporary(path / "files" if exists else path) as temporary:
+        temporary.mkdir()
+        yield temporary
+        if exists:
+            files = list(temporary.iterdir())
+            for file in files:
+                (path / file.name).unlink(missing_ok=True)
+            _sync_folder(path)
+            for file in files:
+                file.replace(path / file.name)
+            _sync_folder(path)
+        else:
+            temporary.replace(path)
+            _sync_folder(path.parent)
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """Yield a path next to `path` for this process, where nothing exists, and remove what exists there at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent, path.name)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove(temporary)  # an old file, or a link that someone created
+    try:
+        yield temporary
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+LEFTOVER_SECONDS = 3600.0
+"""A temporary file to which nothing was written for this time is what a killed process left."""
+
+
+def remove_leftovers(folder: Path, name: str | None = None, seconds: float = LEFTOVER_SECONDS) -> None:
+    """Remove what killed processes left in a folder: temporary files to which nothing was written for this time [s].
+
+    Args:
+        folder: the folder.
+        name: remove only the temporary files of the file with this name; None: of all files.
+        seconds: the time; 0 if no other process writes to the folder.
+    """
+    for temporary in folder.glob(f".{glob.escape(name) if name else '*'}.[0-9]*.tmp"):
+        with suppress(OSError):  # another process has removed it
+            if time.time() - temporary.lstat().st_mtime >= seconds:
+                _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

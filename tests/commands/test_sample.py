@@ -89,6 +89,14 @@ def test_folder_with_files_is_refused(mixgan, hmog):
     assert outcome.code == 2 and "the folder is not empty" in outcome.err
 
 
+def test_killed_sampling_of_pictures_can_be_repeated(mixgan, hmog):
+    command = ("sample", f"run={hmog}", "format=png", "to=pictures", "n=4", "hardware=cpu")
+    assert mixgan(*command).code == 0
+    for number in (1, 3):  # as if it had been killed while the pictures were moved to a folder that was there
+        Path("pictures", f"{number:06d}.png").unlink()
+    assert mixgan(*command).code == 0 and len(list(Path("pictures").iterdir())) == 4
+
+
 def test_unknown_expert_is_refused(mixgan, hmog):
     outcome = mixgan("sample", f"run={hmog}", "expert=8", "hardware=cpu")
     assert outcome.code == 2 and "numbered 0 to 7" in outcome.err
