@@ -42,6 +42,8 @@ RARELY = ("training.checkpoint_nimg=40",)
 SHORT = ("training.nimg=240", "training.evaluate_nimg=80")
 LIMITS = (9_000, 30_000)
 """Limits of the file size [bytes]: room for the log, or for the log and sample grids, but not for a checkpoint."""
+START_LIMIT = 4_000
+"""Limit of the file size [bytes] that is less than the log of a third of the run."""
 
 
 class Lost(Exception):
@@ -222,6 +224,25 @@ class Faults:
                 raise Lost(f"the run failed\n…{said(folder)}")
             self._compare_rare(folder, "could not be written (File too large)")
         return len(LIMITS)
+
+    def disk_full_at_the_start(self) -> int:
+        """A killed run is resumed while files cannot grow: its log lines wait, and are written when there is space."""
+        folder, words = self.root / "full-at-the-start", "metrics.jsonl cannot be written (File too large)"
+        process = begin(folder, 0, *RARELY)
+        self._until(folder, process, 800)
+        os.kill(process, signal.SIGKILL)
+        wait(process)
+        limits = START_LIMIT, resource.RLIM_INFINITY
+        process = begin(folder, 0, *RARELY, prepare=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits))
+        deadline = time.monotonic() + 60
+        while words not in said(folder):
+            if time.monotonic() > deadline or ended(process, 0.01) is not None:
+                raise Lost(f"the run did not start without its log\n…{said(folder)}")
+        resource.prlimit(process, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        if wait(process):
+            raise Lost(f"the run failed\n…{said(folder)}")
+        self._compare_rare(folder, words)
+        return 1
 
     def disk_full_at_the_end(self) -> int:
         """The results cannot be written: the run reports this and exits with 1; the same command writes them later."""

@@ -160,9 +160,11 @@ def _train_and_evaluate(
     sampler = Sampler(generator)
     evaluator = Evaluator(settings.evaluation, reference_set(source, dataset, settings.evaluation), compute.device)
     interim, reals = evaluator.interim(), evaluator.reference.samples
-    tracker = Tracker([JsonlLogger(folder.metrics), ProgressBar(), *loggers])
-    total, nimg = settings.training.total_nimg, state.progress.nimg
-    tracker.start(RunInfo(folder.path.name, folder.path, state.config, total, nimg, compute.name, compute.threads))
+    progress, total = state.progress, settings.training.total_nimg
+    journal = JsonlLogger(folder.metrics, progress.unlogged)
+    tracker = Tracker([journal, ProgressBar(), *loggers])
+    device = compute.name, compute.threads
+    tracker.start(RunInfo(folder.path.name, folder.path, state.config, total, progress.nimg, *device))
 
     def draw(nimg: int) -> dict[str, Path]:
         drawn = {"samples": draw_samples(folder.samples, nimg, sampler, reals, settings.seed)}
@@ -183,7 +185,6 @@ def _train_and_evaluate(
                 folder, sampler, reals, settings.seed, train_images
             )  # before the evaluation, which may be long
         result = evaluator.evaluate(sampler, state.networks.discriminator)
-        progress = state.progress
         # the best state is chosen by one protocol, as metrics of more images are better
         ranked = result.metrics if interim is evaluator else evaluate(progress.nimg)[0]
         with interruptions.deferred(), _results_must_be_written(folder):
@@ -193,6 +194,7 @@ def _train_and_evaluate(
             state.save(folder.checkpoint("last"))
             save_generator(folder.generator, generator, settings.model.model_dump(mode="json"), source.shape)
             write_json(folder.results, run_results(settings, state, folder.path.name, result))
+            journal.flush()
             folder.mark_done()
         tracker.finish(result.metrics)
         for name, reason in result.unavailable.items():
@@ -204,7 +206,7 @@ def _train_and_evaluate(
 
 @contextmanager
 def _results_must_be_written(folder: RunFolder) -> Iterator[None]:
-    """Turn an OSError into TrainingStopped: the run is trained, and the same command can write its results later."""
+    """Turn an OSError into TrainingStopped: the run is trained, and the same command can write the rest later."""
     try:
         yield
     except OSError as error:

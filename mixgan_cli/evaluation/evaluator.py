@@ -157,7 +157,8 @@ def _compute(metric: Metric, comparison: Comparison, extractor: str | None) -> t
     names = metric.keys(extractor, comparison.settings.feature_layer)
     try:
         metric.check(comparison)
-        values = {names[key]: value for key, value in metric.compute(comparison, extractor).items()}
+        computed = metric.compute(comparison, extractor)
+        values = {names[key]: np.asarray(value).tolist() for key, value in computed.items()}  # for JSON
     except Unavailable as error:
         return {}, dict.fromkeys(_main(metric, names), str(error))
     except UserError:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +16,38 @@ from mixgan_cli.tracking.tracker import Logger, RunInfo
 log = logging.getLogger("mixgan")
 
 
+MAX_WAITING = 2**24
+"""Maximum size of the lines that wait in memory [characters]. Beyond it, the oldest ones are dropped."""
+
+
 class JsonlLogger(Logger):
     """Append records to a file. On resume, lines after the checkpoint are cut, as they will be written again.
 
-    A full disk does not end this log: lines that cannot be written are kept in memory until the next record.
+    Lines that cannot be written, for example to a full disk, wait in memory and are written with a later record.
+
+    Args:
+        path: the file.
+        waiting: lines that the run before it was interrupted could not write, the oldest first. Lines that wait now are
+            added, so the run's state can keep them.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, waiting: list[str] | None = None) -> None:
         self.path = path
-        self._waiting: list[str] = []
+        self._waiting = [] if waiting is None else waiting
+        self._dropped = 0
+        self._file: FileIO | None = None
+        self._unwritable = False
 
     def start(self, run: RunInfo) -> None:
         """Open the file, and cut the lines that a resumed run will write again."""
-        if self.path.is_file():
-            lines = [line for line in _whole_lines(self.path) if not _is_repeated(json.loads(line), run)]
-            write_text(self.path, "".join(f"{line}\n" for line in lines))
-        self._file = self.path.open("ab", buffering=0)
+        self._run = run
+        self._waiting[:] = [line for line in self._waiting if not _is_repeated(json.loads(line), run)]
+        self._try_to_flush()
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Append a line."""
-        warned = bool(self._waiting)
-        self._waiting.append(json.dumps(record) + "\n")
-        whole = self._file.seek(0, os.SEEK_END)
-        try:
-            text = "".join(self._waiting).encode()
-            if self._file.write(text) < len(text):
-                raise OSError("only a part was written")
-            self._waiting = []
-        except OSError as error:
-            self._file.truncate(whole)  # remove the half line
-            if not warned:
-                log.warning(
-                    "warning: %s cannot be written (%s); its lines are kept in memory", self.path, error_summary(error)
-                )
+        self._waiting.append(json.dumps(record))
+        self._try_to_flush()
 
     def alarm(self, kind: str, message: str, nimg: int) -> None:
         """Append a line with the warning."""
@@ -55,9 +55,53 @@ class JsonlLogger(Logger):
 
     def finish(self, summary: Mapping[str, Any] | None) -> None:
         """Close the file."""
-        self._file.close()
-        if self._waiting:
-            log.warning("warning: %s lacks %d lines, which could not be written", self.path, len(self._waiting))
+        self._try_to_flush()
+        if self._file is not None:
+            self._file.close()
+        if missing := len(self._waiting) + self._dropped:
+            log.warning("warning: %s lacks %d lines, which could not be written", self.path, missing)
+
+    def flush(self) -> None:
+        """Write the lines that wait.
+
+        Raises:
+            OSError: they cannot be written, and wait longer.
+        """
+        if self._file is None:
+            self._file = self._open()
+        whole = self._file.seek(0, os.SEEK_END)
+        text = "".join(f"{line}\n" for line in self._waiting).encode()
+        try:
+            if self._file.write(text) < len(text):
+                raise OSError("only a part was written")
+        except OSError:
+            self._file.truncate(whole)  # remove the half line
+            raise
+        self._waiting.clear()
+
+    def _try_to_flush(self) -> None:
+        """Write the lines that wait, or log once that they cannot be written."""
+        try:
+            self.flush()
+            self._unwritable = False
+        except OSError as error:
+            if not self._unwritable:
+                log.warning(
+                    "warning: %s cannot be written (%s); its lines are kept in memory", self.path, error_summary(error)
+                )
+            self._unwritable = True
+            while sum(map(len, self._waiting)) > MAX_WAITING:
+                del self._waiting[0]
+                self._dropped += 1
+
+    def _open(self) -> FileIO:
+        """Open the file without the lines that the resumed run will write again. Lines that it has wait no longer."""
+        if self.path.is_file():
+            lines = [line for line in _whole_lines(self.path) if not _is_repeated(json.loads(line), self._run)]
+            write_text(self.path, "".join(f"{line}\n" for line in lines))
+            written = set(lines)
+            self._waiting[:] = [line for line in self._waiting if line not in written]
+        return self.path.open("ab", buffering=0)
 
 
 def _is_repeated(record: Mapping[str, Any], run: RunInfo) -> bool:

@@ -56,6 +56,8 @@ class Progress:
     """The active alarms of collapse."""
     ended: bool = False
     """True if an alarm ended the training early."""
+    unlogged: list[str] = field(default_factory=list)
+    """Lines of metrics.jsonl that could not be written yet."""
 
     def summary(self) -> dict[str, float]:
         """Return the first keys of every record: step, nimg and seconds."""

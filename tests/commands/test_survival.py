@@ -264,6 +264,21 @@ def test_results_that_cannot_be_written_end_the_run_cleanly(mixgan, monkeypatch)
     assert again.code == 0 and "resumed at 120 images" in again.err and not Path("here/FAILED").exists()
 
 
+def test_run_without_its_log_is_not_finished(mixgan):
+    """The lines wait in the saved state, and the same command writes them."""
+    settings = [*TINY, "training.evaluate_nimg=40"]
+    assert mixgan("train", *settings, "paths.run=whole").code == 0
+    Path("here/metrics.jsonl").mkdir(parents=True)
+    outcome = mixgan("train", *settings, "paths.run=here")
+    assert outcome.code == 1 and not Path("here/DONE").exists() and "Traceback" not in outcome.err
+    assert "metrics.jsonl cannot be written (Is a directory); its lines are kept in memory" in outcome.err
+    assert "trained, but the results cannot be written (Is a directory)" in outcome.err
+    Path("here/metrics.jsonl").rmdir()
+    again = mixgan("train", *settings, "paths.run=here")
+    assert again.code == 0 and "resumed at 120 images" in again.err
+    assert without_times(lines("whole")) == without_times(lines("here"))
+
+
 @pytest.mark.slow
 @pytest.mark.integ
 def test_memory_stays_flat_over_twenty_thousand_steps(tmp_path):

@@ -213,6 +213,13 @@ def test_too_few_images_make_a_metric_unavailable(known, n):
     assert all(np.isfinite(value) for value in result.metrics.values())
 
 
+@pytest.mark.parametrize("value", [np.float32(0.5), torch.tensor(0.5), np.array(0.5)])
+def test_values_of_a_metric_can_be_logged_as_json(known, monkeypatch, value):
+    monkeypatch.setattr(MSSSIM, "compute", lambda *arguments: {"ms_ssim": value})
+    result = evaluator(colours(8), *known, "evaluation.metrics=[ms_ssim]").measure(colours(8), {})
+    assert json.dumps(result.metrics) == '{"ms_ssim": 0.5}'
+
+
 def test_failed_download_is_reported(monkeypatch):
     monkeypatch.delenv("MIXGAN_WEIGHTS", raising=False)
     monkeypatch.setenv("TORCH_HOME", "/proc/nowhere")

@@ -1,5 +1,8 @@
 import json
 
+import pytest
+
+from mixgan_cli.tracking import jsonl
 from mixgan_cli.tracking.jsonl import JsonlLogger
 from mixgan_cli.tracking.tracker import RunInfo
 
@@ -43,3 +46,60 @@ def test_alarm_is_a_line_of_its_own(tmp_path):
     logger.finish(None)
     line = (tmp_path / "metrics.jsonl").read_text()
     assert json.loads(line) == {"nimg": 40, "alarm": "usage", "message": "expert 1 is rarely used"}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "metrics.jsonl"
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_lines_wait_until_the_log_can_be_opened(path, caplog):
+    path.mkdir()
+    logger = JsonlLogger(path)
+    logger.start(info(path.parent, nimg=20))
+    logger.record({"nimg": 30})
+    path.rmdir()
+    path.write_text("".join(f'{{"nimg": {nimg}}}\n' for nimg in (10, 20, 30, 40)))
+    logger.record({"nimg": 40, "again": True})
+    assert read(path) == [{"nimg": 10}, {"nimg": 20}, {"nimg": 30}, {"nimg": 40, "again": True}]
+    logger.finish({})
+    assert caplog.text.count("cannot be written (Is a directory)") == 1 and "lacks" not in caplog.text
+
+
+def test_lines_wait_while_the_resumed_log_cannot_be_cut(path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    path.write_text('{"nimg": 10}\n{"nimg": 30}\n')
+    logger = JsonlLogger(path)
+    with monkeypatch.context() as patched:
+        patched.setattr(jsonl, "write_text", full)
+        logger.start(info(path.parent, nimg=20))
+        logger.record({"nimg": 30, "again": True})
+    logger.finish({})
+    assert read(path) == [{"nimg": 10}, {"nimg": 30, "again": True}]
+
+
+def test_lines_that_wait_have_a_bound(path, monkeypatch, caplog):
+    path.mkdir()
+    monkeypatch.setattr(jsonl, "MAX_WAITING", 3 * len('{"nimg": 10}'))
+    logger = JsonlLogger(path)
+    logger.start(info(path.parent))
+    for nimg in (10, 20, 30, 40, 50):
+        logger.record({"nimg": nimg})
+    path.rmdir()
+    logger.finish({})
+    assert [record["nimg"] for record in read(path)] == [30, 40, 50] and "lacks 2 lines" in caplog.text
+
+
+def test_waiting_lines_of_an_interrupted_run_are_written_once(path):
+    """The state at 20 images has two lines that waited; one of them was written after it was saved."""
+    path.write_text('{"nimg": 10}\n')
+    logger = JsonlLogger(path, ['{"nimg": 10}', '{"nimg": 20}', '{"nimg": 100, "fid": 3}'])
+    logger.start(info(path.parent, nimg=20))
+    logger.finish({})
+    assert read(path) == [{"nimg": 10}, {"nimg": 20}]
