@@ -38,7 +38,7 @@ from mixgan_cli.config.schema import (
     check_values,
     conf_dir,
 )
-from mixgan_cli.errors import ConfigError, TrainingStopped, UserError, nearest
+from mixgan_cli.errors import ConfigError, TrainingStopped, UserError, error_summary, nearest
 from mixgan_cli.runtime.io import write_errors
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
 from mixgan_cli.runtime.streams import CLOSED_PIPE_EXIT_CODE, accept_any_text, discard_output
@@ -285,7 +285,7 @@ def report_error(error: Exception, name: str) -> Outcome:
     elif isinstance(error, TrainingStopped):
         message, code = str(error), 1
     elif isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, str(error)):
-        message, code = f"not enough memory ({str(error).splitlines()[0]}). Use a smaller batch, model or data set", 1
+        message, code = f"not enough memory ({error_summary(error)}). Use a smaller batch, model or data set", 1
     else:
         message = redact.masked("".join(traceback.format_exception(error)))
         sys.stderr.write(message)

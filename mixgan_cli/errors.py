@@ -26,6 +26,12 @@ class TrainingStopped(Exception):
     """Training cannot continue, for example because weights are no longer finite. Exit code 1."""
 
 
+def error_summary(error: BaseException) -> str:
+    """Return the first line of an error's message: the system's text for an OSError, its type if it has no message."""
+    message = ((error.strerror if isinstance(error, OSError) else None) or str(error)).strip()
+    return message.splitlines()[0] if message else type(error).__name__
+
+
 def normalized(word: str) -> str:
     """Return a name as mixgan writes names: lower case, with `_`."""
     return word.lower().replace("-", "_")

@@ -24,7 +24,16 @@ from mixgan_cli.config.keys import flatten_keys, prefixes
 from mixgan_cli.config.redact import masked
 from mixgan_cli.config.schema import Run
 from mixgan_cli.errors import RunError
-from mixgan_cli.runtime.io import inside, read_errors, read_text, read_yaml, write_errors, write_json, write_text
+from mixgan_cli.runtime.io import (
+    inside,
+    read_errors,
+    read_text,
+    read_yaml,
+    remove_leftovers,
+    write_errors,
+    write_json,
+    write_text,
+)
 
 NOT_IDENTITY = frozenset(
     {
@@ -286,6 +295,8 @@ def open_run(run: Run) -> Iterator[RunFolder]:
         if folder.config.is_file():
             _check_same_configuration(folder, run)
             (folder.path / "FAILED").unlink(missing_ok=True)  # from an earlier attempt
+            for written in (folder.path, folder.checkpoint("last").parent):
+                remove_leftovers(written, seconds=0)
         else:
             write_text(folder.config, OmegaConf.to_yaml(OmegaConf.create(run.model_dump(mode="json"))))
         yield folder

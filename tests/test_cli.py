@@ -134,6 +134,8 @@ def test_out_of_memory_is_one_message(mixgan, monkeypatch):
     monkeypatch.setattr(sample, "run", lambda config: exec("raise torch.OutOfMemoryError('CUDA out of memory. Tried')"))
     outcome = mixgan("sample", "run=x")
     assert outcome.code == 1 and "not enough memory (CUDA out of memory" in outcome.err
+    monkeypatch.setattr(sample, "run", lambda config: exec("raise MemoryError"))
+    assert "not enough memory (MemoryError)" in mixgan("sample", "run=x").err
 
 
 def test_too_large_networks_are_refused_before_they_are_built(mixgan, monkeypatch):

@@ -22,7 +22,7 @@ from mixgan_cli.data.dataset import Source
 from mixgan_cli.data.datasets.arrays import array_images, convert_channels
 from mixgan_cli.data.images import Preprocessing, read_images
 from mixgan_cli.data.packed import Packed
-from mixgan_cli.errors import RunError, UserError
+from mixgan_cli.errors import RunError, UserError, error_summary
 from mixgan_cli.evaluation.evaluator import Evaluator, Result, check_settings
 from mixgan_cli.evaluation.metrics.registry import deviation, is_deviation, result_key
 from mixgan_cli.evaluation.protocol import differences, require_comparable
@@ -30,7 +30,7 @@ from mixgan_cli.evaluation.reference import ReferenceSet, reference_set
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.device import Compute, resolve_hardware
-from mixgan_cli.runtime.io import error_summary, inside, read_text, write_errors, write_json
+from mixgan_cli.runtime.io import inside, read_text, write_errors, write_json
 from mixgan_cli.runtime.random import permutation
 from mixgan_cli.training.restore import restore
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from mixgan_cli.api import load
 from mixgan_cli.config.schema import ReportCommand, parse
-from mixgan_cli.errors import ConfigError, RunError, UserError
+from mixgan_cli.errors import ConfigError, RunError, UserError, error_summary
 from mixgan_cli.evaluation.metrics.registry import find_metrics, glossary, is_deviation
 from mixgan_cli.reporting.group_section import group_section, split_by_protocol
 from mixgan_cli.reporting.page import GroupSection, Page, PageTable, RunSection
@@ -25,7 +25,7 @@ from mixgan_cli.reporting.sweep_table import Entry, SweepTable
 from mixgan_cli.reporting.tables import write_tables
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.device import Compute, resolve_hardware
-from mixgan_cli.runtime.io import error_summary, inside, write_errors
+from mixgan_cli.runtime.io import inside, write_errors
 from mixgan_cli.sweeps.sweep import Job
 
 log = logging.getLogger("mixgan")

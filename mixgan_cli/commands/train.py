@@ -15,7 +15,7 @@ from mixgan_cli.config.compose import given_keys
 from mixgan_cli.config.redact import log_to_stderr
 from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.data.dataset import Dataset, ImageDataset, Source, size_of
-from mixgan_cli.errors import DataError, TrainingStopped
+from mixgan_cli.errors import DataError, TrainingStopped, error_summary
 from mixgan_cli.evaluation.evaluator import Evaluator, check_settings
 from mixgan_cli.evaluation.reference import reference_set
 from mixgan_cli.models.export.safetensors import checkpoint_errors, save_generator
@@ -25,7 +25,7 @@ from mixgan_cli.runs import RunFolder, open_run, write_environment
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute, resolve_hardware
 from mixgan_cli.runtime.distributed import is_worker, launch, process_group, processes_per_node
-from mixgan_cli.runtime.io import error_summary, write_json
+from mixgan_cli.runtime.io import write_json
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
 from mixgan_cli.tracking.jsonl import JsonlLogger
 from mixgan_cli.tracking.progress import ProgressBar
@@ -160,9 +160,10 @@ def _train_and_evaluate(
     sampler = Sampler(generator)
     evaluator = Evaluator(settings.evaluation, reference_set(source, dataset, settings.evaluation), compute.device)
     interim, reals = evaluator.interim(), evaluator.reference.samples
-    progress, total = state.progress, settings.training.total_nimg
+    progress = state.progress
     journal = JsonlLogger(folder.metrics, progress.unlogged)
     tracker = Tracker([journal, ProgressBar(), *loggers])
+    total = progress.nimg if progress.ended else settings.training.total_nimg
     device = compute.name, compute.threads
     tracker.start(RunInfo(folder.path.name, folder.path, state.config, total, progress.nimg, *device))
 

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mixgan_cli.config.keys import flatten_keys, meant, prefixes
 from mixgan_cli.config.renamed import renamed
 from mixgan_cli.config.schema import conf_dir
-from mixgan_cli.errors import nearest
+from mixgan_cli.errors import error_summary, nearest
 
 EXTRAS = ("joblib", "submitit", "optuna")
 """Choices that need an extra of the same name."""
@@ -55,7 +55,7 @@ def explain(error: Exception, config_name: str) -> str:
     unknown = re.search(r"Could not override '([^'@]+)", text)
     if isinstance(error, ConfigCompositionException) and unknown:
         key = unknown[1]
-        cause = str(error.__cause__ or text).splitlines()[0]
+        cause = error_summary(error.__cause__ or error)
         if re.search("not in|No match", f"{text} {cause}"):
             if new := renamed(key):
                 return f"{key}: renamed to {new}"
@@ -64,7 +64,7 @@ def explain(error: Exception, config_name: str) -> str:
             return f"{key}: there is no such key.{meant(key, known_keys(config_name))}"
         return f"{key}: {cause}"
     if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
-        return f"{text.splitlines()[0]}: {str(error.__cause__).splitlines()[0]}"
+        return f"{error_summary(error)}: {error_summary(error.__cause__)}"
     first, _, rest = (text or type(error).__name__).partition("\n")
     return f"{first} {rest.splitlines()[0]}" if first.endswith(":") and rest else first
 
@@ -154,5 +154,5 @@ def _unknown_choice(error: MissingConfigException) -> str:
     if group.startswith("hydra/") and extra in EXTRAS:
         return f"{group}={choice} is not installed: pip install 'mixgan[{extra}]'"
     if not choices:
-        return str(error).splitlines()[0]
+        return error_summary(error)
     return f"{group}={choice}: there is no such choice.{nearest(choice, choices)} Known: {', '.join(choices)}"

@@ -31,7 +31,7 @@ from mixgan_cli.config.expert_counts import check_expert_count
 from mixgan_cli.config.keys import flatten_keys, meant, prefixes
 from mixgan_cli.config.renamed import renamed
 from mixgan_cli.config.values import BatchSize, Checkpoint, PathText, SampleCount, Seed32
-from mixgan_cli.errors import ConfigError
+from mixgan_cli.errors import ConfigError, error_summary
 
 
 def conf_dir() -> Path:
@@ -461,7 +461,7 @@ def _validated(composed: DictConfig | dict[str, Any], schema: type[Strict], cont
         except OmegaConfBaseException as error:
             if isinstance(error, MissingMandatoryValue):
                 raise ConfigError(f"{error.full_key}: missing. Give {error.full_key}=…") from error
-            reason = str(error).splitlines()[0]
+            reason = error_summary(error)
             raise ConfigError(f"{error.full_key}: {reason}" if error.full_key else reason) from error
         redact.refuse_wandb_key(str(config))
     try:

@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mixgan_cli.data.packed import Packed
-from mixgan_cli.errors import DataError
+from mixgan_cli.errors import DataError, error_summary
 from mixgan_cli.runtime.io import environment_path, file_lock, write_json
 
 
@@ -74,8 +74,8 @@ def prepare(name: str, recipe: Mapping[str, Any], splits: Mapping[str, SplitRead
                     _write(folder, name, recipe, splits)
     except OSError as error:
         raise DataError(
-            f"{folder}: the prepared set cannot be written ({error.strerror}). Free some space, or set $MIXGAN_CACHE "
-            "to another folder; nothing incomplete is kept"
+            f"{folder}: the prepared set cannot be written ({error_summary(error)}). Free some space, or set "
+            "$MIXGAN_CACHE to another folder; nothing incomplete is kept"
         ) from error
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     return {split: _map(folder, split, about["parts"][split], each.preprocessing) for split, each in splits.items()}

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from mixgan_cli.config.schema import Evaluation
 from mixgan_cli.data.cache import cache_dir
 from mixgan_cli.data.packed import checksum
-from mixgan_cli.errors import Unavailable
+from mixgan_cli.errors import Unavailable, error_summary
 from mixgan_cli.evaluation import classifier, inception
 from mixgan_cli.evaluation.extractors import INCEPTION, resize_of
 from mixgan_cli.evaluation.moments import Moments
@@ -205,7 +205,9 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
     except OSError as error:
-        log.warning("warning: %s cannot be written (%s); the next evaluation computes it again", path, error.strerror)
+        log.warning(
+            "warning: %s cannot be written (%s); the next evaluation computes it again", path, error_summary(error)
+        )
 
 
 def _rgb(images: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from mixgan_cli.errors import RunError, UserError
+from mixgan_cli.errors import RunError, UserError, error_summary
 
 log = logging.getLogger("mixgan")
 
@@ -122,12 +122,6 @@ def write_errors(key: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(f"{key}: cannot be written ({error_summary(error)})") from error
-
-
-def error_summary(error: BaseException) -> str:
-    """Return the first line of an error's message: the system's text for an OSError."""
-    message = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return message.splitlines()[0] if message else type(error).__name__
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from mixgan_cli.runtime.io import error_summary, write_text
+from mixgan_cli.errors import error_summary
+from mixgan_cli.runtime.io import write_text
 from mixgan_cli.tracking.tracker import Logger, RunInfo
 
 log = logging.getLogger("mixgan")
@@ -106,7 +107,7 @@ class JsonlLogger(Logger):
 
 def _is_repeated(record: Mapping[str, Any], run: RunInfo) -> bool:
     """True if the resumed run will write this record again: it is after the checkpoint, or the final evaluation."""
-    final_evaluation = record["nimg"] >= run.total_nimg and "img_per_second" not in record
+    final_evaluation = record["nimg"] >= run.total_nimg and not {"img_per_second", "alarm"} & record.keys()
     return record["nimg"] > run.nimg or final_evaluation
 
 

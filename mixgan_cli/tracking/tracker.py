@@ -19,6 +19,7 @@ class RunInfo:
     folder: Path
     config: Mapping[str, Any]
     total_nimg: int
+    """Images at the end of the training; less than its length if an alarm has ended it."""
     nimg: int
     """Images shown so far: 0 for a new run, more for a resumed one."""
     device: str = "this machine"

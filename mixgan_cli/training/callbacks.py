@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from mixgan_cli.config.schema import Alarms, Training
-from mixgan_cli.errors import TrainingStopped
+from mixgan_cli.errors import TrainingStopped, error_summary
 from mixgan_cli.models.layers import forward_frozen_bn
 from mixgan_cli.models.networks import Generator
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime import distributed
-from mixgan_cli.runtime.io import error_summary
 from mixgan_cli.runtime.random import fork_seed
 from mixgan_cli.runtime.signals import Interruptions
 from mixgan_cli.tracking.tracker import Tracker
@@ -197,10 +196,14 @@ class Callbacks:
                 state.keep(self.folder, self.training.keep)
 
     def keep_best(self, state: State, candidate: Best | None) -> None:
-        """Save the state as best.pt if this value of the metric is the best so far."""
+        """Save the state as best.pt if this value of the metric is the best so far.
+
+        An evaluation that a resumed run repeats, because it was killed after it, counts once.
+        """
         progress = state.progress
-        if candidate is None:
+        if candidate is None or candidate.nimg == progress.last_ranked_nimg:
             return
+        progress.last_ranked_nimg = candidate.nimg
         best = progress.best
         if best is None or best.metric != candidate.metric or candidate.rank_value < best.rank_value:
             progress.best, progress.since_best = candidate, 0

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from mixgan_cli.errors import RunError
+from mixgan_cli.errors import RunError, error_summary
 from mixgan_cli.models.networks import Generator, Networks
 from mixgan_cli.optim.optimizers import load_optimizer
 from mixgan_cli.optim.schedules import Schedule
@@ -52,6 +52,8 @@ class Progress:
     best: Best | None = None
     since_best: int = 0
     """Number of evaluations since the best one."""
+    last_ranked_nimg: int | None = None
+    """Images at the last evaluation that was compared with the best one."""
     alarms: list[str] = field(default_factory=list)
     """The active alarms of collapse."""
     ended: bool = False
@@ -176,6 +178,6 @@ def read_state(path: Path) -> dict[str, Any]:
             f"{path}: damaged, or holds more than tensors and plain values, which could run code; it is not loaded"
         ) from error
     except Exception as error:  # any error of torch means that the file is damaged
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        reason = f"{type(error).__name__}: {error_summary(error)}"
         raise RunError(f"{path}: cannot be read as a checkpoint ({reason})") from error
     return content

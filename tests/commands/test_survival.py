@@ -16,10 +16,11 @@ import wandb
 from mixgan_cli.commands import train as command
 from mixgan_cli.errors import TrainingStopped
 from mixgan_cli.evaluation.evaluator import Evaluator
+from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime import signals
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
 from mixgan_cli.training import loop
-from mixgan_cli.training.checkpoint import State, read_state
+from mixgan_cli.training.checkpoint import Best, State, read_state
 from tests.commands.test_train import lines, same, weights
 from tests.conftest import TINY, wait_for_reports
 
@@ -233,6 +234,33 @@ def test_an_alarm_can_end_the_training(mixgan):
     assert json.loads(Path("here/results.json").read_text())["run"]["nimg"] < 96
     assert json.loads(Path("here/results.json").read_text())["run"]["ended_by"] == ["active"]
     assert "this run is finished" in mixgan("train", *settings).err
+
+
+@pytest.mark.parametrize("alarms", [(), ("alarms.stop=true",)], ids=["length", "alarm"])
+def test_run_killed_at_its_end_counts_and_logs_once(mixgan, monkeypatch, alarms):
+    """Before each of the last writes: the metrics decide the best state, so they count once, and are logged once."""
+    settings = [*ALARMING, "evaluation=quick", "evaluation.metrics=[ms_ssim]", "evaluation.n_fake=16", *alarms]
+    settings += ["evaluation.n_real=16", "evaluation.download=false", "training.evaluate_nimg=40", "model=mggan"]
+    settings += ["model.k=2", "training.fakes=8"]
+    monkeypatch.setattr(command, "best_of", lambda metrics, nimg: Best("fid", nimg, nimg, nimg))  # never better
+    assert mixgan("train", *settings, "paths.run=whole").code == 0
+    whole = read_state(Path("whole/checkpoints/last.pt"))["progress"]
+    assert whole["ended"] == bool(alarms) and whole["since_best"] == (0 if alarms else 2)
+    assert sum("alarm" in record for record in lines("whole")) == 1
+    for place, name in ((command, "save_generator"), (command, "write_json"), (RunFolder, "mark_done")):
+
+        def killed(*arguments):
+            raise Interrupted(signal.SIGKILL)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, killed)
+            assert mixgan("train", *settings, f"paths.run={name}").code == 128 + signal.SIGKILL
+        left = Path(name, "checkpoints/.best.pt.1.tmp")
+        left.touch()
+        assert mixgan("train", *settings, f"paths.run={name}").code == 0
+        assert without_times(lines(name)) == without_times(lines("whole")) and not left.exists()
+        progress = read_state(Path(name, "checkpoints/last.pt"))["progress"]
+        assert {**progress, "seconds": 0, "evaluating": 0} == {**whole, "seconds": 0, "evaluating": 0}
 
 
 def test_full_disk_while_saving_is_logged_and_the_run_continues(mixgan, monkeypatch):

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mixgan_cli.errors import ConfigError, RunError
+from mixgan_cli.errors import ConfigError, RunError, error_summary
 from mixgan_cli.models.experts import one_hot_like
 from mixgan_cli.models.sampler import Sampler
-from mixgan_cli.runtime.io import error_summary
 from mixgan_cli.runtime.random import fork_seed
 
 OPSET = 18

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from mixgan_cli.data.packed import Packed
+from mixgan_cli.errors import error_summary
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.plots.mixture import draw_nearest, mixture_plots
 from mixgan_cli.reporting.plots.run import REAL, draw_snapshots, write_grid
 from mixgan_cli.reporting.plots.save import save_figure
 from mixgan_cli.reporting.plots.toy2d import draw_scatter
 from mixgan_cli.runs import RunFolder
-from mixgan_cli.runtime.io import error_summary
 
 log = logging.getLogger("mixgan")
 
