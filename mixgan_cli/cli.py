@@ -13,9 +13,11 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
@@ -118,6 +120,23 @@ def spin_briefly() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
+@contextmanager
+def safe_path() -> Iterator[None]:
+    """Keep the current folder off the module path of processes that start in the block, if it is not on this one's.
+
+    The jobs of launchers and the ranks of a run start as `python -m` and `python -c`, which import from the current
+    folder: a file torch.py in it would be run. Python 3.10 does not know the variable.
+    """
+    if "PYTHONSAFEPATH" in os.environ or "" in sys.path or str(Path.cwd()) in sys.path:
+        yield
+        return
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONSAFEPATH"]
+
+
 def _main(arguments: list[str]) -> int:
     log_to_stderr()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -216,7 +235,7 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
         if name == "train" and (sweep := plan(command.config, words)):
             sys.argv.append(sweep_dir_override(sweep))
             sweep.clear_stop()
-        with Interruptions():
+        with Interruptions(), safe_path():
             job()
     except Interrupted as error:
         log.error("mixgan %s: interrupted by %s; run the same command to continue", name, error)

@@ -2,6 +2,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -122,6 +123,21 @@ def test_cfg_job_prints_the_configuration(mixgan, tmp_path):
     outcome = mixgan("train", "--cfg", "job", "model.k=16")
     assert outcome.code == 0 and "k: 16" in outcome.out and "nimg:" in outcome.out
     assert not list(tmp_path.rglob("*"))
+
+
+def test_new_processes_do_not_import_from_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("colorsys.py").write_text("print('imported')")
+    command = [sys.executable, "-c", "import colorsys"]
+
+    def printed():
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    with cli.safe_path():
+        assert printed() == ("imported\n" if sys.version_info < (3, 11) else "")
+    monkeypatch.syspath_prepend(tmp_path)
+    with cli.safe_path():  # as with python -m mixgan_cli, whose own modules may come from there
+        assert printed() == "imported\n"
 
 
 def test_out_of_memory_is_one_message(mixgan, monkeypatch):

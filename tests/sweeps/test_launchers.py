@@ -77,6 +77,20 @@ def test_several_jobs_at_once(tmp_path, environment, launcher):
     assert workers and all(gpu in "57" and count == threads for gpu, count in workers)
 
 
+@pytest.mark.integ
+@pytest.mark.parametrize("words", [("-m", "sweep=joblib"), ("-m", "sweep=submitit"), ("hardware.devices=2",)])
+def test_processes_do_not_import_from_the_current_folder(tmp_path, environment, words):
+    """Also where a module there has the name of one that Python itself imports first."""
+    script = tmp_path / "bin" / "mixgan"
+    script.parent.mkdir()
+    script.write_text("from mixgan_cli.cli import main\nif __name__ == '__main__':\n    raise SystemExit(main())")
+    for name in ("pickle", "random", "torch"):
+        (tmp_path / f"{name}.py").write_text("open('imported', 'w').close(); raise SystemExit('imported')")
+    command = [sys.executable, str(script), "train", *TINY, "evaluation=none", *words]
+    finished = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=DEADLINE)
+    assert finished.returncode == 0 and not (tmp_path / "imported").exists(), finished.stderr
+
+
 SLURM = {  # as far as submitit needs it: an array's jobs run one after the other, again when requeued
     "sbatch": """
 import os, re, subprocess, sys
