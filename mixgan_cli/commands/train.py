@@ -35,7 +35,7 @@ from mixgan_cli.training.checkpoint import Best, State
 from mixgan_cli.training.lineage import check_longer, go_on, with_lineage
 from mixgan_cli.training.loop import train
 from mixgan_cli.training.results import best_of, run_results
-from mixgan_cli.training.setup import begin, check_and_build, check_set_size
+from mixgan_cli.training.setup import begin, check_and_build, check_training_set
 
 log = logging.getLogger("mixgan")
 
@@ -75,7 +75,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
                 return _finished(folder, source)
             try:
                 dataset = source.load() if dataset is None else dataset
-                check_set_size(dataset, settings.training.batch)
+                check_training_set(dataset, settings.training.batch)
                 state = begin(settings, networks, dataset, compute)
                 _resume(state, folder, settings)
                 if not distributed.is_main():

@@ -182,6 +182,8 @@ class Alarms(Strict):
     quality: PositiveInt | None
     usage: Annotated[float, Field(gt=0, le=1)] | None
     active: Annotated[float, Field(gt=0, le=1)] | None
+    loss: Annotated[float, Field(gt=0)] | None = None  # runs older than the key have none
+    spread: Annotated[float, Field(gt=0)] | None = None
     stop: bool
 
 

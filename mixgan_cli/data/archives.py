@@ -38,6 +38,21 @@ READ_AHEAD = 2**28
 
 
 @contextmanager
+def permission_errors() -> Iterator[None]:
+    """Turn a PermissionError into an error that names the file or folder, so that it is not left out.
+
+    Raises:
+        DataError: the body raised a PermissionError.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise DataError(
+            f"{error.filename}: cannot be read ({error.strerror}). Allow it, or move it elsewhere"
+        ) from error
+
+
+@contextmanager
 def damage_errors(what: str) -> Iterator[None]:
     """Turn any exception of a reader into an error that calls the file `what` damaged.
 
@@ -45,7 +60,8 @@ def damage_errors(what: str) -> Iterator[None]:
         DataError: the body raised an exception. A UserError passes unchanged.
     """
     try:
-        yield
+        with permission_errors():
+            yield
     except UserError:
         raise
     except Exception as error:  # readers of damaged files raise many kinds
@@ -64,8 +80,9 @@ class Archive:
     def __init__(self, root: Path, key: str) -> None:
         self.root, self.key = root, key
         self._broken_links = 0
-        if not root.exists():
-            raise DataError(f"{key}={root}: there is no such folder or zip")
+        with permission_errors():
+            if not root.exists():
+                raise DataError(f"{key}={root}: there is no such folder or zip")
         self._is_folder = root.is_dir()
         self._is_tar = root.is_file() and root.name.lower().endswith(TAR_SUFFIXES)
         if root.is_file() and not self._is_tar and not zipfile.is_zipfile(root):
@@ -139,9 +156,10 @@ class Archive:
 
     def fingerprint(self) -> str:
         """Return a hash of the content: of the archive, or of the names and contents of the folder's files."""
-        if self.root.is_file():
-            return fingerprint({"": self.root})
-        return fingerprint({name: self.root / name for name in self.names}, MAX_FILE_BYTES)  # no larger one is read
+        with permission_errors():
+            if self.root.is_file():
+                return fingerprint({"": self.root})
+            return fingerprint({name: self.root / name for name in self.names}, MAX_FILE_BYTES)  # no larger one is read
 
     def left_out(self, used: Sequence[str]) -> str:
         """Return in words how many files are not among those used: "5 files (3 .txt, 2 hidden)"; empty if none."""
@@ -199,7 +217,7 @@ class Archive:
                     raise DataError(f"{self.root}: its files claim to be more than can be in a zip of this size")
                 # some programs write backslashes between folders
                 return {entry.filename.replace("\\", "/"): entry for entry in entries if not entry.is_dir()}
-        return dict.fromkeys(self._walk(self.root, frozenset()))
+            return dict.fromkeys(self._walk(self.root, frozenset()))
 
     def _walk(self, folder: Path, above: frozenset[Path]) -> Iterator[str]:
         """Yield the paths of the files below a folder. Links to folders are followed, except to one above."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import torch
@@ -190,6 +191,17 @@ def parameter_counts(networks: Networks) -> dict[str, int]:
         "generator": _count(generator),
         "discriminator": _count(discriminator),
     }
+
+
+def non_finite(states: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
+    """Return the names of the tensors [...] that hold a NaN or an infinity, such as generator.gate.splits.weight.
+
+    Args:
+        states: state dicts, tensors of any shape [...], by the name of their network.
+    """
+    named = {f"{network}.{name}": tensor for network, state in states.items() for name, tensor in state.items()}
+    finite = torch.stack([tensor.isfinite().all() for tensor in named.values()]).tolist()  # one synchronisation
+    return [name for name, of in zip(named, finite, strict=True) if not of]
 
 
 def _count(network: nn.Module) -> int:

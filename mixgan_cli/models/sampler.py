@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mixgan_cli.data.images import to_uint8
-from mixgan_cli.errors import ConfigError
+from mixgan_cli.errors import ConfigError, RunError
 from mixgan_cli.models.layers import batch_statistics
 from mixgan_cli.models.networks import Generator, GeneratorOutput
 from mixgan_cli.runtime.random import fork_seed
@@ -60,6 +60,7 @@ class Sampler(nn.Module):
 
         Raises:
             ConfigError: there is no expert with this number, or the truncation is not positive.
+            RunError: a sample is not finite.
         """
         return self.draw(n, seed, expert, truncation).samples
 
@@ -76,6 +77,10 @@ class Sampler(nn.Module):
 
         With `norm_batch`, batch norm uses the statistics of each batch of so many samples instead of its moving
         averages, as in MEGAN's released code.
+
+        Raises:
+            ConfigError: see `sample`.
+            RunError: a sample is not finite, which as uint8 would be a black pixel.
         """
         was_training = self.generator.training
         self.generator.eval()
@@ -86,6 +91,8 @@ class Sampler(nn.Module):
                 outputs = [self.generator(latent_BZ.to(self.generator.device), expert) for latent_BZ in batches]
         finally:
             self.generator.train(was_training)
+        if not all(output.samples.isfinite().all() for output in outputs):
+            raise RunError("the samples are not finite: the generator has diverged. Take an earlier checkpoint")
         samples = torch.cat([_to_output(output.samples).cpu() for output in outputs])
         weights = torch.cat([output.weights_BK.float().cpu() for output in outputs])
         return GeneratorOutput(samples[:n], weights[:n])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mixgan_cli.config.schema import Alarms, Training
 from mixgan_cli.errors import TrainingStopped, error_summary
 from mixgan_cli.models.layers import forward_frozen_bn
-from mixgan_cli.models.networks import Generator
+from mixgan_cli.models.networks import Generator, non_finite
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.random import fork_seed
@@ -32,12 +32,12 @@ log = logging.getLogger("mixgan")
 def activation_stats(
     generator: Generator, samples: int = 128, share: int = 16, min_share: float = 0.1
 ) -> dict[str, Any]:
-    """Return `active_neurons` and, if the gate is learned, `gate_usage`.
+    """Return `active_neurons`, `sample_spread` and, if the gate is learned, `gate_usage`.
 
     `active_neurons` is the share of the generator's ReLU units that are active. A unit is active if it is positive on
     at least a tenth of the batch. A share that falls from above 90 % announces collapse (Hoang et al. 2017, section
     5.2). Units of a convolution are counted at each pixel; those of the gate are not counted. `gate_usage` is each
-    expert's mean weight, [K].
+    expert's mean weight, [K]. `sample_spread` is the standard deviation over samples, mean over pixels or coordinates.
 
     Args:
         generator: in its training mode.
@@ -62,7 +62,8 @@ def activation_stats(
     share_active = torch.cat(active).float().mean().item() if active else 1.0
     learns = generator.gate.trainable and generator.k > 1
     usage = {"gate_usage": fakes.weights_BK.float().mean(dim=0).tolist()} if learns else {}
-    return {"active_neurons": share_active, **usage}
+    spread = fakes.samples.float().std(dim=0).mean().item()
+    return {"active_neurons": share_active, **({"sample_spread": spread} if math.isfinite(spread) else {}), **usage}
 
 
 class CollapseMonitor:
@@ -81,8 +82,26 @@ class CollapseMonitor:
         return self.alarms.stop and bool(progress.alarms)
 
     def report(self, record: Mapping[str, Any], progress: Progress) -> None:
-        """Check a report: `active_neurons` and, if the gate is learned, `gate_usage`."""
-        active, usage = record.get("active_neurons"), record.get("gate_usage")
+        """Check a report: losses, `active_neurons`, `sample_spread` and, if the gate is learned, `gate_usage`."""
+        active, usage, spread = map(record.get, ("active_neurons", "gate_usage", "sample_spread"))
+        losses = {name: abs(value) for name, value in record.items() if name.startswith("loss/")}
+        if self.alarms.loss is not None and losses:
+            largest = max(losses, key=losses.__getitem__)
+            self._set(
+                progress,
+                "loss",
+                losses[largest] > self.alarms.loss,
+                f"the absolute value of {largest} is {losses[largest]:.2g}: training diverges. Lower "
+                "objective.optimizer.*.lr, or use an objective with a penalty (wgan_gp)",
+            )
+        if self.alarms.spread is not None and spread is not None:
+            self._set(
+                progress,
+                "spread",
+                spread < self.alarms.spread,
+                f"the samples are almost equal: their standard deviation is {spread:.2g}. Lower "
+                "objective.optimizer.*.lr, and check that the training images differ",
+            )
         if self.alarms.active is not None and active is not None:
             self._set(
                 progress,
@@ -191,9 +210,14 @@ class Callbacks:
 
     def save(self, state: State) -> None:
         """Save the state as last.pt. If it cannot be written, log a warning and keep the one before."""
-        if distributed.is_main():
-            with _warn_if_unwritable(f"the state at {state.progress.nimg:,} images"):
-                state.keep(self.folder, self.training.keep)
+        if not distributed.is_main():
+            return
+        what = f"the state at {state.progress.nimg:,} images"
+        if names := non_finite(state.weights()):  # since the last report, in a run that is interrupted
+            log.warning("warning: %s is not saved, because %s is not finite; the one before is kept", what, names[0])
+            return
+        with _warn_if_unwritable(what):
+            state.keep(self.folder, self.training.keep)
 
     def keep_best(self, state: State, candidate: Best | None) -> None:
         """Save the state as best.pt if this value of the metric is the best so far.
@@ -228,8 +252,7 @@ class Callbacks:
         progress, began = state.progress, time.monotonic()
         stats = state.means.read()  # waits for the device
         progress.seconds += time.monotonic() - began
-        if stats.skipped:
-            self._stop_if_diverged(stats, state)
+        self._stop_if_diverged(stats, state)
         assert self._reported is not None
         seconds, nimg = self._reported
         self._reported = progress.seconds, progress.nimg
@@ -246,14 +269,10 @@ class Callbacks:
         return stats
 
     def _stop_if_diverged(self, stats: StepStats, state: State) -> None:
-        broken = [
-            f"{network_name}.{name}"
-            for network_name, network in zip(("generator", "discriminator"), state.networks, strict=True)
-            for name, values in network.state_dict().items()
-            if not values.isfinite().all()
-        ]
+        broken = non_finite(state.weights())
         if stats.longest <= self.training.max_skipped and not broken:
-            log.warning("warning: skipped %d steps with a non-finite loss or gradient", stats.skipped)
+            if stats.skipped:
+                log.warning("warning: skipped %d steps with a non-finite loss or gradient", stats.skipped)
             return
         kept, last = self.folder.checkpoint("diverged"), self.folder.checkpoint("last")
         if distributed.is_main():

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from mixgan_cli.errors import RunError, error_summary
+from mixgan_cli.models.export.safetensors import require_finite
 from mixgan_cli.models.networks import Generator, Networks
 from mixgan_cli.optim.optimizers import load_optimizer
 from mixgan_cli.optim.schedules import Schedule
@@ -25,6 +27,8 @@ from mixgan_cli.training.step import Means
 
 KEYS = frozenset({"config", "data", "progress", "generator", "discriminator", "ema", "optimizers", "means"})
 """The keys of a saved state."""
+NETWORKS = ("generator", "discriminator", "ema")
+"""Those that are weights of a network."""
 LONGER = ("training.nimg", "lineage")
 """The keys of the configuration in which a run differs from a shorter one that it continues."""
 
@@ -87,6 +91,15 @@ class State:
     means: Means = field(default_factory=Means)
     """Statistics since the last report."""
 
+    @property
+    def named_networks(self) -> dict[str, nn.Module]:
+        """The networks by the names under which a saved state holds their weights."""
+        return {**self.networks._asdict(), "ema": self.ema.average}
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        """Return the state dict of each network by its name, tensors of any shape [...]."""
+        return {name: network.state_dict() for name, network in self.named_networks.items()}
+
     def save(self, path: Path) -> None:
         """Write the state.
 
@@ -97,9 +110,7 @@ class State:
             "config": dict(self.config),
             "data": dict(self.data),
             "progress": asdict(self.progress),
-            "generator": self.networks.generator.state_dict(),
-            "discriminator": self.networks.discriminator.state_dict(),
-            "ema": self.ema.average.state_dict(),
+            **self.weights(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.phases.optimizers.items()},
             "means": self.means.state(),
         }
@@ -147,9 +158,8 @@ class State:
             if different:
                 name = {"config": "another configuration", "data": "other data"}[what]
                 raise RunError(f"{path}: a checkpoint of {name}:\n  " + "\n  ".join(different))
-        self.networks.generator.load_state_dict(content["generator"])
-        self.networks.discriminator.load_state_dict(content["discriminator"])
-        self.ema.average.load_state_dict(content["ema"])
+        for name, network in self.named_networks.items():
+            network.load_state_dict(content[name])
         for name, optimizer in self.phases.optimizers.items():
             load_optimizer(optimizer, content["optimizers"][name])
         progress = content["progress"]
@@ -173,6 +183,7 @@ def read_state(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(content, dict) or KEYS - content.keys():
             raise ValueError(f"it should hold {', '.join(sorted(KEYS))}")
+        require_finite({name: content[name] for name in NETWORKS})
     except pickle.UnpicklingError as error:
         raise RunError(
             f"{path}: damaged, or holds more than tensors and plain values, which could run code; it is not loaded"

@@ -199,11 +199,7 @@ def _load_weights(state: State, path: Path, trusted: Iterable[str]) -> None:
     Raises:
         RunError: they have other names or shapes.
     """
-    own = {
-        "generator": state.networks.generator,
-        "ema": state.ema.average,
-        "discriminator": state.networks.discriminator,
-    }
+    own = state.named_networks
     for name, weights in _read_weights(path, trusted).networks.items():
         here = {key: tuple(value.shape) for key, value in own[name].state_dict().items()}
         there = {key: tuple(value.shape) for key, value in weights.items()}

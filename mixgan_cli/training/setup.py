@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from mixgan_cli.config.components import build
 from mixgan_cli.config.schema import Objective, Run
 from mixgan_cli.data.batches import Batches, Flipped, Sharded
@@ -17,6 +19,8 @@ from mixgan_cli.training.checkpoint import Progress, State
 from mixgan_cli.training.checks import check_networks, check_ranks, check_shape, fakes_per_step
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.phases import DiscriminatorPhase, GatePhase, GeneratorPhase, Phases, StepContext
+
+log = logging.getLogger("mixgan")
 
 
 def check_and_build(settings: Run, shape: tuple[int, ...]) -> Networks:
@@ -38,8 +42,8 @@ def check_and_build(settings: Run, shape: tuple[int, ...]) -> Networks:
     return networks
 
 
-def check_set_size(dataset: Dataset, batch: int) -> None:
-    """Check that the training set has at least one batch of images.
+def check_training_set(dataset: Dataset, batch: int) -> None:
+    """Check that the training set has at least one batch of images, and warn if the images are equal.
 
     Raises:
         DataError: it has fewer.
@@ -47,6 +51,9 @@ def check_set_size(dataset: Dataset, batch: int) -> None:
     n = size_of(dataset, "train")
     if n is not None and n < batch:
         raise DataError(f"training.batch={batch}: the data set has only {n} images to train on")
+    some = dataset.reals(64, seed=0, split="train")
+    if len(some) > 1 and (some == some[0]).all():
+        log.warning("warning: %d random training images are all equal, so there is nothing to learn", len(some))
 
 
 def begin(settings: Run, networks: Networks, dataset: Dataset, compute: Compute) -> State:

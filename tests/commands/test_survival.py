@@ -199,6 +199,44 @@ def test_statistics_that_are_not_finite_stop_the_run(mixgan, monkeypatch):
     assert outcome.code == 1 and "No longer finite: generator." in outcome.err and "running_var" in outcome.err
 
 
+def test_weights_of_the_last_step_must_be_finite(mixgan, monkeypatch):
+    """No later step would be skipped and tell of it."""
+    real = loop.iterate
+
+    def overflow(state, *others):
+        real(state, *others)
+        if state.progress.nimg == 120:
+            next(state.networks.discriminator.parameters()).data.fill_(float("inf"))
+
+    monkeypatch.setattr(loop, "iterate", overflow)
+    outcome = mixgan("train", *TINY, "paths.run=here", "training.keep=2")
+    assert outcome.code == 1 and "No longer finite: discriminator." in outcome.err, outcome.err
+    assert not Path("here/results.json").exists()
+    assert read_state(Path("here/checkpoints/last.pt"))["progress"]["nimg"] == 80
+
+
+def test_interrupted_run_does_not_save_weights_that_are_not_finite(mixgan, monkeypatch):
+    real = loop.iterate
+
+    def overflow(state, *others):
+        real(state, *others)
+        if state.progress.step == 3:
+            next(state.networks.generator.parameters()).data.fill_(float("nan"))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop, "iterate", overflow)
+    settings = [*TINY, "paths.run=here", "training.report_nimg=80", "training.checkpoint_nimg=80"]
+    outcome = mixgan("train", *settings)
+    assert outcome.code == 143 and "at 120 images is not saved, because generator." in outcome.err, outcome.err
+    assert read_state(Path("here/checkpoints/last.pt"))["progress"]["nimg"] == 80
+
+
+def test_huge_learning_rate_raises_an_alarm(mixgan):
+    rates = [f"objective.optimizer.{network}.lr=1e6" for network in ("generator", "discriminator")]
+    outcome = mixgan("train", *TINY, *rates, "evaluation=none")
+    assert "training diverges. Lower objective.optimizer.*.lr" in outcome.err
+
+
 ALARMING = [*TINY, "evaluation=none", "alarms.active=1"]
 
 

@@ -1,7 +1,9 @@
 """Folders, zips and tars have one interface, and damaged ones are reported."""
 
+import errno
 import io
 import os
+import re
 import shutil
 import tarfile
 import zipfile
@@ -129,6 +131,22 @@ def test_links_in_a_tar_are_their_targets(kind, tmp_path):
     assert [Path(name).name for name in archive.names] == ["1.bin", "hard.bin", "soft.bin"]
     assert [content for _, content in archive.read_each(archive.names)] == [b"one"] * 3
     assert archive.left_out(archive.names) == "1 files (1 broken links)"
+
+
+@pytest.mark.parametrize("of", ["iterdir", "stat"])
+def test_unreadable_folder_is_named_and_not_left_out(of, tmp_path, monkeypatch):
+    """Half of the images would be missing, and no one would know."""
+    folder, real = packed_as("folder", tmp_path), getattr(Path, of)
+    hidden = folder / "set" / "b" if of == "iterdir" else folder / "set" / "b" / "2.bin"
+
+    def refuse(path, *arguments, **options):
+        if path == hidden:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, of, refuse)  # root may read everything
+    with pytest.raises(DataError, match=re.escape(f"{hidden}: cannot be read (Permission denied)")):
+        Archive(folder, "data.root").fingerprint()
 
 
 def test_backslashes_in_a_zip_separate_folders(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from mixgan_cli.errors import ConfigError
+from mixgan_cli.errors import ConfigError, RunError
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.models.sampler import Sampler, truncate
 from tests.conftest import composed
@@ -117,3 +117,11 @@ def test_norm_batch_uses_statistics_of_each_batch():
 def test_norm_batch_changes_nothing_without_batch_norm():
     generator = sampler("model=hmog", "model.k=2")
     assert torch.equal(generator.draw(20, seed=1, norm_batch=20).samples, generator.sample(20, seed=1))
+
+
+def test_samples_that_are_not_finite_are_refused():
+    """As uint8, a NaN is a black pixel."""
+    own = sampler()
+    own.generator.gate.splits.bias.fill_(float("nan"))
+    with pytest.raises(RunError, match="the samples are not finite"):
+        own.sample(4)

@@ -10,7 +10,7 @@ from mixgan_cli.training.callbacks import CollapseMonitor, activation_stats
 from mixgan_cli.training.checkpoint import Best, Progress
 from tests.conftest import composed
 
-ALARMS = Alarms(quality=3, usage=0.1, active=0.5, stop=True)
+ALARMS = Alarms(quality=3, usage=0.1, active=0.5, loss=1e6, spread=1e-3, stop=True)
 BEST = Best("fid", 12.5, 12.5, 4000)
 
 
@@ -50,6 +50,23 @@ def test_unused_expert_is_named():
     assert kind == "usage" and "expert 1 has 2 % of the samples; an equal share is 25 %" in message
 
 
+def test_huge_loss_is_named():
+    monitor = Recorder()
+    monitor.check(**{"loss/discriminator": 1e6, "loss/generator": -1e6, "score/real": 1e20})
+    assert not monitor.active
+    monitor.check(**{"loss/discriminator": 2.0, "loss/generator": -7.5e25})
+    kind, message, _ = monitor.warnings[0]
+    assert kind == "loss" and "the absolute value of loss/generator is 7.5e+25" in message
+
+
+def test_equal_samples_raise_an_alarm():
+    monitor = Recorder()
+    for spread in (0.5, 1e-4, 0.0):
+        monitor.check(sample_spread=spread)
+    kind, message, _ = monitor.warnings[0]
+    assert kind == "spread" and "their standard deviation is 0.0001" in message and len(monitor.warnings) == 1
+
+
 def test_evaluations_without_improvement_raise_an_alarm():
     monitor = Recorder()
     for since_best in (0, 1, 2):
@@ -63,8 +80,8 @@ def test_evaluations_without_improvement_raise_an_alarm():
 
 
 def test_null_alarms_are_off():
-    monitor = Recorder(quality=None, usage=None, active=None)
-    monitor.check(active_neurons=0.0, gate_usage=[1.0, 0.0])
+    monitor = Recorder(quality=None, usage=None, active=None, loss=None, spread=None)
+    monitor.check(active_neurons=0.0, gate_usage=[1.0, 0.0], sample_spread=0.0, **{"loss/generator": 1e30})
     monitor.evaluated(100)
     assert not monitor.warnings and not monitor.active
 
@@ -104,6 +121,17 @@ def test_units_that_never_fire_are_not_active():
     with torch.no_grad():
         experts.bias_KH[:, ::2] = -1e3
     assert activation_stats(network)["active_neurons"] == 0.5
+
+
+def test_spread_is_the_deviation_over_samples():
+    network = generator("model=gan", "model.k=1")
+    assert activation_stats(network)["sample_spread"] > 1e-3
+    with torch.no_grad():
+        network.experts.weight_KZH.zero_()  # each latent gives the same image
+    assert activation_stats(network)["sample_spread"] < 1e-6
+    with torch.no_grad():
+        network.experts.weight_KZH.fill_(1e38)
+    assert "sample_spread" not in activation_stats(network)  # not finite
 
 
 def test_unit_is_active_if_it_fires_on_a_tenth_of_the_batch():

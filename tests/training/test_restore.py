@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import mixgan_cli
 from mixgan_cli.errors import ConfigError, RunError
+from tests.conftest import TINY
 
 KEPT = ("training.keep=3", "training.evaluate_nimg=32", "evaluation.metrics=[knn]", "training.checkpoint_nimg=40")
 
@@ -94,3 +97,46 @@ def test_equal_generators_are_equal_files(run, mixgan):
 def test_samples_are_not_written_under_a_wrong_suffix(run, mixgan, name, form):
     outcome = mixgan("sample", f"run={run}", f"to={name}", f"format={form}", "hardware=cpu")
     assert outcome.code == 2 and f"to={name}: format={form} writes" in outcome.err and not Path(name).exists()
+
+
+def spoil(path, network="ema"):
+    """Set one weight in a file to NaN."""
+    if path.suffix == ".pt":
+        state = torch.load(path, weights_only=True)
+        next(iter(state[network].values())).view(-1)[0] = float("nan")
+        torch.save(state, path)
+        return
+    with safe_open(path, framework="pt") as stored:
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
+        metadata = stored.metadata()
+    next(iter(tensors.values())).view(-1)[0] = float("nan")
+    save_file(tensors, path, metadata)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["sample", "run={run}", "hardware=cpu"], ["export", "run={run}", "to=there"],
+     ["train", *TINY, "start_from={run}/checkpoints/generator.safetensors"]],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_generator_that_is_not_finite_is_refused(mixgan, run, words):
+    spoil(run / "checkpoints" / "generator.safetensors")
+    outcome = mixgan(*(word.replace("{run}", str(run)) for word in words))
+    assert outcome.code == 2 and "weights that are not finite: generator." in outcome.err, outcome.err
+    assert not Path("there").exists()
+
+
+@pytest.mark.parametrize("network", ["generator", "discriminator", "ema"])
+def test_state_that_is_not_finite_is_refused(mixgan, run, network):
+    spoil(run / "checkpoints" / "last.pt", network)
+    longer = [f"continue={run}", "training.nimg=200"]
+    for words in (
+        ["evaluate", f"run={run}", "hardware=cpu"],
+        ["train", *TINY, f"start_from={run}"],
+        ["train", *longer],
+    ):
+        outcome = mixgan(*words)
+        assert outcome.code == 2 and f"weights that are not finite: {network}." in outcome.err, outcome.err
+    (run / "DONE").unlink()
+    outcome = mixgan("train", *TINY, *KEPT, f"paths.run={run}")
+    assert outcome.code == 2 and f"weights that are not finite: {network}." in outcome.err, outcome.err

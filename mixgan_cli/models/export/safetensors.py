@@ -17,7 +17,7 @@ from torch import Tensor
 from mixgan_cli.config.components import trust
 from mixgan_cli.config.schema import Model, parse
 from mixgan_cli.errors import RunError, UserError
-from mixgan_cli.models.networks import Generator, Networks, build_networks
+from mixgan_cli.models.networks import Generator, Networks, build_networks, non_finite
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.runtime.io import MAX_CHARS, atomic_write
 
@@ -90,9 +90,10 @@ def read_generator(path: Path, trusted: Iterable[str] = ()) -> TrainedGenerator:
             state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
         if len(metadata["model"]) > MAX_CHARS:
             raise ValueError(f"a configuration longer than {MAX_CHARS:,} characters")
+        require_finite({"generator": state})
         config = json.loads(metadata["model"])
         shape = SHAPE.validate_python(json.loads(metadata["shape"]))
-    except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError, RuntimeError) as error:
         cause = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise RunError(f"{path}: not a generator that mixgan wrote, or damaged ({cause})") from error
     trust(config, trusted)
@@ -126,6 +127,20 @@ def restore_networks(
         for name, state in states.items():
             getattr(networks, name).load_state_dict(state)
     return networks
+
+
+def require_finite(states: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Check that the weights of a file, tensors of any shape [...], are finite: others give black samples.
+
+    Args:
+        states: the state dicts by network.
+
+    Raises:
+        ValueError: a tensor holds a NaN or an infinity.
+    """
+    if names := non_finite(states):
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise ValueError(f"weights that are not finite: {', '.join(names[:3])}{more}")
 
 
 @contextmanager
