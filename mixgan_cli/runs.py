@@ -42,6 +42,7 @@ NOT_IDENTITY = frozenset(
         "lineage.how",
         "lineage.source",
         "lineage.nimg",
+        "seeded",
         "logger",
         "paths",
         "hardware.device",
@@ -83,15 +84,23 @@ def affects_result(key: str) -> bool:
     return NOT_IDENTITY.isdisjoint(prefixes(key))
 
 
-def run_hash(run: Run) -> str:
-    """Return a hash of the identity, 8 hexadecimal digits."""
-    text = json.dumps(identity(run.model_dump(mode="json")), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+def configuration_hash(config: Mapping[str, Any]) -> str:
+    """Return a hash that the runs of one configuration share, 8 hexadecimal digits: of the identity without the seed.
+
+    A key that was given as ${seed} counts as this, so that seeds with held-out images of their own share a hash, too.
+    """
+    seed, seeded = config.get("seed"), config.get("seeded") or ()
+    values = {
+        key: "${seed}" if value == seed and key in seeded else value
+        for key, value in identity(config).items()
+        if key != "seed"
+    }
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def run_name(run: Run) -> str:
-    """Return the run's name, made of data, model, hash of the identity, and seed: digits-hmog-1a2b3c4d-0."""
-    return f"{run.data['name']}-{run.model.name}-{run_hash(run)}-{run.seed}"
+    """Return the run's name, made of data, model, hash of the configuration, and seed: digits-hmog-1a2b3c4d-s0."""
+    return f"{run.data['name']}-{run.model.name}-{configuration_hash(run.model_dump(mode='json'))}-s{run.seed}"
 
 
 METRIC_NAME = re.compile(r"\w[\w.+-]{0,99}")

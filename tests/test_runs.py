@@ -7,7 +7,7 @@ import mixgan_cli
 from mixgan_cli.config.compose import groups
 from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.errors import RunError
-from mixgan_cli.runs import RunFolder, config_differences, identity, open_run, run_name
+from mixgan_cli.runs import RunFolder, config_differences, configuration_hash, identity, open_run, run_name
 from tests.conftest import composed
 
 
@@ -35,7 +35,34 @@ def test_name_depends_on_keys_that_affect_the_result(override):
 
 
 def test_name_has_data_model_and_seed():
-    assert name("seed=7").startswith("digits-hmog-") and name("seed=7").endswith("-7")
+    assert name("seed=7").startswith("digits-hmog-") and name("seed=7").endswith("-s7")
+
+
+SPLIT = "data.split_seed=${seed}"
+
+
+@pytest.mark.parametrize("overrides", [(), (SPLIT,), ("evaluation.seed=${seed}", SPLIT)])
+def test_seeds_of_a_configuration_share_all_but_the_seed(overrides):
+    names = {name(*overrides, f"seed={seed}").rpartition("-s")[::2] for seed in (0, 1, 12)}
+    assert len({configuration for configuration, _ in names}) == 1 and {seed for _, seed in names} == {"0", "1", "12"}
+
+
+def test_hash_keeps_a_fixed_split_from_one_that_follows_the_seed():
+    """At seed 0, both splits are the same one, but over seeds they are not."""
+    fixed = {name("data.split_seed=0", f"seed={seed}").rpartition("-s")[0] for seed in (0, 1)}
+    assert len(fixed) == 1 and name(SPLIT).rpartition("-s")[0] not in fixed
+
+
+def test_only_values_that_equal_the_seed_are_left_out_of_the_hash():
+    """Whatever a configuration says of itself, so that no two runs share hash and seed."""
+    config = composed("seed=3").model_dump(mode="json") | {"seeded": ["model.k", "data.split_seed"]}
+    other = {**config, "model": {**config["model"], "k": 16}}
+    assert configuration_hash(config) != configuration_hash(other)
+
+
+def test_stored_configuration_has_the_hash_of_the_folder(tmp_path):
+    with open_run(composed(f"paths.outputs={tmp_path}", SPLIT, "seed=5")) as folder:
+        assert configuration_hash(folder.read_config()) in folder.path.name
 
 
 @pytest.mark.parametrize("data", groups()["data"])

@@ -301,6 +301,7 @@ class Run(Strict):
     start_from: Annotated[PathText | None, Field(exclude=True)] = None
     trusted: Annotated[tuple[str, ...], Field(exclude=True)] = ()
     lineage: Lineage | None = None  # follows from continue and start_from
+    seeded: tuple[str, ...] = ()  # keys that were given as ${seed}
     data: components.Data
     model: Model
     objective: Objective
@@ -466,6 +467,9 @@ def _validated(composed: DictConfig | dict[str, Any], schema: type[Strict], cont
             reason = error_summary(error)
             raise ConfigError(f"{error.full_key}: {reason}" if error.full_key else reason) from error
         redact.refuse_wandb_key(str(config))
+        if "seeded" in schema.model_fields:
+            given = flatten_keys(OmegaConf.to_container(composed, resolve=False))  # type: ignore[arg-type]
+            config["seeded"] = [key for key, value in given.items() if value == "${seed}"]
     try:
         return schema.model_validate(config, context=context)
     except ValidationError as error:

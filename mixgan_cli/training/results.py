@@ -10,7 +10,7 @@ from mixgan_cli.config.schema import Run
 from mixgan_cli.evaluation.evaluator import Result
 from mixgan_cli.evaluation.ranking import deciding
 from mixgan_cli.models.networks import parameter_counts
-from mixgan_cli.runs import run_hash
+from mixgan_cli.runs import configuration_hash
 from mixgan_cli.training.checkpoint import Best, State
 
 log = logging.getLogger("mixgan")
@@ -33,7 +33,7 @@ def run_results(settings: Run, state: State, name: str, result: Result) -> dict[
         "run": {
             "name": name,
             "seed": settings.seed,
-            "hash": run_hash(settings),
+            "hash": configuration_hash(settings.model_dump(mode="json")),
             "nimg": progress.nimg,
             "steps": progress.step,
             "seconds": round(progress.seconds, 3),
