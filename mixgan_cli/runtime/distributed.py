@@ -115,6 +115,8 @@ def _add_up(values: Tensor) -> None:
 def _peers() -> Iterator[None]:
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise  # of this process
     except RuntimeError as error:
         raise PeerLost(f"another process of this run ended: {error}") from error
 
@@ -195,6 +197,8 @@ def launch(hardware: Hardware, work: Callable[..., Any], *arguments: Any) -> Any
         Interrupted: a signal arrived, and the processes have saved their state.
     """
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # mixgan prints its own message
+    # LaunchConfig has no such argument in PyTorch 2.11, which waits for 30 seconds
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SHUTDOWN_SECONDS))
     config = LaunchConfig(
         min_nodes=hardware.nodes,
         max_nodes=hardware.nodes,
@@ -204,7 +208,6 @@ def launch(hardware: Hardware, work: Callable[..., Any], *arguments: Any) -> Any
         rdzv_endpoint=hardware.rendezvous or "localhost:0",
         max_restarts=0,
         start_method=START_METHOD,
-        shutdown_timeout=SHUTDOWN_SECONDS,
     )
     try:
         with Interruptions():  # restores the handlers that the launcher replaces

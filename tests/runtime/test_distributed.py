@@ -268,6 +268,13 @@ def test_sigterm_saves_the_state_and_ends_all_processes(start, tmp_path, sample_
     assert 0 < state["progress"]["nimg"] < 100_000 and not (tmp_path / "here" / "FAILED").exists()
 
 
+def test_lack_of_memory_is_not_taken_for_a_lost_process():
+    with pytest.raises(torch.OutOfMemoryError), distributed._peers():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(distributed.PeerLost), distributed._peers():
+        raise RuntimeError("connection closed by peer")
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [(["hardware.devices=3"], "training.batch=8: 3 processes"), (["hardware.devices=auto"], "no CUDA device to count"),
