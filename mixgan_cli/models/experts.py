@@ -57,7 +57,9 @@ class Experts(nn.Module):
 
     def mix_outputs(self, outputs_KB: Tensor, weights_BK: Tensor) -> Tensor:
         r"""Return the weighted sum \sum_k a_k o_k, [B, …], of outputs o [K, B, …]."""
-        return torch.einsum("bk,kb...->b...", weights_BK, outputs_KB)
+        # not einsum: its backward is an outer product, for which PyTorch 2.14 needs a C compiler on a GPU
+        weights_KB = weights_BK.t().reshape(*outputs_KB.shape[:2], *[1] * (outputs_KB.dim() - 2))
+        return (weights_KB * outputs_KB).sum(dim=0)
 
     def forward_one(self, expert: int, inputs: Tensor) -> Tensor:
         """Return the outputs of one expert, [B, …]."""

@@ -19,7 +19,6 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
-from torch.special import entr
 
 from mixgan_cli.runtime import distributed
 
@@ -79,7 +78,9 @@ def jsd(logits_NK: Tensor, weights_NK: Tensor) -> Tensor:
     same) to log K. It is exact for the best classifier and a lower bound for any other (eqs. 5, 11: log K minus the
     term, if experts are used equally). Below 0, the classifier is worse than chance.
     """
-    return entr(distributed.mean(weights_NK.mean(dim=0))).sum() - term("general", "literal", logits_NK, weights_NK)
+    usage_K = distributed.mean(weights_NK.mean(dim=0))
+    entropy = -torch.xlogy(usage_K, usage_K).sum()  # not torch.special.entr, which compiles a kernel on a GPU
+    return entropy - term("general", "literal", logits_NK, weights_NK)
 
 
 def _factor(form: str, scale: Scale, k: int) -> float:

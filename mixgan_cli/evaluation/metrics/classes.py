@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.special import entr
 
 from mixgan_cli.config.schema import Evaluation
 from mixgan_cli.errors import Unavailable
@@ -79,7 +78,7 @@ def by_level(joint_KC: Tensor) -> list[Tensor]:
 def nmi(joint_KC: Tensor) -> float:
     """Return the mutual information divided by the mean of both entropies, from 0 (independent) to 1."""
     of_experts, of_classes, of_both = (
-        entr(p).sum() for p in (joint_KC.sum(dim=1), joint_KC.sum(dim=0), joint_KC.flatten())
+        -torch.xlogy(p, p).sum() for p in (joint_KC.sum(dim=1), joint_KC.sum(dim=0), joint_KC.flatten())
     )
     mean = (of_experts + of_classes) / 2
     return min(max(((of_experts + of_classes - of_both) / mean).item(), 0.0), 1.0) if mean > 0 else 1.0

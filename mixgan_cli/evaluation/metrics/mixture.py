@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.special import entr
 
 from mixgan_cli.data.images import to_float
 from mixgan_cli.errors import Unavailable
@@ -92,7 +91,8 @@ def expert_usage(weights_BK: Tensor) -> list[float]:
 
 def gate_entropy(weights_BK: Tensor) -> float:
     """Return the mean entropy of a sample's weights in nats, from 0 (one expert) to log K (equal weights)."""
-    return entr(weights_BK.double()).sum(dim=1).mean().item()
+    weights_BK = weights_BK.double()
+    return -torch.xlogy(weights_BK, weights_BK).sum(dim=1).mean().item()
 
 
 def samples_by_expert(comparison: Comparison) -> list[Tensor]:
