@@ -32,6 +32,17 @@ def fork_seed(*words: int | str) -> Iterator[None]:
         yield
 
 
+def seed_step(*words: int | str) -> None:
+    """Seed the default generators of the CPU and of the CUDA device in use with the seed derived from these words.
+
+    The numbers are those after `torch.manual_seed`, which takes 170 µs longer because it looks for other devices.
+    """
+    seed = derive_seed(*words)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.default_generators[torch.cuda.current_device()].manual_seed(seed)
+
+
 def permutation(n: int, *words: int | str) -> Tensor:
     """Return the permutation of 0…n-1 derived from these words, [n] int64 on the CPU."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(derive_seed(*words)))
