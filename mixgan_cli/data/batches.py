@@ -140,11 +140,14 @@ class StreamedBatches:
         return to_float(images)
 
     def _copy(self, nimg: int, batch: int) -> _Copy:
-        images = self.packed[self.order.indices(nimg, batch)]
+        indices = self.order.indices(nimg, batch)
         if self.stream is None:
-            return _Copy(images, None)
-        with torch.cuda.stream(self.stream):
-            return _Copy(to_device(images, self.device), self.stream.record_event())
+            return _Copy(self.packed[indices], None)
+        # Each thread has its own current device. Without the first context it would be the first process's.
+        with torch.cuda.device(self.device), torch.cuda.stream(self.stream):
+            pinned = torch.empty((batch, *self.packed.shape), dtype=torch.uint8, pin_memory=True)
+            images = self.packed.gather(indices, pinned).to(self.device, non_blocking=True)
+            return _Copy(images, self.stream.record_event())
 
 
 class _Copy(NamedTuple):

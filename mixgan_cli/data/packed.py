@@ -75,7 +75,14 @@ class Packed:
 
     def __getitem__(self, indices_B: Tensor) -> Tensor:
         """Return the images at these indices [B, C, H, W], in memory."""
-        return self.stored_MCHW[indices_B if self.rows_N is None else self.rows_N[indices_B]]
+        return self.stored_MCHW[self._rows(indices_B)]
+
+    def gather(self, indices_B: Tensor, into_BCHW: Tensor) -> Tensor:
+        """Copy the images at these indices into a tensor uint8 [B, C, H, W], and return it."""
+        return torch.index_select(self.stored_MCHW, 0, self._rows(indices_B), out=into_BCHW)
+
+    def _rows(self, indices_B: Tensor) -> Tensor:
+        return indices_B if self.rows_N is None else self.rows_N[indices_B]
 
     @property
     def shape(self) -> tuple[int, ...]:

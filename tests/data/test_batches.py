@@ -29,6 +29,13 @@ def shown(batches, nimg, batch):
     return to_uint8(batches.get_batch(nimg, batch)).flatten().tolist()
 
 
+@pytest.mark.parametrize("packed", [STORED, NOISE])
+def test_images_are_gathered_into_given_memory(packed):
+    memory, indices = torch.empty(3, 1, 4, 4, dtype=torch.uint8), torch.tensor([4, 0, 4])
+    assert packed.gather(indices, memory) is memory
+    assert torch.equal(memory, packed[indices])
+
+
 def test_epoch_shows_every_image_once():
     batches = PackedBatches(PACKED, seed=0, device=CPU)
     for epoch in range(3):
