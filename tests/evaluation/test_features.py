@@ -44,6 +44,21 @@ def test_features_are_computed_once(seen):
     assert len(files()) == 2 and not list((cache_dir() / "references").glob(".*"))
 
 
+def test_weights_are_read_once_per_set_of_layers(monkeypatch):
+    built = []
+
+    class Built(KnownLogits):
+        def __init__(self, *arguments, **settings):
+            built.append(arguments)
+            super().__init__(*arguments, **settings)
+
+    monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, "known", Built)
+    found = evaluator(colours(100), "evaluation.extractors=[known]", "evaluation.metrics=[fid]")
+    found.measure(colours(80, 5), {})
+    found.measure(colours(80, 6), {})
+    assert len(built) == 1
+
+
 def test_other_real_images_are_computed_anew(seen):
     real, fake = colours(100), colours(80, 5)
     first = measured(real, fake)
