@@ -53,7 +53,7 @@ def build_optimizer(
         for group in optimizer.param_groups:
             group["base_lr"] = float(group["lr"])
             device = group["params"][0].device
-            group["lr"] = torch.tensor(group["base_lr"], device=device)  # read by the kernels, so a graph follows it
+            group["lr"] = torch.full((), group["base_lr"], device=device)  # read by the kernels, so a graph follows it
         optimizer.schedule = schedule  # type: ignore[attr-defined]
     return optimizer
 

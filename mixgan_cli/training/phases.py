@@ -254,7 +254,7 @@ class Phases:
     def learning_rate_factors(self, nimg: int, iteration: int) -> dict[str, Tensor]:
         """Return the factor of each scheduled learning rate, by its optimiser's name, scalars on the device."""
         return {
-            name: optimizer.param_groups[0]["lr"].new_tensor(schedule.factor(nimg, iteration))
+            name: optimizer.param_groups[0]["lr"].new_full((), schedule.factor(nimg, iteration))
             for name, optimizer in self.optimizers.items()
             if (schedule := schedule_of(optimizer))
         }
