@@ -68,7 +68,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     iterate(state, settings.seed)  # creates the optimisers' state, compiles the networks
     with torch.compiler.set_stance("force_eager"), OpCounter(best.floor) as counted:
         iterate(state, settings.seed)
-    step = maybe_capture(make_step(state), compute)
+    step = maybe_capture(make_step(state), compute, state.phases.optimizers.values())
     for _ in range(WARM_UP + 2):
         iterate(state, settings.seed, step)
     reset_peak_memory(device.type)  # without the warm-up and counting

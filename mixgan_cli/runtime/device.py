@@ -25,8 +25,8 @@ class Compute:
     device: torch.device
     precision: Precision = "float32"
     channels_last: bool = False
-    capture: bool = False
-    """If true, an iteration is captured as a CUDA graph."""
+    capture: bool | Literal["auto"] = False
+    """If true, an iteration is captured as a CUDA graph; auto: if it can be."""
     compile: bool = False
     """If true, convolutional networks are compiled with torch.compile."""
 
@@ -70,7 +70,7 @@ class Compute:
             "device": name,
             "precision": self.precision,
             "channels_last": self.channels_last,
-            "capture": self.capture,
+            "capture": bool(self.capture),
             "compile": self.compile,
             "threads": torch.get_num_threads(),
         }
@@ -114,7 +114,7 @@ def resolve_hardware(hardware: Hardware) -> Compute:
         raise ConfigError("hardware.capture=true: iterations can only be captured on one CUDA device; use auto")
     if hardware.compile and not single_process:
         raise ConfigError("hardware.compile=true: works only in a run of one process; use false")
-    capture = on_gpu and single_process if hardware.capture == "auto" else hardware.capture
+    capture = hardware.capture if on_gpu and single_process else False
     return Compute(device, precision, hardware.channels_last, capture, hardware.compile)
 
 

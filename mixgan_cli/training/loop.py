@@ -12,13 +12,11 @@ from __future__ import annotations
 import time
 from contextlib import nullcontext
 
-import torch
-
 from mixgan_cli.config.schema import Training
 from mixgan_cli.optim.optimizers import set_learning_rate
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute
-from mixgan_cli.runtime.random import derive_seed
+from mixgan_cli.runtime.random import seed_step
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
 from mixgan_cli.training.callbacks import Callbacks
 from mixgan_cli.training.checkpoint import State
@@ -41,7 +39,7 @@ def train(
         Interrupted: a signal ended the run. The state is saved, unless the signal interrupted a critical section. The
             same command resumes the run.
     """
-    progress, step = state.progress, maybe_capture(make_step(state), compute)
+    progress, step = state.progress, maybe_capture(make_step(state), compute, state.phases.optimizers.values())
     # On the other ranks a signal waits until all ranks agree to end. On the main rank it also ends a drawing or an
     # evaluation.
     signals = nullcontext() if distributed.is_main() else interruptions.deferred()
@@ -74,7 +72,7 @@ def iterate(state: State, seed: int, step: StepFn | None = None) -> None:
         step: the device part: what `make_step` returns, captured or not. None: made for this iteration only.
     """
     progress, began = state.progress, time.monotonic()
-    torch.manual_seed(derive_seed("step", seed, progress.step))
+    seed_step("step", seed, progress.step)
     if state.gate_schedule is not None:
         state.networks.generator.gate.anneal(state.gate_schedule.factor(progress.nimg, progress.step))
     with distributed.synchronized():  # ranks act as one: they share batches, gradients and batch norm statistics

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mixgan_cli.config.compose import groups
+from mixgan_cli.models.gates import TreeGate
 from mixgan_cli.training import loop
 from tests.commands.test_train import weights
 from tests.conftest import TINY
@@ -24,8 +25,10 @@ ON_GPU = [setting for setting in TINY if not setting.startswith("hardware")]
 @pytest.mark.parametrize("model", groups()["model"])
 def test_every_model_trains_in_every_precision(mixgan, model, precision):
     settings = [f"model={model}", f"model.k={1 if model == 'gan' else 2}", f"hardware.precision={precision}"]
+    settings += ["training.nimg=400"]  # with five critic steps too, iterations are captured: the first three never are
     outcome = mixgan("train", *ON_GPU, *settings, "hardware=gpu")
     assert outcome.code == 0, outcome.err
+    assert "captured as a CUDA graph" in outcome.err
     assert 0 <= outcome.json["metrics"]["ms_ssim"] <= 1
 
 
@@ -81,9 +84,27 @@ def test_no_iteration_waits_for_the_device(mixgan, monkeypatch, model, capture):
 
     monkeypatch.setattr(loop, "iterate", watching)
     settings = [f"model={model}", f"model.k={1 if model == 'gan' else 2}", "objective.d_steps=1", "hardware=gpu"]
+    settings += ["schedule=cosine"]
     outcome = mixgan("train", *ON_GPU, *settings, f"hardware.capture={capture}", "training.nimg=96")
     assert outcome.code == 0, outcome.err
     assert len(watched) == 6
+
+
+def test_training_goes_on_if_it_cannot_be_captured(mixgan, monkeypatch):
+    forward = TreeGate.forward
+
+    def reading(self, latent_BZ):
+        if self.training:
+            latent_BZ.mean().item()  # waits for the device
+        return forward(self, latent_BZ)
+
+    monkeypatch.setattr(TreeGate, "forward", reading)
+    settings = [*ON_GPU, "hardware=gpu", "model=hmog", "model.k=2", "objective.d_steps=1"]
+    outcome = mixgan("train", *settings)
+    assert outcome.code == 0, outcome.err
+    assert "cannot be captured" in outcome.err
+    assert "Training goes on without a CUDA graph" in outcome.err
+    assert mixgan("train", *settings, "hardware.capture=true", "paths.run=required").code == 2
 
 
 def test_samples_of_a_seed_agree_with_the_cpus(mixgan):
