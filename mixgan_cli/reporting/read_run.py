@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,12 @@ from mixgan_cli.errors import RunError, UserError
 from mixgan_cli.runs import METRIC_NAME, Results, RunFolder, identity
 from mixgan_cli.runtime.io import inside, read_bytes, read_errors, read_text
 from mixgan_cli.sweeps.sweep import Job, Sweep
+from mixgan_cli.tracking.jsonl import read_records
 
 FIRST_KEYS = ("data", "model", "model.k", "model.beta", "seed")
 """Keys that come first in the description of a run."""
 NOT_CURVES = ("step", "nimg", "seconds", "img_per_second", "skipped")
 """Keys of metrics.jsonl that are not drawn."""
-MAX_LINE = 2**16
-"""Longest line of metrics.jsonl that is read [characters]."""
 MAX_PIXELS = 2**24
 """Most pixels of a picture that is read."""
 
@@ -71,12 +70,14 @@ def read_curves(log: Path) -> Curves:
     """Return every number of a run's metrics.jsonl; a list becomes NAME/0, NAME/1, ….
 
     If an evaluation, or one with another protocol, reports a name that is taken, its curve is called NAME (PROTOCOL).
-    Lines that are damaged or have another form are skipped: the log of a killed run may end in half a line.
+    Damaged lines are left out.
     """
+    if not log.is_file():
+        return {}
     curves: Curves = defaultdict(list)
     first_protocol: dict[str, str | None] = {}
     """The protocol that first reported a name; None for training itself."""
-    for record in _records(log):
+    for _, record in read_records(inside(log, log.parent)):
         nimg, protocol = float(record["nimg"]), record.get("protocol")
         for name, value in record.items():
             if name in NOT_CURVES or not METRIC_NAME.fullmatch(name.replace("/", "_")):
@@ -194,20 +195,6 @@ def _relocated(job: Job, sweep: Path) -> Job:
     name = Path(job.run_dir).name
     found = next((above / name for above in sweep.resolve().parents if (above / name / "config.yaml").is_file()), None)
     return replace(job, run_dir=str(found)) if found else job
-
-
-def _records(log: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a log that have a number as `nimg`."""
-    if not log.is_file():
-        return
-    with inside(log, log.parent).open(encoding="utf-8", errors="replace") as lines:
-        for line in iter(lambda: lines.readline(MAX_LINE + 1), ""):
-            try:
-                record = json.loads(line)
-                float(record["nimg"]), record.get("protocol")
-            except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
-                continue
-            yield record
 
 
 def _scalars(name: str, value: Any) -> list[tuple[str, float]]:

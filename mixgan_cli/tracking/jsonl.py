@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from mixgan_cli.errors import error_summary
-from mixgan_cli.runtime.io import write_text
+from mixgan_cli.runtime.io import MALFORMED, write_text
 from mixgan_cli.tracking.tracker import Logger, RunInfo
 
 log = logging.getLogger("mixgan")
@@ -19,6 +20,8 @@ log = logging.getLogger("mixgan")
 
 MAX_WAITING = 2**24
 """Maximum size of the lines that wait in memory [characters]. Beyond it, the oldest ones are dropped."""
+MAX_LINE = 2**22
+"""Longest line that is read [characters]."""
 
 
 class JsonlLogger(Logger):
@@ -42,7 +45,8 @@ class JsonlLogger(Logger):
     def start(self, run: RunInfo) -> None:
         """Open the file, and cut the lines that a resumed run will write again."""
         self._run = run
-        self._waiting[:] = [line for line in self._waiting if not _is_repeated(json.loads(line), run)]
+        waiting = ((line, parse_record(line)) for line in self._waiting)
+        self._waiting[:] = [line for line, record in waiting if record and not _is_repeated(record, run)]
         self._try_to_flush()
 
     def record(self, record: Mapping[str, Any]) -> None:
@@ -75,6 +79,7 @@ class JsonlLogger(Logger):
         try:
             if self._file.write(text) < len(text):
                 raise OSError("only a part was written")
+            os.fsync(self._file.fileno())  # a checkpoint that is saved next is never ahead of the log
         except OSError:
             self._file.truncate(whole)  # remove the half line
             raise
@@ -98,7 +103,7 @@ class JsonlLogger(Logger):
     def _open(self) -> FileIO:
         """Open the file without the lines that the resumed run will write again. Lines that it has wait no longer."""
         if self.path.is_file():
-            lines = [line for line in _whole_lines(self.path) if not _is_repeated(json.loads(line), self._run)]
+            lines = [line for line, record in read_records(self.path) if not _is_repeated(record, self._run)]
             write_text(self.path, "".join(f"{line}\n" for line in lines))
             written = set(lines)
             self._waiting[:] = [line for line in self._waiting if line not in written]
@@ -111,7 +116,27 @@ def _is_repeated(record: Mapping[str, Any], run: RunInfo) -> bool:
     return record["nimg"] > run.nimg or final_evaluation
 
 
-def _whole_lines(path: Path) -> list[str]:
-    """Return the complete lines. A killed process may have left half a line at the end."""
-    text = path.read_text(encoding="utf-8")
-    return text[: text.rfind("\n") + 1].splitlines()
+def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the lines of a log with their records. A warning says how many damaged lines are left out.
+
+    A line without an end is left out too, because a killed process may have written half of it.
+    """
+    damaged = 0
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+        for line in iter(lambda: lines.readline(MAX_LINE), ""):
+            text = line.strip("\0\n")  # after a power cut, a file can have zeros where lines were
+            record = parse_record(text)
+            if record is not None and line.endswith("\n"):
+                yield text, record
+            damaged += "\0" in line or (record is None and line.endswith("\n"))
+    if damaged:
+        log.warning("warning: %s: %d damaged lines are left out", path, damaged)
+
+
+def parse_record(line: str) -> dict[str, Any] | None:
+    """Return the record in a line of a log, or None if the line is damaged."""
+    try:
+        record = json.loads(line)
+        return record if isinstance(record, dict) and math.isfinite(record["nimg"]) else None
+    except MALFORMED:
+        return None

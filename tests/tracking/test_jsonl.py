@@ -3,7 +3,7 @@ import json
 import pytest
 
 from mixgan_cli.tracking import jsonl
-from mixgan_cli.tracking.jsonl import JsonlLogger
+from mixgan_cli.tracking.jsonl import JsonlLogger, read_records
 from mixgan_cli.tracking.tracker import RunInfo
 
 
@@ -103,3 +103,29 @@ def test_waiting_lines_of_an_interrupted_run_are_written_once(path):
     logger.start(info(path.parent, nimg=20))
     logger.finish({})
     assert read(path) == [{"nimg": 10}, {"nimg": 20}]
+
+
+def test_damaged_lines_are_left_out_and_counted(path, caplog):
+    """Zeros where a power cut took a line and where the next one begins, half a line, bytes that are not text."""
+    good = ['{"nimg": 10}', '{"nimg": 20}']
+    bad = [
+        b"\0" * 4096 + good[1].encode(),
+        b'{"ni',
+        b"\xff\xfe",
+        b"[1]",
+        b'{"step": 1}',
+        b'{"nimg": "1"}',
+        b'{"nimg": NaN}',
+    ]
+    path.write_bytes(b"\n".join([good[0].encode(), *bad, b'{"nimg": 30}', b'{"nim\0\0']))
+    logger = JsonlLogger(path, ["damaged", '{"nimg": 15}'])
+    logger.start(info(path.parent, nimg=20))
+    logger.record({"nimg": 30, "again": True})
+    logger.finish({})
+    assert read(path) == [{"nimg": 10}, {"nimg": 20}, {"nimg": 15}, {"nimg": 30, "again": True}]
+    assert caplog.text.count(f"{path}: 8 damaged lines are left out") == 1 and "disabled" not in caplog.text
+
+
+def test_lines_of_a_killed_run_are_not_called_damaged(path, caplog):
+    path.write_text('{"nimg": 10}\n{"nimg": 20')
+    assert [record for _, record in read_records(path)] == [{"nimg": 10}] and caplog.text == ""
