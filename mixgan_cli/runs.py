@@ -215,6 +215,10 @@ class RunFolder:
         """The file of the generator alone, for reuse."""
         return self.path / "checkpoints" / "generator.safetensors"
 
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write the resolved configuration."""
+        write_text(self.config, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+
     def read_config(self) -> dict[str, Any]:
         """Return the resolved configuration.
 
@@ -267,10 +271,11 @@ class RunFolder:
     def mark_failed(self, error: BaseException) -> None:
         """Write the error to FAILED if the disk allows it, and set the run's folder as the error's `run_dir`.
 
-        An existing FAILED is kept, because later errors may follow from the first.
+        An existing FAILED is kept, because later errors may follow from the first. A folder that was moved is not made
+        again.
         """
         error.run_dir = str(self.path)  # type: ignore[attr-defined]
-        if (self.path / "FAILED").exists():
+        if (self.path / "FAILED").exists() or not self.config.is_file():
             return
         with suppress(OSError):
             write_text(self.path / "FAILED", masked(f"{type(error).__name__}: {error}\n"))
@@ -307,7 +312,7 @@ def open_run(run: Run) -> Iterator[RunFolder]:
             for written in (folder.path, folder.checkpoint("last").parent):
                 remove_leftovers(written, seconds=0)
         else:
-            write_text(folder.config, OmegaConf.to_yaml(OmegaConf.create(run.model_dump(mode="json"))))
+            folder.write_config(run.model_dump(mode="json"))
         yield folder
 
 
@@ -355,6 +360,11 @@ def _check_same_configuration(folder: RunFolder, run: Run) -> None:
             f"{folder.path}: this folder belongs to another configuration:\n  " + "\n  ".join(different) + "\n"
             "Use the configuration of the folder, or another paths.run"
         )
+
+
+def free_name(path: Path) -> Path:
+    """Return the path, or the first one with the suffix -2, -3, … where there is no run."""
+    return next(each for each in _candidates(path) if not RunFolder(each).config.is_file())
 
 
 def _candidates(base: Path) -> Iterator[Path]:

@@ -110,6 +110,8 @@ def _keep(folder: RunFolder, name: str, result: Result) -> None:
     content = {"protocol": dict(result.protocol), "metrics": result.metrics, "unavailable": dict(result.unavailable)}
     key = hashlib.sha256(json.dumps(content["protocol"], sort_keys=True).encode()).hexdigest()[:8]
     try:
+        if not folder.config.is_file():
+            raise RunError("it was deleted or moved")
         write_json(inside(folder.evaluations / f"{name}-{key}.json", folder.path), content)
         _fill(folder, result)
     except (OSError, UserError, LookupError, TypeError, ValueError) as error:  # read-only, or results.json is damaged

@@ -189,6 +189,7 @@ def _train_and_evaluate(
         # the best state is chosen by one protocol, as metrics of more images are better
         ranked = result.metrics if interim is evaluator else evaluate(progress.nimg)[0]
         with interruptions.deferred(), _results_must_be_written(folder):
+            callbacks.stop_if_gone(state)
             if result.metrics:
                 tracker.record({**progress.summary(), "protocol": settings.evaluation.name, **result.metrics})
             callbacks.keep_best(state, best_of(ranked, progress.nimg))

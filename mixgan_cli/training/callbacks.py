@@ -23,6 +23,7 @@ from mixgan_cli.runtime.random import fork_seed
 from mixgan_cli.runtime.signals import Interruptions
 from mixgan_cli.tracking.tracker import Tracker
 from mixgan_cli.training.checkpoint import Best, Progress, State
+from mixgan_cli.training.folder_watch import FolderWatch
 from mixgan_cli.training.step import StepStats
 
 log = logging.getLogger("mixgan")
@@ -169,6 +170,7 @@ class Callbacks:
         self.training, self.folder, self.tracker = training, folder, tracker
         self.draw, self.evaluate = draw, evaluate
         self.monitor = CollapseMonitor(alarms, tracker.alarm)
+        self._watch = FolderWatch(folder) if distributed.is_main() else None
         self._reported: tuple[float, int] | None = None
         """Seconds of training and images at the last report."""
 
@@ -176,12 +178,13 @@ class Callbacks:
         """Do everything that has come due since the last call: before the first iteration and after each one.
 
         Raises:
-            TrainingStopped: too many steps in a row were not finite.
+            TrainingStopped: too many steps in a row were not finite, or the run's folder was deleted or moved.
             Interrupted: a signal came while drawing or evaluating, which is repeated when the run is resumed.
         """
         training, progress = self.training, state.progress
         if progress.last_handled_nimg == progress.nimg:
             return
+        self.stop_if_gone(state)
         self.tracker.advance(progress.nimg)
         self._reported = self._reported or (progress.seconds, progress.nimg)
         saving = self._due(training.checkpoint_nimg, state)
@@ -198,6 +201,7 @@ class Callbacks:
             began = time.monotonic()
             evaluated = self.evaluate(progress.nimg)
             progress.evaluating += time.monotonic() - began
+            self.stop_if_gone(state)
         with interruptions.deferred():
             if evaluated is not None:
                 metrics, candidate = evaluated
@@ -209,15 +213,29 @@ class Callbacks:
                 self.save(state)
 
     def save(self, state: State) -> None:
-        """Save the state as last.pt. If it cannot be written, log a warning and keep the one before."""
+        """Save the state as last.pt. If it cannot be written, log a warning and keep the one before.
+
+        Raises:
+            TrainingStopped: the run's folder was deleted or moved.
+        """
         if not distributed.is_main():
             return
+        self.stop_if_gone(state)
         what = f"the state at {state.progress.nimg:,} images"
         if names := non_finite(state.weights()):  # since the last report, in a run that is interrupted
             log.warning("warning: %s is not saved, because %s is not finite; the one before is kept", what, names[0])
             return
         with _warn_if_unwritable(what):
             state.keep(self.folder, self.training.keep)
+
+    def stop_if_gone(self, state: State) -> None:
+        """Stop the run if its folder was deleted or moved.
+
+        Raises:
+            TrainingStopped: it was. The message says where the state is.
+        """
+        if self._watch:
+            self._watch.stop_if_gone(state)
 
     def keep_best(self, state: State, candidate: Best | None) -> None:
         """Save the state as best.pt if this value of the metric is the best so far.

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 import mixgan_cli
 from mixgan_cli.errors import ConfigError
+from mixgan_cli.evaluation.evaluator import Evaluator
 
 SHORT = ("evaluation.download=false", "evaluation.n_fake=16", "evaluation.n_real=16", "hardware=cpu")
 
@@ -71,6 +72,19 @@ def test_run_that_cannot_be_written_is_evaluated(mixgan, run):
     (run / "evaluations").write_text("in the way")
     outcome = mixgan("evaluate", f"run={run}", *SHORT)
     assert outcome.code == 0 and "does not keep the evaluation" in outcome.err and outcome.json["metrics"]
+
+
+def test_deleted_run_is_not_made_again(mixgan, run, monkeypatch):
+    real = Evaluator.evaluate
+
+    def delete(*arguments):
+        shutil.rmtree(run)
+        return real(*arguments)
+
+    monkeypatch.setattr(Evaluator, "evaluate", delete)
+    outcome = mixgan("evaluate", f"run={run}", *SHORT)
+    assert outcome.code == 0 and "does not keep the evaluation (it was deleted or moved)" in outcome.err
+    assert not run.exists()
 
 
 def test_null_n_fake_is_the_size_of_the_reference(mixgan, run):
