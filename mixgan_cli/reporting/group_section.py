@@ -105,8 +105,8 @@ def _tables(table: SweepTable, links: Mapping[str | None, Link]) -> list[PageTab
     ]
     title = "Configurations, mean ± standard deviation over seeds" if repeated else "Configurations"
     configurations = [
-        {**row, "runs": [_with_seed(entry, links) for entry in sorted(entries, key=_seed)]}
-        for row, (_, entries) in zip(table.formatted(), grouped, strict=True)
+        {**row, "hash": exact["hash"], "runs": [_with_seed(entry, links) for entry in sorted(entries, key=_seed)]}
+        for row, (exact, entries) in zip(table.formatted(), grouped, strict=True)
     ]
     tables = [_table(title, configurations), *_best_runs(table, links)]
     if len(runs) > len(configurations):

@@ -9,6 +9,7 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -20,7 +21,8 @@ from mixgan_cli.evaluation.protocol import differences
 from mixgan_cli.evaluation.ranking import ranked
 from mixgan_cli.reporting.read_run import read_results, seeded_splits
 from mixgan_cli.reporting.tables import mean_and_sd, to_csv
-from mixgan_cli.runtime.io import write_text
+from mixgan_cli.runs import configuration_hash
+from mixgan_cli.runtime.io import read_errors, write_text
 from mixgan_cli.sweeps.sweep import Job
 
 Row = dict[str, Any]
@@ -33,6 +35,8 @@ class Entry:
     job: Job
     protocol: int | None
     metrics: Mapping[str, float]
+    hash: str | None = None
+    """The hash of its configuration, which it shares with the other seeds; None if its run has not begun."""
 
 
 class SweepTable:
@@ -47,9 +51,8 @@ class SweepTable:
         self.keys = [key for key in keys if len({job.values.get(key) for job in jobs}) > 1]
         """The keys that vary between jobs."""
         self.protocols: list[Mapping[str, Any]] = []
-        self.seeded_splits = seeded_splits(
-            [job.run.read_config() for job in jobs if job.state == "done" and job.run.config.is_file()]
-        )
+        self._configs = {job.run_dir: _config_of(job) for job in jobs}
+        self.seeded_splits = seeded_splits([self._configs[job.run_dir] for job in jobs if job.state == "done"])
         """Names of the data sets of which the seed also determines which images are held out."""
         self.entries = [self._entry(job) for job in jobs]
         self.metrics = list(dict.fromkeys(name for entry in self.entries for name in entry.metrics))
@@ -88,6 +91,7 @@ class SweepTable:
         return [
             {
                 **{key: entry.job.values.get(key) for key in self.keys},
+                "hash": entry.hash,
                 "status": entry.job.state,
                 "exit_code": entry.job.exit_code,
                 "error": entry.job.error_line,
@@ -101,8 +105,9 @@ class SweepTable:
     def by_configuration(self) -> list[Row]:
         """Return a row for each configuration and protocol.
 
-        METRIC is the mean over seeds, METRIC_sd the sample standard deviation (n - 1; None for one seed), and METRIC_n
-        the number of seeds with this metric.
+        `hash` is that of the configuration, or several of runs that differ only in where their data are. METRIC is the
+        mean over seeds, METRIC_sd the sample standard deviation (n - 1; None for one seed), and METRIC_n the number of
+        seeds with this metric.
         """
         return [row for row, _ in self.grouped()]
 
@@ -118,7 +123,8 @@ class SweepTable:
             for protocol in sorted({entry.protocol for entry in group if entry.protocol}) or (None,):
                 measured = _newest_of_each_seed([e for e in group if protocol and e.protocol == protocol])
                 counts = _counts([*(entry.job for entry in measured), *unmeasured])
-                row = {**dict(zip(keys, values, strict=True)), **counts, "protocol": protocol}
+                hashes = dict.fromkeys(entry.hash for entry in measured or group if entry.hash)
+                row = {**dict(zip(keys, values, strict=True)), "hash": " ".join(hashes), **counts, "protocol": protocol}
                 rows.append(({**row, **self._over_seeds(measured)}, measured))
                 unmeasured = []
         return rows
@@ -194,22 +200,25 @@ class SweepTable:
         return "\n".join([*align(self.formatted(), width), *self.remarks(), *self.incomparabilities()])
 
     def _entry(self, job: Job) -> Entry:
+        config = self._configs[job.run_dir]
+        with read_errors(job.run.config):
+            shared = configuration_hash(config) if config else None
         if job.state != "done":
-            return Entry(job, None, {})
+            return Entry(job, None, {}, shared)
         results = read_results(job.run)
         scalars = {name: value for name, value in results.metrics.items() if isinstance(value, (int, float))}
         protocol = self._without_seeded_split(job, results.protocol)
         for number, known in enumerate(self.protocols, start=1):
             if not differences(known, protocol):
-                return Entry(job, number, scalars)
+                return Entry(job, number, scalars, shared)
         self.protocols.append(protocol)
-        return Entry(job, len(self.protocols), scalars)
+        return Entry(job, len(self.protocols), scalars, shared)
 
     def _without_seeded_split(self, job: Job, protocol: Mapping[str, Any]) -> Mapping[str, Any]:
         """Remove checksums of images that the run's seed chose to hold out, as the released code of HMoG does."""
-        config = job.run.read_config() if job.run.config.is_file() else {}
+        data = self._configs[job.run_dir].get("data") or {}
         reals = protocol.get("reals")
-        if str((config.get("data") or {}).get("name")) not in self.seeded_splits or not isinstance(reals, dict):
+        if str(data.get("name")) not in self.seeded_splits or not isinstance(reals, dict):
             return protocol
         kept = {
             name: {key: value for key, value in part.items() if key != "checksum"} if isinstance(part, dict) else part
@@ -227,6 +236,19 @@ class SweepTable:
             row[f"{name}_sd"] = stdev(values) if len(values) > 1 else None
             row[f"{name}_n"] = len(values)
         return row
+
+
+def _config_of(job: Job) -> Mapping[str, Any]:
+    """Return the configuration of a job's run; empty without one, or if it is damaged and the job has no results.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    if not job.run_dir or not job.run.config.is_file():
+        return {}
+    with suppress(*() if job.state == "done" else (UserError,)):
+        return job.run.read_config()
+    return {}
 
 
 def _newest_of_each_seed(entries: Sequence[Entry]) -> list[Entry]:

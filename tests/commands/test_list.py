@@ -24,16 +24,18 @@ def rows(outcome):
 
 
 def test_list_shows_state_length_and_differences(mixgan, runs, monkeypatch):
-    done, interrupted, _ = runs
+    done, interrupted, failed = runs
     found = rows(mixgan("list", "outputs", "--json"))
     assert [found[str(run)]["state"] for run in runs] == ["finished", "interrupted", "failed"]
     assert {row["images"] for row in found.values()} == {120}
     assert [found[str(run)]["model.k"] for run in runs] == ["8", "4", "8"]
+    assert all(row["hash"] in run for run, row in found.items())
+    assert found[str(done)]["hash"] == found[str(failed)]["hash"] != found[str(interrupted)]["hash"]  # two seeds
     assert found[str(done)]["ms_ssim"] > 0 and found[str(interrupted)]["ms_ssim"] is None
     monkeypatch.setenv("COLUMNS", "300")
     text = mixgan("list")
     header, *lines = text.err.splitlines()
-    assert header.split()[:5] == ["run", "state", "images", "model.k", "seed"] and len(lines) == 3
+    assert header.split()[:6] == ["run", "state", "images", "model.k", "seed", "hash"] and len(lines) == 3
     assert rows(text) == found  # a program reads stdout
 
 

@@ -57,7 +57,7 @@ def test_tables_have_links_and_no_constant_columns(job, tmp_path):
     jobs = [job("digits", k, {"fid": float(k + seed), "kid": 0.5}, seed) for k in (2, 4) for seed in (10, 9)]
     section = group_section(SweepTable([*jobs, job("digits", 8)]), 1, {}, tmp_path / "report", tmp_path / "figures")
     configurations, best, all_runs = section.tables
-    assert configurations.columns == ["model.k", "done", "missing", "fid", "kid", "runs"]
+    assert configurations.columns == ["model.k", "done", "missing", "fid", "kid", "hash", "runs"]
     assert configurations.constants == {"failed": 0}
     assert [[(link.text, link.href) for link in row["runs"]] for row in configurations.rows] == [
         [("seed 9", "../run%201"), ("seed 10", "../run%200")],

@@ -9,6 +9,7 @@ import yaml
 from mixgan_cli.errors import RunError
 from mixgan_cli.reporting.read_run import find_runs, read_curves
 from mixgan_cli.reporting.sweep_table import SweepTable
+from mixgan_cli.runs import configuration_hash
 from tests.conftest import composed
 
 
@@ -89,6 +90,15 @@ def test_seeds_are_averaged_if_one_equals_that_of_the_split(run):
     table = SweepTable(find_runs([jobs[0].run.path.parent / "runs"])[0])
     (row,) = table.by_configuration()
     assert row["fid_n"] == 2 and table.keys == ["seed"] and not table.remarks()
+
+
+def test_rows_of_a_table_have_the_hash_that_seeds_share(run, tmp_path):
+    for k, seed in ((2, 0), (2, 1), (4, 0)):
+        run(f"runs/{k}-{seed}", f"model.k={k}", f"seed={seed}", metrics={"fid": 1.0})
+    table = SweepTable(find_runs([tmp_path / "runs"])[0])
+    hashes = [configuration_hash(composed(f"model.k={k}").model_dump(mode="json")) for k in (2, 4)]
+    assert [row["hash"] for row in table.by_configuration()] == hashes
+    assert [row["hash"] for row in table.by_job()] == [hashes[0], *hashes]
 
 
 def test_each_run_counts_once(run, tmp_path):

@@ -51,7 +51,7 @@ def test_mean_and_deviation_are_over_seeds(job, tmp_path):
     ]
     assert table.write(tmp_path) == tmp_path / "table.csv"
     assert read(tmp_path / "table.csv")[1] == {
-        "model.k": "4", "done": "1", "failed": "0", "missing": "0", "protocol": "1",
+        "model.k": "4", "hash": "", "done": "1", "failed": "0", "missing": "0", "protocol": "1",
         "fid": "7.0", "fid_sd": "", "fid_n": "1",
     }  # fmt: skip
     assert [row["fid"] for row in read(tmp_path / "jobs.csv")] == ["10.0", "12.5", "18.0", "7.0"]
