@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import math
 import platform
 import re
@@ -35,8 +36,11 @@ from mixgan_cli.runtime.io import (
     write_text,
 )
 
+log = logging.getLogger("mixgan")
+
 NOT_IDENTITY = frozenset(
     {
+        "name",
         "force",
         "sweep",
         "lineage.how",
@@ -66,7 +70,7 @@ NOT_IDENTITY = frozenset(
         "training.max_skipped",
     }
 )
-"""Keys that do not affect the result: device, logger, paths, how often files are written."""
+"""Keys that do not affect the result: name, device, logger, paths, how often files are written."""
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,8 +103,12 @@ def configuration_hash(config: Mapping[str, Any]) -> str:
 
 
 def run_name(run: Run) -> str:
-    """Return the run's name, made of data, model, hash of the configuration, and seed: digits-hmog-1a2b3c4d-s0."""
-    return f"{run.data['name']}-{run.model.name}-{configuration_hash(run.model_dump(mode='json'))}-s{run.seed}"
+    """Return the run's name, made of data, model, hash of the configuration, and seed: digits-hmog-1a2b3c4d-s0.
+
+    A name of the user's stands for data and model: my_run-1a2b3c4d-s0.
+    """
+    readable = run.name or f"{run.data['name']}-{run.model.name}"
+    return f"{readable}-{configuration_hash(run.model_dump(mode='json'))}-s{run.seed}"
 
 
 METRIC_NAME = re.compile(r"\w[\w.+-]{0,99}")
@@ -312,6 +320,8 @@ def open_run(run: Run) -> Iterator[RunFolder]:
             for written in (folder.path, folder.checkpoint("last").parent):
                 remove_leftovers(written, seconds=0)
         else:
+            if not run.force:
+                _report_other_names(folder.path)
             folder.write_config(run.model_dump(mode="json"))
         yield folder
 
@@ -365,6 +375,14 @@ def _check_same_configuration(folder: RunFolder, run: Run) -> None:
 def free_name(path: Path) -> Path:
     """Return the path, or the first one with the suffix -2, -3, … where there is no run."""
     return next(each for each in _candidates(path) if not RunFolder(each).config.is_file())
+
+
+def _report_other_names(new: Path) -> None:
+    """Log which other folders hold the run that is about to start in a new folder: those whose name ends like its."""
+    shared = re.search(r"-[0-9a-f]{8}-s\d+$", new.name)
+    for other in sorted(new.parent.glob(f"*{shared[0]}")) if shared else []:
+        if other != new and RunFolder(other).config.is_file():
+            log.info("%s: a run with the same configuration and seed, under another name: %s", new, other)
 
 
 def _candidates(base: Path) -> Iterator[Path]:

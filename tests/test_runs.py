@@ -5,10 +5,10 @@ import pytest
 
 import mixgan_cli
 from mixgan_cli.config.compose import groups
-from mixgan_cli.config.schema import Run, parse
-from mixgan_cli.errors import RunError
+from mixgan_cli.config.schema import Run, check_values, parse
+from mixgan_cli.errors import ConfigError, RunError
 from mixgan_cli.runs import RunFolder, config_differences, configuration_hash, identity, open_run, run_name
-from tests.conftest import composed
+from tests.conftest import composed, composition
 
 
 def name(*overrides):
@@ -95,6 +95,26 @@ def test_a_folder_is_open_in_one_process_at_a_time(tmp_path):
         pass
     with open_run(run):
         pass
+
+
+@pytest.mark.parametrize("text", ["my_run", "2024", "größe-1.5"])
+def test_name_of_the_user_stands_for_data_and_model(text):
+    assert name(f"name='{text}'") == name().replace("digits-hmog", text)
+
+
+@pytest.mark.parametrize("text", ["a/b", "''", "'\x07'", "-x", ".x", "x" * 65, "'a b'", "'a\nb'", "true"])
+def test_name_that_is_no_folder_name_is_refused_before_torch(text):
+    with pytest.raises(ConfigError, match="name="):
+        check_values(composition(f"name={text}"), Run)
+
+
+def test_run_under_another_name_is_pointed_out(tmp_path, caplog):
+    caplog.set_level("INFO", "mixgan")
+    for overrides in (["name=one"], ["name=two"], ["name=two"], ["name=two", "seed=1"]):
+        with open_run(composed(f"paths.outputs={tmp_path}", *overrides)) as folder:
+            pass
+    (line,) = caplog.messages
+    assert "/two-" in line and "under another name" in line and "/one-" in line and folder.path.name.endswith("-s1")
 
 
 def test_force_uses_a_new_folder_and_deletes_nothing(tmp_path):

@@ -51,7 +51,8 @@ def _row(table: SweepTable, entry: Entry) -> dict[str, Any]:
     folder = entry.job.run
     values = {key: entry.job.values.get(key) for key in table.keys}
     metrics = {name: entry.metrics.get(name) for name in table.main_metrics}
-    rest = {"state": folder.state, "images": _images(folder), **values, "hash": entry.hash, **metrics}
+    names = table.names_of(entry)
+    rest = {**names, "state": folder.state, "images": _images(folder), **values, "hash": entry.hash, **metrics}
     return {"run": str(folder.path), **rest}
 
 

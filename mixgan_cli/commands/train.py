@@ -165,7 +165,8 @@ def _train_and_evaluate(
     tracker = Tracker([journal, ProgressBar(), *loggers])
     total = progress.nimg if progress.ended else settings.training.total_nimg
     device = compute.name, compute.threads
-    tracker.start(RunInfo(folder.path.name, folder.path, state.config, total, progress.nimg, *device))
+    name = settings.name if settings.name and settings.paths.run else folder.path.name
+    tracker.start(RunInfo(name, folder.path, state.config, total, progress.nimg, *device))
 
     def draw(nimg: int) -> dict[str, Path]:
         drawn = {"samples": draw_samples(folder.samples, nimg, sampler, reals, settings.seed)}

@@ -56,6 +56,9 @@ ANSWERS: Mapping[str, str] = {
         ("resume", "resume_from"),
         "the same command resumes an unfinished run (paths.run), and continue=RUN trains a finished one longer",
     ),
+    **dict.fromkeys(
+        ("run_name", "exp_name", "experiment_name", "exp", "tag"), "name=my_run names the run and its folder"
+    ),
     **dict.fromkeys(("wandb", "use_wandb"), "choose it with logger=wandb"),
     **dict.fromkeys(("tensorboard", "tb"), "choose it with logger=tensorboard"),
     **dict.fromkeys(("gpu", "use_gpu"), "choose it with hardware=gpu, several with hardware.devices=2"),

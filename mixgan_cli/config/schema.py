@@ -295,6 +295,7 @@ class Lineage(Strict):
 class Run(Strict):
     """One training run."""
 
+    name: str | None = None  # runs older than the key have none
     seed: NonNegativeInt
     force: bool
     continue_: Annotated[PathText | None, Field(alias="continue", exclude=True)] = None
@@ -323,6 +324,12 @@ class Run(Strict):
             components.check_run("model.head", model.head, self)
             components.check_run("objective.adversarial", objective.adversarial, self)
             components.check_run("model.gate", model.gate, self)
+        return self
+
+    @model_validator(mode="after")
+    def _name_starts_a_folder_name(self) -> Run:
+        if self.name is not None:
+            components.folder_name(self.name)
         return self
 
     @model_validator(mode="after")

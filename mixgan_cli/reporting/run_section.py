@@ -65,6 +65,7 @@ def _facts(folder: RunFolder, config: Mapping[str, Any], results: Results) -> di
     device = environment.get("device")
     versions = [f"{key} {environment[key]}" for key in ("mixgan", "torch", "python") if key in environment]
     facts = {
+        "name": config.get("name"),
         "folder": folder.path,
         "data": str(config["data"]["name"]),
         "model": f"{model['name']}, K = {model['k']}{beta}{parts}",

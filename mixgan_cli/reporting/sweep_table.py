@@ -37,6 +37,8 @@ class Entry:
     metrics: Mapping[str, float]
     hash: str | None = None
     """The hash of its configuration, which it shares with the other seeds; None if its run has not begun."""
+    name: str | None = None
+    """The name that the user gave the run."""
 
 
 class SweepTable:
@@ -90,6 +92,7 @@ class SweepTable:
         """Return a row for each job: the keys that vary, its status and its metrics."""
         return [
             {
+                **self.names_of(entry),
                 **{key: entry.job.values.get(key) for key in self.keys},
                 "hash": entry.hash,
                 "status": entry.job.state,
@@ -188,10 +191,18 @@ class SweepTable:
         metrics = {name: value for entry in entries for name, value in entry.metrics.items()}
         return [name for name, _, _ in ranked(metrics)]
 
+    def names_of(self, entry: Entry) -> Row:
+        """Return the column with the name that the user gave a run, if any run has one."""
+        return {"name": entry.name} if any(each.name for each in self.entries) else {}
+
     def name_of(self, entry: Entry) -> str:
-        """Return the values in which a run differs from the others; for a single run, the name of its folder."""
+        """Return the values in which a run differs from the others, after the name that the user gave it.
+
+        A single run without such a name has that of its folder.
+        """
         values = {key: entry.job.values.get(key) for key in self.keys}
-        name = ", ".join(f"{key}={value}" for key, value in values.items() if value is not None)
+        parts = [entry.name, *(f"{key}={value}" for key, value in values.items() if value is not None)]
+        name = ", ".join(part for part in parts if part)
         return name or entry.job.run.path.name
 
     def text(self) -> str:
@@ -203,16 +214,17 @@ class SweepTable:
         config = self._configs[job.run_dir]
         with read_errors(job.run.config):
             shared = configuration_hash(config) if config else None
+        name = str(config["name"])[:64] if config.get("name") else None
         if job.state != "done":
-            return Entry(job, None, {}, shared)
+            return Entry(job, None, {}, shared, name)
         results = read_results(job.run)
         scalars = {name: value for name, value in results.metrics.items() if isinstance(value, (int, float))}
         protocol = self._without_seeded_split(job, results.protocol)
         for number, known in enumerate(self.protocols, start=1):
             if not differences(known, protocol):
-                return Entry(job, number, scalars, shared)
+                return Entry(job, number, scalars, shared, name)
         self.protocols.append(protocol)
-        return Entry(job, len(self.protocols), scalars, shared)
+        return Entry(job, len(self.protocols), scalars, shared, name)
 
     def _without_seeded_split(self, job: Job, protocol: Mapping[str, Any]) -> Mapping[str, Any]:
         """Remove checksums of images that the run's seed chose to hold out, as the released code of HMoG does."""

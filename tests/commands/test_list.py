@@ -39,6 +39,13 @@ def test_list_shows_state_length_and_differences(mixgan, runs, monkeypatch):
     assert rows(text) == found  # a program reads stdout
 
 
+def test_list_shows_names_of_the_user(mixgan, finished):
+    named, plain = finished("name=my_run"), finished()
+    found = rows(mixgan("list", "--json"))
+    assert found[str(named)]["name"] == "my_run" and found[str(plain)]["name"] is None
+    assert named.name == plain.name.replace("digits-hmog", "my_run")
+
+
 def test_list_knows_a_run_that_is_training(mixgan, runs):
     with file_lock(runs[1] / ".lock", "test"):
         assert rows(mixgan("list", "json=true"))[str(runs[1])]["state"] == "training"

@@ -101,6 +101,14 @@ def test_rows_of_a_table_have_the_hash_that_seeds_share(run, tmp_path):
     assert [row["hash"] for row in table.by_job()] == [hashes[0], *hashes]
 
 
+def test_names_of_the_user_stand_before_the_keys_that_differ(run, tmp_path):
+    for k, name in ((2, "mine"), (4, "null")):
+        run(f"runs/{k}", f"model.k={k}", f"name={name}", metrics={"fid": 1.0})
+    table = SweepTable(find_runs([tmp_path / "runs"])[0])
+    assert [row["name"] for row in table.by_job()] == ["mine", None]
+    assert [table.name_of(entry) for entry in table.entries] == ["mine, model.k=2", "model.k=4"]
+
+
 def test_each_run_counts_once(run, tmp_path):
     one = run("runs/one", "seed=1", metrics={"fid": 1.0})
     run("runs/two", "seed=2", metrics={"fid": 3.0})

@@ -113,10 +113,11 @@ def test_what_would_change_a_continued_run_is_refused(mixgan, short, words, mess
 
 
 def test_settings_without_effect_on_the_result_may_change(mixgan, short):
-    words = ("training.nimg=160", "hardware=auto", "training.keep=2", "paths.run=here")
+    words = ("training.nimg=160", "hardware=auto", "training.keep=2", "paths.run=here", "name=longer")
     outcome = mixgan("train", f"continue={short}", *words)
     assert outcome.code == 0, outcome.err
     assert outcome.json["run_dir"] == "here" and config_of("here")["training"]["keep"] == 2
+    assert config_of("here")["name"] == "longer"
 
 
 def test_configuration_that_names_an_unknown_class_is_refused(mixgan, short):
