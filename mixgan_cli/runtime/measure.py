@@ -172,9 +172,9 @@ class OpCounter(TorchDispatchMode):
             by_name = {a.name: value for a, value in zip(func._schema.arguments, args, strict=False)} | kwargs
             made = _tensors([by_name.get(name) for name in written])
         else:
-            given_storages = {tensor.untyped_storage().data_ptr() for tensor in given}
-            if made and all(tensor.untyped_storage().data_ptr() in given_storages for tensor in made):
-                return out  # a view
+            given_storages = {tensor.untyped_storage()._cdata for tensor in given}  # fake tensors have no data
+            if all(tensor.untyped_storage()._cdata in given_storages for tensor in made):
+                return out  # a view, or no tensor
         moved = sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in [*given, *made])
         count = flop_registry.get(func._overloadpacket)
         flops = float(count(*args, **kwargs, out_val=out)) if count else 0.0
