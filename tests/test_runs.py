@@ -67,9 +67,10 @@ def test_stored_configuration_has_the_hash_of_the_folder(tmp_path):
 
 @pytest.mark.parametrize("data", groups()["data"])
 def test_data_set_has_one_name_in_choices_and_folders(data):
-    overrides = [f"data={data}", "data.root=somewhere"] if data in ("arrays", "folder") else [f"data={data}"]
-    run = composed(*overrides)
-    assert run.data["name"] == data and run_name(run).startswith(f"{data}-hmog-")
+    own = data in ("arrays", "folder")
+    run = composed(f"data={data}", *(["data.root=/far/somewhere.zip"] if own else []))
+    called = "somewhere" if own else data
+    assert run.data["name"] == called and run_name(run).startswith(f"{called}-hmog-")
 
 
 def test_published_figures_use_the_names_of_data_sets():

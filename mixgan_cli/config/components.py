@@ -68,7 +68,8 @@ def check(
     Args:
         component: `_target_` and arguments.
         requires: a method or attribute that such a class must define.
-        named: whether the component must have a `name`.
+        named: whether the component must have a `name`, or a class with a static method `own_name(arguments)` that
+            returns one.
         scheduled: whether it may have a `schedule`.
 
     Raises:
@@ -84,7 +85,7 @@ def check(
     hints = _hints(target)
     checked = {TARGET: public_name(target) or component[TARGET]}
     if named:
-        checked[NAME] = folder_name(component.get(NAME))
+        checked[NAME] = component.get(NAME)
     for name, value in component.items():
         if name == TARGET or (named and name == NAME):
             continue
@@ -100,6 +101,9 @@ def check(
                 f"{', '.join(accepted) or 'no keys'}"
             )
         checked[name] = _in_type(name, value, hints.get(name, Any))
+    if named:
+        own_name = getattr(target, "own_name", lambda arguments: None)
+        checked[NAME] = folder_name(own_name(checked) if checked[NAME] is None else checked[NAME])
     return checked
 
 

@@ -144,6 +144,17 @@ def choices_with(key: str) -> list[str]:
     return []
 
 
+def choice_with(group: str, name: str, target: str) -> str | None:
+    """Return the choice of a group that names a class: the one called `name`, or else the first one; None if none."""
+    targets = {}
+    for choice in groups().get(group, []):
+        content = yaml.safe_load((conf_dir() / group / f"{choice}.yaml").read_text(encoding="utf-8"))
+        targets[choice] = content.get(group, content).get("_target_")  # some set keys of other groups, too
+    if targets.get(name) == target:
+        return name
+    return next((choice for choice, found in targets.items() if found == target), None)
+
+
 def _unknown_choice(error: MissingConfigException) -> str:
     missing = (error.missing_cfg_file or "").removesuffix(".yaml")
     group, _, choice = missing.rpartition("/")

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from mixgan_cli.config.compose import groups
 from mixgan_cli.data.batches import Batches, Place, make_batches
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.errors import DataError
 from mixgan_cli.runtime.random import permutation
 
 Split = Literal["held_out", "train"]
+PARTS = ("train", "training", "test", "val", "images", "img", "imgs", "jpg", "png", "data")
+"""Names of folders and files that say nothing of the set."""
+MAX_NAME = 40
+"""Most characters of a name that is made from a path."""
 
 
 class Dataset(Protocol):
@@ -68,6 +76,22 @@ class ImageDataset:
     def describe(self) -> dict[str, Any]:
         """Return what a protocol records of the data."""
         return {"train": self.train.describe(), "held_out": self.held_out.describe()}
+
+
+def name_of_files(root: str | None) -> str | None:
+    """Return a name for a set of the user's own: that of its folder, or of its archive without the suffix.
+
+    Other characters than those of a folder's name become "_". A part such as `train` follows the folder above it, and
+    a name that is one of mixgan's data sets is marked as the user's own, so that the two are not compared by name.
+    """
+    if root is None:
+        return None
+    path = Path(os.path.abspath(root))  # noqa: PTH100 (a name such as .. is resolved, a link keeps its own)
+    name = re.sub(r"(?i)\.(zip|np[yz]|tar|tar\.gz|tgz)$", "", path.name)
+    if name.lower() in PARTS and path.parent.name:
+        name = f"{path.parent.name}_{name}"
+    name = re.sub(r"[^\w.-]+", "_", name).strip("_-.")[:MAX_NAME] or "images"
+    return f"own_{name}" if name in groups()["data"] else name
 
 
 def random_split(packed: Packed, held_out: int | float, seed: int) -> ImageDataset:

@@ -55,8 +55,8 @@ class ExportedModel:
 
     @property
     def data(self) -> str | None:
-        """The class of its data set."""
-        return _class_name(self.run.data) if self.run else None
+        """The name of its data set as Markdown code."""
+        return f"`{self.run.data['name']}`" if self.run else None
 
 
 def model_card(exported: ExportedModel) -> str:

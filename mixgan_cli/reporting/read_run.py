@@ -121,11 +121,16 @@ def _as_jobs(runs: Sequence[Path]) -> tuple[list[Job], list[str]]:
     The values of a job are the keys in which runs differ that share data set, model, K and beta; seeds come with them.
     """
     configs, described, remarks = {}, {}, []
+    data_names: dict[str, str] = {}
+    """The name of each data set by its content."""
     for run in runs:
         try:
             with read_errors(run):
                 configs[run] = RunFolder(run).read_config()
                 described[run] = _describe(configs[run])
+                content = _checksums(read_results(RunFolder(run)))
+                if content:  # a set that was moved or renamed keeps the name of the first run
+                    described[run]["data"] = data_names.setdefault(content, described[run]["data"])
         except UserError as error:
             if len(runs) == 1:
                 raise
@@ -175,9 +180,17 @@ def _describe(config: Mapping[str, Any]) -> dict[str, Any]:
     values = {
         key: json.dumps(value) if isinstance(value, (list, dict)) else value
         for key, value in identity(config).items()
-        if not key.startswith("evaluation.") and key != "data.root"
+        if not key.startswith("evaluation.") and key not in ("data.name", "data.root")
     }
     return values | {"data": str(config["data"]["name"]), "model": str(config["model"]["name"])}
+
+
+def _checksums(results: Results) -> str | None:
+    """Return the checksums of the images that a run was trained on and evaluated with; None if it has none."""
+    reals = results.protocol.get("reals")
+    parts = reals.values() if isinstance(reals, Mapping) else []
+    found = [part["checksum"] for part in parts if isinstance(part, Mapping) and "checksum" in part]
+    return json.dumps(found) if found else None
 
 
 def _no_runs(path: Path) -> str:

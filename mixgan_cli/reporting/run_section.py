@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mixgan_cli.config.components import TARGET, attribute, class_name, trust
-from mixgan_cli.config.compose import CompositionError, defaults_of
+from mixgan_cli.config.compose import CompositionError, choice_with, defaults_of
 from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.errors import ConfigError, UserError
 from mixgan_cli.evaluation.metrics.registry import deviation, is_deviation, is_value
@@ -96,8 +96,9 @@ def _command(words: Any) -> str | None:
 
 def _changed_keys(config: Mapping[str, Any]) -> list[PageTable]:
     """Return a table of the keys in which a run differs from the defaults of its data set and model."""
-    data, model = str(config["data"]["name"]), str(config["model"]["name"])
-    defaults = _identity_of_defaults(data, model)
+    model = str(config["model"]["name"])
+    data = _data_choice(str(config["data"]["name"]), str(config["data"].get(TARGET)))
+    defaults = _identity_of_defaults(data, model) if data else None
     if defaults is None:
         return []
     own = identity(config)
@@ -108,6 +109,12 @@ def _changed_keys(config: Mapping[str, Any]) -> list[PageTable]:
     ]
     title = f"Keys that differ from the defaults of data={data} model={model}: {len(rows)}"
     return [PageTable(title, rows, folded=True)] if rows else []
+
+
+@cache
+def _data_choice(name: str, target: str) -> str | None:
+    """Return the choice of a data set, which may have a name of its own; None if mixgan has no such choice."""
+    return choice_with("data", name, target)
 
 
 @cache

@@ -1,6 +1,6 @@
 import pytest
 
-from mixgan_cli.config.compose import groups
+from mixgan_cli.config.compose import choice_with, groups
 from mixgan_cli.config.schema import conf_dir
 from mixgan_cli.errors import ConfigError
 from tests.conftest import composed
@@ -29,6 +29,21 @@ def test_every_choice_composes(group, choice):
     except ConfigError as error:
         assert "data.root" in str(error)  # the folder of images has no default
         composed(f"{group}={choice}", "data.root=somewhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "choice"),
+    [
+        ("digits", "Digits", "digits"),
+        ("mine", "Digits", "digits"),
+        ("ring", "Ring", "ring"),
+        ("photos", "Folder", "folder"),
+        ("cifar10", "Folder", "folder"),
+        ("x", "X", None),
+    ],
+)
+def test_choice_is_found_by_the_class_of_a_renamed_data_set(name, target, choice):
+    assert choice_with("data", name, f"mixgan_cli.data.{target}") == choice
 
 
 def test_digits_name_another_recipe_for_hmog_only():

@@ -41,7 +41,7 @@ def metadata(card):
 def test_a_card_states_what_the_run_recorded(exported):
     card = model_card(exported("training.batch=24", parameters=51_784, interface=INTERFACE))
     for text in (
-        "# hmog with 8 experts, trained on `Digits`", "| samples | grey images, 16×16 pixels |", "| seed | 0 |",
+        "# hmog with 8 experts, trained on `digits`", "| samples | grey images, 16×16 pixels |", "| seed | 0 |",
         "| experts (K) | 8, `LinearExperts` |", "| gate | `TreeGate`: each sample mixes all experts |",
         "| parameters | 51,784: gate 7, experts 51,712, trunk 65 |", "48,000 real images shown to the discriminator",
         "in batches of 24", "| fid | 12.35 |", "| expert_usage | 0.25, 0.75 |", '"n_fake": 500', '"kid": "no weights"',

@@ -57,10 +57,20 @@ def test_all_differing_keys_are_in_the_description(run):
 
 def test_data_root_and_seeded_split_are_no_difference(run):
     runs = [
-        run(f"{seed}", "data=folder", f"data.root=place{seed}", f"seed={seed}", f"data.split_seed={seed}")
+        run(f"{seed}", "data=folder", f"data.root=place{seed}/photos", f"seed={seed}", f"data.split_seed={seed}")
         for seed in (1, 2)
     ]
-    assert values(runs) == [{"data": "folder", "model": "hmog", "seed": f"{seed}"} for seed in (1, 2)]
+    assert values(runs) == [{"data": "photos", "model": "hmog", "seed": f"{seed}"} for seed in (1, 2)]
+
+
+def test_seeds_of_a_renamed_data_set_are_averaged(run, tmp_path):
+    """The content decides which set it is."""
+    for seed, root, content in ((0, "photos", "a"), (1, "pictures", "a"), (0, "other", "b")):
+        reals = {"held_out": {"n": 1, "checksum": content}}
+        run(f"runs/{root}", "data=folder", f"data.root={root}", f"seed={seed}", metrics={"fid": 1.0},
+            protocol={"reals": reals})  # fmt: skip
+    table = SweepTable(find_runs([tmp_path / "runs"])[0])
+    assert [(row["data"], row["fid_n"]) for row in table.by_configuration()] == [("other", 1), ("photos", 2)]
 
 
 def test_seeds_with_their_own_split_are_averaged(run):

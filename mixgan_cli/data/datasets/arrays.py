@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from mixgan_cli.config.values import PathText
 from mixgan_cli.data.archives import load_npy
-from mixgan_cli.data.dataset import ImageDataset, random_split
+from mixgan_cli.data.dataset import ImageDataset, name_of_files, random_split
 from mixgan_cli.data.images import Side, describe_resize, resize_to
 from mixgan_cli.data.packed import Packed, as_labels
 from mixgan_cli.errors import DataError
@@ -29,6 +31,11 @@ class Arrays:
     ) -> None:
         self.root, self.images, self.size = root, images, size
         self.held_out, self.split_seed, self.labels = held_out, split_seed, labels
+
+    @staticmethod
+    def own_name(arguments: Mapping[str, Any]) -> str | None:
+        """Return the name of a set without a `name`: that of its file."""
+        return name_of_files(arguments.get("root"))
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torchvision import datasets
@@ -15,7 +15,7 @@ from torchvision import datasets
 from mixgan_cli.config.values import PathText
 from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.cache import SplitReader, prepare
-from mixgan_cli.data.dataset import ImageDataset, random_split
+from mixgan_cli.data.dataset import ImageDataset, name_of_files, random_split
 from mixgan_cli.data.images import Crop, Preprocessing, Side, image_blocks, image_names
 from mixgan_cli.data.locate import PublishedSet, RemoteFile
 from mixgan_cli.data.packed import checksum
@@ -55,6 +55,11 @@ class Folder:
         self.root, self.preprocessing = root, Preprocessing(size, crop, channels)
         self.held_out, self.split_seed, self.labels, self.skip_corrupt = held_out, split_seed, labels, skip_corrupt
         self.shape = (channels, size, size)
+
+    @staticmethod
+    def own_name(arguments: Mapping[str, Any]) -> str | None:
+        """Return the name of a set without a `name`: that of its folder or archive."""
+        return name_of_files(arguments.get("root"))
 
     def load(self) -> ImageDataset:
         """Return the images, cropped and resized.
