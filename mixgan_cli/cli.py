@@ -1,7 +1,7 @@
 """The command line: run a command with its composed configuration, and turn errors into exit codes.
 
 Exit codes: 0 done, 1 failed, 2 invalid configuration or input (one message, no traceback), 130 interrupted by Ctrl+C,
-143 by SIGTERM, 141 if the reader of the output ended.
+143 by SIGTERM, 129 by SIGHUP, 141 if the reader of the output ended.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from mixgan_cli import errors
 from mixgan_cli.config.schema import Hardware
 from mixgan_cli.errors import ConfigError, TrainingStopped, UserError
-from mixgan_cli.runtime.signals import Interrupted, Interruptions
+from mixgan_cli.runtime.signals import SIGNALS, Interrupted, Interruptions
 
 _synchronized = False
 
@@ -232,7 +232,7 @@ def _process(work: Callable[..., Any], *arguments: Any) -> Any:
 def _combined_error(failures: list[ProcessFailure]) -> BaseException:
     """Return one exception for the failures of all processes."""
     for failure in failures:
-        if failure.exitcode in (130, 143):
+        if failure.exitcode - 128 in SIGNALS:
             return Interrupted(failure.exitcode - 128)
         message = failure.message["message"] if isinstance(failure.message, dict) else ""
         name, _, text = message.partition(": ")

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""The signals that end a run after it has saved its state. SIGHUP means that its terminal was closed."""
 REPEAT_SECONDS = 2.0
 """A repeat within this time counts as the same Ctrl+C."""
 
@@ -33,12 +34,12 @@ class Interrupted(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal's number, as in shells: 130 for SIGINT, 143 for SIGTERM."""
+        """128 + the signal's number, as in shells: 129 for SIGHUP, 130 for SIGINT, 143 for SIGTERM."""
         return 128 + self.number
 
 
 class Interruptions:
-    """Turn SIGTERM and SIGINT into `Interrupted`. Inside `deferred()`, keep the signal in `received` instead.
+    """Turn SIGTERM, SIGINT and SIGHUP into `Interrupted`. Inside `deferred()`, keep the signal in `received` instead.
 
     A second Ctrl+C inside `deferred()` raises immediately. A repeat within REPEAT_SECONDS does not: it is the same
     Ctrl+C, forwarded to each process of a run on several devices.

@@ -140,9 +140,9 @@ def make_step(state: State) -> StepFn:
 AGREE_EVERY = 10
 """Iterations between two agreements of several ranks on whether to end. Each waits for the slowest rank."""
 ALARM = 1
-"""A rank's vote to end the run because of an alarm. The other votes are 0, to continue, and the number of a signal.
+"""A rank's vote to end the run because of an alarm. Other votes are 0, to continue, and ALARM + the number of a signal.
 
-The largest vote decides: SIGINT (2) and SIGTERM (15) come before an alarm.
+The largest vote decides: a signal comes before an alarm.
 """
 
 
@@ -156,7 +156,8 @@ def _end_if_agreed(state: State, callbacks: Callbacks, interruptions: Interrupti
     if distributed.world_size() > 1 and progress.step % AGREE_EVERY:
         return
     alarm = ALARM if callbacks.monitor.ends(progress) else 0
-    vote = distributed.max_over_ranks(interruptions.received or alarm)
+    received = interruptions.received
+    vote = distributed.max_over_ranks(ALARM + received if received else alarm)
     progress.ended = vote == ALARM
     if vote > ALARM:
-        raise Interrupted(vote)
+        raise Interrupted(vote - ALARM)

@@ -39,7 +39,7 @@ def without_times(records):
     return [{k: v for k, v in record.items() if k not in ("seconds", "img_per_second")} for record in records]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_interrupted_run_saves_itself_and_resumes_exactly(mixgan, start, tmp_path, number, code):
     """A real process, and a real signal to it; nothing was saved before."""
     whole = mixgan("train", *LONG, "paths.run=whole")
@@ -120,15 +120,16 @@ def test_signals_are_deferred_and_then_raised(monkeypatch):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_ignored_signal_stays_ignored():
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as the shell does for jobs in the background
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ignored_signal_stays_ignored(number):
+    before = signal.signal(number, signal.SIG_IGN)  # as the shell does for jobs in the background, and nohup
     try:
         with Interruptions() as interruptions:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
             time.sleep(0.01)
         assert interruptions.received is None
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
 
 
 def test_state_within_an_iteration_is_not_saved(mixgan, monkeypatch):
