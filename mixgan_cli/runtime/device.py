@@ -14,6 +14,7 @@ from torch import nn
 
 from mixgan_cli.config.schema import Hardware
 from mixgan_cli.errors import ConfigError
+from mixgan_cli.runtime.io import environment_number
 
 Precision = Literal["float32", "tf32", "bf16"]
 
@@ -95,7 +96,7 @@ def resolve_hardware(hardware: Hardware) -> Compute:
         )
     on_gpu = has_gpu and hardware.device != "cpu"
     device = _own_gpu() if on_gpu else torch.device("cpu")
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of this run on this machine
+    processes = environment_number("LOCAL_WORLD_SIZE", 1)  # of this run on this machine
     if hardware.threads is not None:
         torch.set_num_threads(hardware.threads)
     elif processes > 1:
@@ -109,7 +110,7 @@ def resolve_hardware(hardware: Hardware) -> Compute:
     precision = _precision(hardware, on_gpu)
     # also with bf16, where the penalty's convolutions stay in float32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
-    single_process = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    single_process = environment_number("WORLD_SIZE", 1) <= 1
     if hardware.capture is True and not (on_gpu and single_process):
         raise ConfigError("hardware.capture=true: iterations can only be captured on one CUDA device; use auto")
     if hardware.compile and not single_process:
@@ -157,9 +158,9 @@ def _precision(hardware: Hardware, on_gpu: bool) -> Precision:
 
 def _own_gpu() -> torch.device:
     """Return the first CUDA device, or in a run of several processes the device with this process's local rank."""
-    if "LOCAL_RANK" not in os.environ:
+    if not os.environ.get("LOCAL_RANK"):
         return torch.device("cuda")
-    number = int(os.environ["LOCAL_RANK"])
+    number = environment_number("LOCAL_RANK", 0)
     if number >= torch.cuda.device_count():
         raise ConfigError(f"process {number} of this machine has no CUDA device: there are {torch.cuda.device_count()}")
     torch.cuda.set_device(number)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -17,12 +20,17 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure, record
+from torch.distributed.elastic.rendezvous import RendezvousError
+from torch.distributed.elastic.rendezvous.utils import parse_rendezvous_endpoint
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from mixgan_cli import errors
 from mixgan_cli.config.schema import Hardware
-from mixgan_cli.errors import ConfigError, TrainingStopped, UserError
+from mixgan_cli.errors import ConfigError, TrainingStopped, UserError, error_summary
+from mixgan_cli.runtime.io import environment_number
 from mixgan_cli.runtime.signals import SIGNALS, Interrupted, Interruptions
+
+log = logging.getLogger("mixgan")
 
 _synchronized = False
 
@@ -141,6 +149,8 @@ SHUTDOWN_SECONDS = 60
 """Time for the processes to save their state after SIGTERM, in seconds."""
 EXIT_DELAY_SECONDS = 10
 """Delay before a waiting rank exits, in seconds, so that the launcher reports the failed rank first."""
+PATIENCE_SECONDS = 10
+"""Time after which a process logs that it waits for the others, in seconds."""
 START_METHOD = "spawn"
 """How the ranks of one machine start. Each is a new interpreter, because CUDA does not survive a fork."""
 
@@ -162,22 +172,65 @@ def processes_per_node(hardware: Hardware) -> int:
 
 
 def is_worker() -> bool:
-    """True if this is one of several processes that torchrun or `launch` started."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """True if this is one of several processes that torchrun or `launch` started.
+
+    Raises:
+        ConfigError: the environment gives their number, but not how to find them.
+    """
+    number = environment_number("WORLD_SIZE", 1)
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if number > 1 and (missing or environment_number("RANK", 0) >= number):
+        problem = f"not set: {', '.join(missing)}" if missing else f"$RANK={os.environ['RANK']} is too large"
+        raise ConfigError(
+            f"$WORLD_SIZE={number}: {problem}. Use torchrun, or unset WORLD_SIZE for a run of one process"
+        )
+    return number > 1
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the process group of the run inside the block; do nothing in a run of one process."""
+    """Join the process group of the run inside the block; do nothing in a run of one process.
+
+    Raises:
+        ConfigError: the other processes cannot be found.
+    """
     if not is_worker():
         yield
         return
+    store, number, size = _meet()
     # gloo for objects, so that exchanging them does not wait for the device
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=COLLECTIVE_TIMEOUT)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT, store=store, rank=number, world_size=size)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _meet() -> tuple[dist.Store, int, int]:
+    """Wait until all processes of the run have started. Return what they share, this rank, and their number.
+
+    The waiting itself cannot be interrupted by a signal, so another thread does it.
+    """
+    found: futures.Future[tuple[dist.Store, int, int]] = futures.Future()
+
+    def wait() -> None:
+        try:
+            found.set_result(next(dist.rendezvous("env://", timeout=COLLECTIVE_TIMEOUT)))
+        except Exception as error:
+            found.set_exception(error)
+
+    threading.Thread(target=wait, daemon=True).start()
+    size, place = os.environ["WORLD_SIZE"], f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    try:
+        futures.wait([found], PATIENCE_SECONDS)
+        if not found.done():
+            log.info("waiting for the other processes of this run: $WORLD_SIZE is %s, and they meet at %s", size, place)
+        return found.result()
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"$WORLD_SIZE={size}: the processes cannot meet at {place} ({error_summary(error)})"
+        ) from error
 
 
 def launch(hardware: Hardware, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -192,6 +245,7 @@ def launch(hardware: Hardware, work: Callable[..., Any], *arguments: Any) -> Any
         Rank 0's return value; None on the other machines.
 
     Raises:
+        ConfigError: the machines cannot meet.
         UserError: a process raised it.
         TrainingStopped: a process failed or died; the message has its traceback.
         Interrupted: a signal arrived, and the processes have saved their state.
@@ -210,12 +264,26 @@ def launch(hardware: Hardware, work: Callable[..., Any], *arguments: Any) -> Any
         start_method=START_METHOD,
     )
     try:
+        _check_address(config.rdzv_endpoint)
         with Interruptions():  # restores the handlers that the launcher replaces
             return elastic_launch(config, _process)(work, *arguments).get(0)
+    except RendezvousError as error:
+        raise ConfigError(
+            f"hardware.rendezvous={hardware.rendezvous}: {hardware.nodes} machines cannot meet there "
+            f"({error_summary(error)}). Give HOST:PORT of one of them, and start the same command on each"
+        ) from error
     except SignalException as error:
         raise Interrupted(error.sigval) from error
     except ChildFailedError as error:
         raise _combined_error(sorted(error.failures.values(), key=lambda failure: failure.timestamp)) from error
+
+
+def _check_address(endpoint: str) -> None:
+    """Check HOST:PORT before torch does, which waits for a host that does not exist. Raises RendezvousError."""
+    try:
+        socket.getaddrinfo(*parse_rendezvous_endpoint(endpoint, 0))
+    except (ValueError, OSError) as error:
+        raise RendezvousError(error_summary(error)) from error
 
 
 @record  # passes exceptions to `launch`

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from mixgan_cli.errors import RunError, UserError, error_summary
+from mixgan_cli.errors import ConfigError, RunError, UserError, error_summary
 
 log = logging.getLogger("mixgan")
 
@@ -25,6 +25,18 @@ def environment_path(variable: str) -> Path | None:
     """Return the path in an environment variable, ~ being the home folder; None if it is not set or empty."""
     value = os.environ.get(variable, "").strip()
     return Path(os.path.expanduser(value)) if value else None  # noqa: PTH111 (Path.expanduser raises without a home)
+
+
+def environment_number(variable: str, default: int) -> int:
+    """Return the number in an environment variable, or the default if it is not set or empty.
+
+    Raises:
+        ConfigError: it is not a whole number of at least 0.
+    """
+    value = os.environ.get(variable, "").strip()
+    if value and not value.isdecimal():
+        raise ConfigError(f"${variable}={value}: must be a whole number. Set it to one, or unset it")
+    return int(value) if value else default
 
 
 @contextmanager

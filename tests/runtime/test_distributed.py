@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,9 @@ from mixgan_cli.errors import DataError, TrainingStopped
 from mixgan_cli.models.layers import BatchNorm1d, BatchNorm2d
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.runtime import distributed
-from mixgan_cli.runtime.device import Compute
-from mixgan_cli.runtime.distributed import launch, process_group, processes_per_node
+from mixgan_cli.runtime.device import Compute, resolve_hardware
+from mixgan_cli.runtime.distributed import is_worker, launch, process_group, processes_per_node
+from mixgan_cli.runtime.signals import Interrupted, Interruptions
 from mixgan_cli.training.checkpoint import Progress, State, read_state
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.loop import iterate
@@ -254,16 +256,19 @@ def test_torchrun_and_two_nodes_train_the_same_weights(tmp_path):
 
 
 @pytest.mark.integ
-@pytest.mark.parametrize("sample_nimg", [8, 100_000])  # the main one draws most of the time, or never
-def test_sigterm_saves_the_state_and_ends_all_processes(start, tmp_path, sample_nimg):
+@pytest.mark.parametrize(
+    ("sample_nimg", "number"),  # the main one draws most of the time, or never
+    [(8, signal.SIGTERM), (100_000, signal.SIGTERM), (100_000, signal.SIGHUP)],
+)
+def test_signal_saves_the_state_and_ends_all_processes(start, tmp_path, sample_nimg, number):
     settings = [*DDP, "training.nimg=100_000", "training.checkpoint_nimg=100_000", "paths.run=here"]
     settings.append(f"training.sample_nimg={sample_nimg}")
     process = start("train", *settings, "hardware.devices=2")
     wait_for_reports(process, tmp_path / "here", more_than=2)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     code, _, printed = process.finish()
-    assert code == 143, printed
-    assert "interrupted by SIGTERM" in printed and "Traceback" not in printed
+    assert code == 128 + number, printed
+    assert f"interrupted by {number.name}" in printed and "Traceback" not in printed
     state = read_state(tmp_path / "here" / "checkpoints" / "last.pt")
     assert 0 < state["progress"]["nimg"] < 100_000 and not (tmp_path / "here" / "FAILED").exists()
 
@@ -297,3 +302,48 @@ def test_slurm_gives_nodes_and_rendezvous(monkeypatch):
     monkeypatch.setenv("SLURM_LAUNCH_NODE_IPADDR", "10.0.0.7")
     hardware = composed("hardware=slurm").hardware
     assert (hardware.devices, hardware.nodes, hardware.rendezvous) == ("auto", 3, "10.0.0.7:29400")
+
+
+PEERS = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [({"RANK": "", "MASTER_PORT": ""}, "$WORLD_SIZE=2: not set: RANK, MASTER_PORT. Use torchrun"),
+     ({"RANK": "2"}, "$WORLD_SIZE=2: $RANK=2 is too large"),
+     ({"WORLD_SIZE": "two"}, "$WORLD_SIZE=two: must be a whole number"),
+     ({"LOCAL_WORLD_SIZE": "-1"}, "$LOCAL_WORLD_SIZE=-1: must be a whole number"),
+     ({"MASTER_PORT": "70000"}, "$WORLD_SIZE=2: the processes cannot meet at 127.0.0.1:70000 (")],
+)  # fmt: skip
+def test_environment_of_a_process_is_checked(mixgan, monkeypatch, variables, message):
+    for name, value in {**PEERS, **variables}.items():
+        monkeypatch.setenv(name, value)
+    outcome = mixgan("train", *TINY)
+    assert outcome.code == 2 and f"mixgan train: {message}" in outcome.err and outcome.err.count("\n") == 1
+
+
+def test_empty_environment_is_a_run_of_one_process(monkeypatch):
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "")
+    assert not is_worker() and resolve_hardware(composed("hardware=cpu").hardware).device == CPU
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_waiting_for_other_processes_ends_by_a_signal(monkeypatch, rank):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for name, value in {**PEERS, "RANK": rank, "MASTER_PORT": str(port)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(distributed, "COLLECTIVE_TIMEOUT", timedelta(seconds=5))  # the thread ends soon
+    monkeypatch.setattr(distributed, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(distributed.log, "info", lambda *arguments: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted, match="SIGTERM"), Interruptions(), process_group(CPU):
+        pass
+
+
+@pytest.mark.parametrize("rendezvous", ["nowhere.invalid:29400", "localhost:port", "a b:1"])
+def test_rendezvous_that_is_no_address_is_refused(mixgan, rendezvous):
+    outcome = mixgan("train", *DDP, "hardware.devices=1", "hardware.nodes=2", f"hardware.rendezvous='{rendezvous}'")
+    assert outcome.code == 2 and outcome.err.count("\n") == 1
+    assert f"hardware.rendezvous={rendezvous}: 2 machines cannot meet there (" in outcome.err
