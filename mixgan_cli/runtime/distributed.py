@@ -220,7 +220,7 @@ def _meet() -> tuple[dist.Store, int, int]:
         except Exception as error:
             found.set_exception(error)
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=wait, name=__name__, daemon=True).start()
     size, place = os.environ["WORLD_SIZE"], f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     try:
         futures.wait([found], PATIENCE_SECONDS)
