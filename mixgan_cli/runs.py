@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -31,6 +30,7 @@ from mixgan_cli.runtime.io import (
     read_text,
     read_yaml,
     remove_leftovers,
+    try_lock,
     write_errors,
     write_json,
     write_text,
@@ -176,12 +176,9 @@ class RunFolder:
         """True if a process is training this run on a file system with locks."""
         try:
             with (self.path / ".lock").open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+                return not try_lock(lock, shared=True)
         except OSError:
             return False
-        return False
 
     @property
     def state(self) -> str:
@@ -310,10 +307,9 @@ def open_run(run: Run) -> Iterator[RunFolder]:
         yield folder
         return
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(f"{folder.path}: another process is at work on this run") from error
+        with write_errors(f"paths.outputs: {folder.path}"):
+            if not try_lock(lock):
+                raise RunError(f"{folder.path}: another process is at work on this run")
         if folder.config.is_file():
             _check_same_configuration(folder, run)
             (folder.path / "FAILED").unlink(missing_ok=True)  # from an earlier attempt

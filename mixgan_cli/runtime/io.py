@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import json
@@ -11,8 +12,9 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -140,12 +142,44 @@ def write_errors(key: str) -> Iterator[None]:
 def file_lock(lock: Path, name: str) -> Iterator[None]:
     """Hold an exclusive lock on a file, waiting for other processes; the log calls it `name`. Raises OSError."""
     with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(file):
             log.info("%s: another process is preparing it; waiting", name)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try_lock(file, wait=True)
         yield
+
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""Errors of file systems without locks."""
+
+
+def try_lock(file: IO[Any], shared: bool = False, wait: bool = False) -> bool:
+    """Lock an open file until it is closed, and return whether it was possible: no other process has locked it.
+
+    On a file system without locks, return True, and log a warning if the lock was to be exclusive.
+
+    Args:
+        file: the file.
+        shared: whether others may hold a shared lock, too.
+        wait: wait until no other process has locked it.
+    """
+    mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(file, mode if wait else mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        if not shared:
+            _warn_without_locks(Path(file.name).parent, error.strerror)
+    return True
+
+
+@cache
+def _warn_without_locks(folder: Path, reason: str) -> None:
+    log.warning(
+        "warning: %s: this file system has no locks (%s). Do not start the same command twice at a time", folder, reason
+    )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import subprocess
@@ -10,6 +9,8 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import TextIO
+
+from mixgan_cli.runtime.io import try_lock
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _locks: dict[str, TextIO] = {}
@@ -40,11 +41,11 @@ def claim(gpus: Sequence[str], folder: Path, n: int = 1) -> tuple[str, ...]:
     if not _locks:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "choosing").open("w") as choosing:
-            fcntl.flock(choosing, fcntl.LOCK_EX)
+            try_lock(choosing, wait=True)
             load = {gpu: sum(map(_locked, folder.glob(f"{_file(gpu)}.*"))) for gpu in gpus}
             for gpu in sorted(gpus, key=load.__getitem__)[:n]:
                 _locks[gpu] = (folder / f"{_file(gpu)}.{os.getpid()}").open("w")
-                fcntl.flock(_locks[gpu], fcntl.LOCK_EX)
+                try_lock(_locks[gpu], wait=True)
         os.environ[VISIBLE] = ",".join(_locks)
     return tuple(_locks)
 
@@ -55,9 +56,7 @@ def _file(gpu: str) -> str:
 
 def _locked(path: Path) -> bool:
     with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(file):
             return True
     path.unlink()  # its process has ended
     return False

@@ -1,11 +1,16 @@
+import errno
+import fcntl
 import os
-from functools import partial, partialmethod
+from functools import cache, partial, partialmethod
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from mixgan_cli.runtime import io
 from mixgan_cli.runtime.io import LEFTOVER_SECONDS, atomic_folder, remove_leftovers, write_text
+from mixgan_cli.sweeps import gpus
+from tests.conftest import TINY
 
 
 class Killed(BaseException):
@@ -69,3 +74,25 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path):
     assert not (tmp_path / ".last.pt.1.tmp").exists() and len(list(tmp_path.glob("*.tmp"))) == 4
     remove_leftovers(tmp_path, seconds=0)
     assert {path.name for path in tmp_path.iterdir()} == {".mine.tmp", "4.tmp", "last.pt"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_file_system_without_locks_gives_one_warning(mixgan, monkeypatch, number):
+    def without(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    monkeypatch.setattr(io, "_warn_without_locks", cache(io._warn_without_locks.__wrapped__))
+    outcome = mixgan("train", *TINY, "evaluation=none", "paths.run=here")
+    assert outcome.code == 0 and outcome.err.count(f"has no locks ({os.strerror(number)})") == 1
+    Path("here/DONE").unlink()
+    listed = mixgan("list", "here")
+    assert listed.json["runs"][0]["state"] == "interrupted" and listed.err.count("locks") == 0
+    monkeypatch.setattr(gpus, "_locks", {})
+    monkeypatch.setenv(gpus.VISIBLE, "")
+    assert gpus.claim(["0", "1"], Path("claims")) == ("0",)
+
+
+def test_lock_of_another_process_is_respected(tmp_path):
+    with (tmp_path / "lock").open("w") as one, (tmp_path / "lock").open("w") as other:
+        assert io.try_lock(one, shared=True) and io.try_lock(other, shared=True) and not io.try_lock(one)
