@@ -19,7 +19,11 @@ BENCH = [sys.executable, "-m", "mixgan_cli", "bench", "-m", "hardware=gpu"]
 PAPER = [*BENCH, "experiment=mggan_cifar10"]
 LARGE = [*PAPER, "training.batch=512", "training.fakes=960"]  # 8 times the paper's
 
+KERNELS = [sys.executable, "benchmarks/kernels.py", "experiment=mggan_cifar10"]
+
 PARTS = {
+    "kernels": KERNELS,
+    "kernels-channels-last": [*KERNELS, "hardware.channels_last=true"],
     "capture": [*PAPER, "hardware.capture=true,false", "hardware.precision=bf16,tf32"],
     "plain": [sys.executable, "benchmarks/plain.py", "--device", "cuda", "--rounds", "1"],
     "large": [

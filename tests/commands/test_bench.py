@@ -1,9 +1,12 @@
 import json
 import math
+import runpy
+import sys
 
 import pytest
 
 from tests.conftest import TINY
+from tests.processes import ROOT
 
 
 @pytest.mark.integ
@@ -28,3 +31,13 @@ def test_bench_of_one_valid_and_one_invalid_configuration(mixgan, tmp_path):
     assert not (tmp_path / "multirun.yaml").exists()
     outcome = mixgan("bench", *TINY, "hardware.capture=true")
     assert outcome.code == 2 and "hardware.capture=true" in outcome.err
+
+
+def test_kernels_of_an_iteration_are_listed(monkeypatch, capsys):
+    settings = [setting for setting in TINY if not setting.startswith("debug")]
+    monkeypatch.setattr(sys, "argv", ["kernels.py", *settings, "--top", "3"])
+    runpy.run_path(str(ROOT / "benchmarks" / "kernels.py"), run_name="__main__")
+    title, *_, first, second, third = capsys.readouterr().out.strip().splitlines()
+    assert "kernels per iteration" in title
+    times = [float(row.split("|")[1]) for row in (first, second, third)]
+    assert times == sorted(times, reverse=True) and times[-1] > 0
