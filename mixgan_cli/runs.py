@@ -27,7 +27,7 @@ from mixgan_cli.errors import RunError
 from mixgan_cli.runtime.io import (
     inside,
     read_errors,
-    read_text,
+    read_json,
     read_yaml,
     remove_leftovers,
     try_lock,
@@ -128,6 +128,24 @@ class Results:
     """Finite numbers, or lists and tables of them."""
     unavailable: Mapping[str, str] = field(default_factory=dict)
     """Why a metric could not be computed."""
+
+
+def read_result(path: Path, folder: Path, hint: str = "") -> Results:
+    """Return the content of a file in a folder, without metrics that are not finite numbers or tables of them.
+
+    Raises:
+        RunError: the file is damaged, or a link out of the folder. The message ends with the hint.
+    """
+    with read_errors(path, hint):
+        content = read_json(path, folder, hint)
+        metrics = {
+            name: value
+            for name, value in dict(content["metrics"]).items()
+            if METRIC_NAME.fullmatch(name) and _is_finite(value)
+        }
+        unavailable = {str(name)[:100]: str(why)[:2000] for name, why in dict(content["unavailable"]).items()}
+        run, protocol = (dict(content.get(key) or {}) for key in ("run", "protocol"))
+    return Results(run, protocol, metrics, unavailable)
 
 
 @dataclass(frozen=True)
@@ -242,7 +260,7 @@ class RunFolder:
         """
         if not self.results.is_file():
             raise RunError(f"{self.results}: missing. {EVALUATE_AGAIN}")
-        return self._read(self.results, EVALUATE_AGAIN)
+        return read_result(self.results, self.path, EVALUATE_AGAIN)
 
     def read_evaluations(self) -> list[Results]:
         """Return what `mixgan evaluate` measured of this run, one entry per protocol and state.
@@ -250,19 +268,7 @@ class RunFolder:
         Raises:
             RunError: a file is damaged, or a link out of the folder.
         """
-        return [self._read(path, "Delete it") for path in sorted(self.evaluations.glob("[!.]*.json"))]
-
-    def _read(self, path: Path, hint: str) -> Results:
-        with read_errors(path, hint):
-            content = json.loads(read_text(path, self.path))
-            metrics = {
-                name: value
-                for name, value in dict(content["metrics"]).items()
-                if METRIC_NAME.fullmatch(name) and _is_finite(value)
-            }
-            unavailable = {str(name)[:100]: str(why)[:2000] for name, why in dict(content["unavailable"]).items()}
-            run, protocol = (dict(content.get(key) or {}) for key in ("run", "protocol"))
-        return Results(run, protocol, metrics, unavailable)
+        return [read_result(path, self.path, "Delete it") for path in sorted(self.evaluations.glob("[!.]*.json"))]
 
     def summary(self) -> dict[str, Any]:
         """Return what a finished run prints on stdout: its folder, its metrics, and which metrics were unavailable."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,9 @@ from mixgan_cli.evaluation.metrics.registry import deviation, is_deviation, resu
 from mixgan_cli.evaluation.protocol import differences, require_comparable
 from mixgan_cli.evaluation.reference import ReferenceSet, reference_set
 from mixgan_cli.models.sampler import Sampler
-from mixgan_cli.runs import RunFolder
+from mixgan_cli.runs import Results, RunFolder, read_result
 from mixgan_cli.runtime.device import Compute, resolve_hardware
-from mixgan_cli.runtime.io import inside, read_text, write_errors, write_json
+from mixgan_cli.runtime.io import inside, read_json, write_errors, write_json
 from mixgan_cli.runtime.random import permutation
 from mixgan_cli.training.restore import restore
 
@@ -57,17 +56,17 @@ def run(config: DictConfig) -> dict[str, Any]:
         with write_errors(f"to={settings.to}"):
             write_json(Path(settings.to), output)  # before the comparison, which may be refused
     if others:
-        other = min(others, key=lambda each: len(differences(result.protocol, each["protocol"])))
-        require_comparable(result.protocol, other["protocol"], settings.force)
+        other = min(others, key=lambda each: len(differences(result.protocol, each.protocol)))
+        require_comparable(result.protocol, other.protocol, settings.force)
         output["compared"] = {
             "with": settings.compare,
-            "metrics": other["metrics"],
-            "differences": differences(result.protocol, other["protocol"]),
+            "metrics": dict(other.metrics),
+            "differences": differences(result.protocol, other.protocol),
         }
     return output
 
 
-def read_results(path: str) -> list[Mapping[str, Any]]:
+def read_results(path: str) -> list[Results]:
     """Return metrics and protocols from a run's folder, its results.json, or a file that `to=` wrote.
 
     A run has several: those of its end, and those of later evaluations.
@@ -75,15 +74,16 @@ def read_results(path: str) -> list[Mapping[str, Any]]:
     Raises:
         RunError: a file has no metrics or no protocol.
     """
-    folder = RunFolder(Path(path))
-    files = [folder.results, *sorted(folder.evaluations.glob("[!.]*.json"))] if Path(path).is_dir() else [Path(path)]
-    found: list[Mapping[str, Any]] = []
-    for file in files:
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            found.append({"metrics": dict(content["metrics"]), "protocol": dict(content["protocol"])})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"compare={path}: no metrics with their protocol in {file}") from error
+    folder, file = RunFolder(Path(path)), Path(path).resolve()
+    try:
+        if folder.path.is_dir():
+            found = [folder.read_results(), *folder.read_evaluations()]
+        else:
+            found = [read_result(file, file.parent)]
+    except RunError as error:
+        raise RunError(f"compare={path}: no metrics with their protocol: {error}") from error
+    if not all(each.protocol for each in found):
+        raise RunError(f"compare={path}: no metrics with their protocol")
     return found
 
 
@@ -123,7 +123,7 @@ def _fill(folder: RunFolder, result: Result) -> None:
     """Add the metrics that were unavailable when the run ended, if state and protocol are the same."""
     if not folder.results.is_file():
         return
-    stored = json.loads(read_text(folder.results, folder.path))
+    stored = read_json(folder.results, folder.path)
     missing = {name: value for name, value in result.metrics.items() if name not in stored["metrics"]}
     same = all(stored["protocol"][key] == result.protocol[key] for key in ("nimg", "sample_seeds"))
     if not missing or not same or differences(stored["protocol"], result.protocol):

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from mixgan_cli.api import load
+from mixgan_cli.config.keys import flatten_keys
 from mixgan_cli.config.schema import ReportCommand, parse
 from mixgan_cli.errors import ConfigError, RunError, UserError, error_summary
 from mixgan_cli.evaluation.metrics.registry import find_metrics, glossary, is_deviation
@@ -67,10 +68,11 @@ def run(config: DictConfig) -> dict[str, Any]:
 def _import_own_metrics(jobs: Sequence[Job], trusted: Sequence[str]) -> list[str]:
     """Import the metrics of other packages that the runs name, if these are trusted; return remarks on the others."""
     configs = [job.run.read_config() for job in jobs if job.run_dir and job.run.config.is_file()]
-    protocols = [config.get("evaluation") or {} for config in configs]
-    listed = [each.get("metrics") for protocol in protocols for each in (protocol, protocol.get("interim") or {})]
+    values = [flatten_keys(config).get(f"evaluation.{key}metrics") for config in configs for key in ("", "interim.")]
     remarks = []
-    for name in dict.fromkeys(str(name) for names in listed for name in names or () if "." in str(name)):
+    for name in dict.fromkeys(str(name) for names in values if isinstance(names, list) for name in names):
+        if "." not in name:
+            continue
         try:
             find_metrics([name], trusted)
         except ConfigError as error:

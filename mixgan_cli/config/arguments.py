@@ -6,14 +6,16 @@ import argparse
 import os
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Sweep
 from hydra.errors import HydraException
 from hydra.main import get_args_parser
 
-from mixgan_cli.config.compose import known_keys, quoted
+from mixgan_cli.config.compose import groups, known_keys, quoted
 from mixgan_cli.config.keys import meant
 from mixgan_cli.errors import ConfigError
 
@@ -38,6 +40,8 @@ PATH_KEYS = (
     "start_from",
 )
 """Last names of keys that hold a path."""
+MAX_KEY = 255
+"""Longest key of an override [characters]. Hydra looks for a file of this name, and takes minutes for 100,000."""
 
 
 def flags_first(words: Sequence[str]) -> list[str]:
@@ -71,7 +75,9 @@ def parse_flags(words: Sequence[str], config_name: str) -> argparse.Namespace:
             f"unrecognized arguments: {' '.join(unknown)}. Keys have no dashes: write KEY=VALUE."
             f"{meant(name, known_keys(config_name)) if name else ''} --hydra-help lists all flags"
         )
+    known = groups()
     for word in arguments.overrides:
+        _check_override(word, known)
         if word.startswith(("hydra.run.dir=", "hydra.output_subdir=")):
             raise ConfigError(
                 f"{word}: mixgan keeps its own records. paths.run=FOLDER names a run's folder, paths.outputs=FOLDER "
@@ -131,6 +137,22 @@ def quote_path(word: str, multirun: bool) -> str:
     if override.is_sweep_override():
         return word if multirun else f"{key}={quoted(value)}"
     return f"{key}={quoted(value)}" if is_path_key and override.value() != value else word
+
+
+def _check_override(word: str, groups_of_all: Mapping[str, Sequence[str]]) -> None:
+    """Check what Hydra's own messages about an override do not name.
+
+    Raises:
+        ConfigError: its key is too long, or it gives a group a value that is not the name of a choice.
+    """
+    key = word.partition("=")[0]
+    if len(key) > MAX_KEY:
+        raise ConfigError(f"{key[:MAX_KEY]}…: there is no such key. It has {len(key):,} characters")
+    choices = groups_of_all.get(key.lstrip("+").partition("@")[0])
+    with suppress(HydraException):  # it is read again after paths are quoted
+        override = OverridesParser.create().parse_override(word) if choices else None
+        if override and not isinstance(override.value(), (str, list, Sweep, Glob)):
+            raise ConfigError(f"{word}: there is no such choice. Known: {', '.join(choices or ())}")
 
 
 def _refuse(message: str) -> NoReturn:

@@ -91,7 +91,7 @@ def check(
             continue
         if scheduled and name == SCHEDULE:
             try:
-                checked[name] = None if value is None else check(value, "factor")
+                checked[name] = None if value is None else check(as_component(value), "factor")
             except ConfigError as error:
                 raise ConfigError(f"{SCHEDULE}.{error}") from error
             continue
@@ -105,6 +105,13 @@ def check(
         own_name = getattr(target, "own_name", lambda arguments: None)
         checked[NAME] = folder_name(own_name(checked) if checked[NAME] is None else checked[NAME])
     return checked
+
+
+def as_component(value: Any) -> dict[str, Any]:
+    """Return a value that is a mapping. Raises ConfigError if it is another value."""
+    if not isinstance(value, dict):
+        raise ConfigError(f"{TARGET} is missing: {value!r} names no class")
+    return value
 
 
 def class_name(target: Any) -> str:
@@ -245,12 +252,9 @@ def _requires(what: str, named: bool = False, scheduled: bool = False) -> Before
     """Return a validator for a node of the schema: it must name a class that defines this method or attribute."""
 
     def checked(value: Any, info: ValidationInfo) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise ValueError(f"should be a group with a _target_, not {value!r}")
-        if not imports_classes(info):
-            return value
         try:
-            return check(value, what, named, scheduled)
+            component = as_component(value)
+            return check(component, what, named, scheduled) if imports_classes(info) else component
         except ConfigError as error:
             raise ValueError(str(error)) from error
 

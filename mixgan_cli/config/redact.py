@@ -12,7 +12,7 @@ from mixgan_cli.errors import ConfigError
 
 SECRET_WORDS = "api_?key|access_?key|token|secret|password"
 SECRET_NAME = re.compile(rf"(?:{SECRET_WORDS})$", re.IGNORECASE)
-SECRET_ASSIGNMENT = re.compile(rf"([\w.]*(?:{SECRET_WORDS}))['\"]?\s*[=:]", re.IGNORECASE)
+SECRET_ASSIGNMENT = re.compile(rf"(?<![\w.])([\w.]*(?:{SECRET_WORDS}))['\"]?\s*[=:]", re.IGNORECASE)
 MIN_LENGTH = 8
 """Shortest secret that is looked for, in characters; a shorter word may occur in any text."""
 

@@ -79,6 +79,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
     """Yield a path next to `path` for this process, where nothing exists, and remove what exists there at the end."""
+    if not path.name:  # "/" or "."
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent, path.name)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -291,16 +293,35 @@ def read_text(path: Path, folder: Path) -> str:
     return read_bytes(path, folder).decode("utf-8", errors="replace")
 
 
-def read_json(path: Path, folder: Path) -> dict[str, Any]:
-    """Return the JSON object in a file of a folder, empty if there is no such file.
+def read_json(path: Path, folder: Path, hint: str = "") -> dict[str, Any]:
+    """Return the JSON object in a file of a folder, empty if there is no such file. Messages end with the hint.
 
     Raises:
-        RunError: the file does not hold a JSON object, or see `read_bytes`.
+        RunError: the file does not hold a JSON object, is nested too deeply, or see `read_bytes`.
     """
     if not path.is_file():
         return {}
-    with read_errors(path):
+    with read_errors(path, hint):
         content = json.loads(read_text(path, folder))
         if not isinstance(content, dict):
             raise ValueError("not a JSON object")
+        _check_depth(content)
         return content
+
+
+MAX_DEPTH = 32
+"""Maximum nesting of a JSON file of a run; mixgan's own have five levels."""
+
+
+def _check_depth(content: Any) -> None:
+    """Raise ValueError if a JSON value is nested more than MAX_DEPTH levels deep."""
+    level = [content]
+    for _ in range(MAX_DEPTH):
+        level = [
+            part
+            for node in level
+            if isinstance(node, (dict, list))
+            for part in (node.values() if isinstance(node, dict) else node)
+        ]
+    if level:
+        raise ValueError(f"nested more than {MAX_DEPTH} levels deep")

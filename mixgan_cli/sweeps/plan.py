@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -88,6 +89,8 @@ def swept_words(words: Sequence[str]) -> list[str]:
         parsed = dict(zip(given, parser.parse_overrides(given), strict=True))
     for override in parsed.values():
         with_first_value(override)
+    if not {"search", "hydra/sweeper"} & {override.key_or_group for override in parsed.values()}:
+        check_size(parsed.values())  # a search draws from the values
     groups = tuple(f"{each.key_or_group.replace('/', '.')}." for each in parsed.values() if each.is_sweep_override())
 
     def of_jobs(word: str) -> str:
@@ -122,11 +125,31 @@ def with_first_value(override: Override) -> str:
     """Return an override with the first of its values if it is swept. Raises ConfigError if it has none."""
     if not override.is_sweep_override():
         return override.input_line or ""
+    if override.is_range_sweep() and override.value().step == 0:  # type: ignore[union-attr]
+        raise ConfigError(f"{override.input_line}: the step of a range cannot be 0")
     discrete = override.is_discrete_sweep()
     value = next(override.sweep_string_iterator(), None) if discrete else override.value().start  # type: ignore[union-attr]
     if value is None:
         raise ConfigError(f"{override.input_line}: nothing to sweep over, it has no values")
     return f"{override.get_key_element()}={value}"
+
+
+MAX_JOBS = 10_000
+"""Maximum number of jobs of a sweep."""
+
+
+def check_size(overrides: Iterable[Override]) -> None:
+    """Check the number of combinations of the values of overrides.
+
+    Raises:
+        ConfigError: there are more than MAX_JOBS.
+    """
+    jobs = 1
+    for override in overrides:
+        if override.is_discrete_sweep():
+            jobs *= sum(1 for _ in islice(override.sweep_iterator(), MAX_JOBS + 1))
+        if jobs > MAX_JOBS:
+            raise ConfigError(f"{override.input_line}: a sweep has at most {MAX_JOBS:,} jobs. Give fewer values")
 
 
 def _combinations(overrides: list[Override]) -> tuple[Overrides, ...]:
@@ -136,6 +159,7 @@ def _combinations(overrides: list[Override]) -> tuple[Overrides, ...]:
                 f"{override.input_line}: only a search can choose from an interval. Give values, such as "
                 f"{override.key_or_group}=1,2,3, or use search=optuna"
             )
+    check_size(overrides)
     (combinations,) = BasicSweeper.split_arguments(overrides, None)
     return tuple(map(tuple, combinations))
 

@@ -6,7 +6,6 @@ jobs/ID.json records a job. ID is a hash of its overrides, so the same sweep wri
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import socket
@@ -18,10 +17,11 @@ from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from pydantic import TypeAdapter
 
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.runs import RunFolder, affects_result
-from mixgan_cli.runtime.io import write_errors, write_json
+from mixgan_cli.runtime.io import read_errors, read_json, write_errors, write_json
 from mixgan_cli.runtime.signals import end_with_parent, save_before_requeue
 from mixgan_cli.sweeps import gpus
 
@@ -82,6 +82,11 @@ class Job:
         return RunFolder(Path(self.run_dir or ""))
 
 
+RECORD = TypeAdapter(Job)
+"""Checks the types of a record that is read."""
+WRITE_AGAIN = "Delete it, and repeat the sweep, which writes it again"
+
+
 @dataclass(frozen=True)
 class Sweep:
     """A sweep, as it is sent to its jobs."""
@@ -133,9 +138,15 @@ class Sweep:
         return scalars[self.optimize]
 
     def jobs(self) -> list[Job]:
-        """Return the record of each planned job, or all records in the folder if a search chose the jobs."""
-        records = [json.loads(path.read_text(encoding="utf-8")) for path in self._jobs.glob("[!.]*.json")]
-        found = [Job(**{**job, "overrides": tuple(job["overrides"]), "gpus": tuple(job["gpus"])}) for job in records]
+        """Return the record of each planned job, or all records in the folder if a search chose the jobs.
+
+        Raises:
+            RunError: a record is damaged.
+        """
+        found = []
+        for path in self._jobs.glob("[!.]*.json"):
+            with read_errors(path, WRITE_AGAIN):
+                found.append(RECORD.validate_python(read_json(path, self._jobs, WRITE_AGAIN)))
         if self.planned is None:
             return sorted(found, key=lambda job: job.number)
         jobs = {job.id: job for job in (Job(overrides, number) for number, overrides in enumerate(self.planned))}

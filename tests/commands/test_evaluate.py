@@ -125,7 +125,13 @@ def test_compare_adds_another_result(mixgan, run):
     assert against_itself.json["compared"]["metrics"] == against_itself.json["metrics"]
 
 
-@pytest.mark.parametrize("content", [None, "[]", "{}", "not JSON"])
+RESULT = '{"metrics": {}, "unavailable": {}, "protocol": %s}'
+DEEP = "[" * 500 + "]" * 500
+
+
+@pytest.mark.parametrize(
+    "content", [None, "[]", "{}", "not JSON", *(RESULT % part for part in ("{}", "3", "[1]", f'{{"a": {DEEP}}}'))]
+)
 def test_invalid_compare_is_refused_before_evaluation(mixgan, run, content):
     if content is not None:
         Path("other.json").write_text(content)

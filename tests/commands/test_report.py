@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
 from mixgan_cli.reporting.plots.mixture import CAPTIONS
@@ -209,3 +210,12 @@ def test_mixed_runs_have_a_section_per_data_set(mixgan):
         assert {"#run-1", "#run-2", "#run-3"} < set(hrefs)
         assert not seen.complaints
     assert Path("page/tables/runs.csv").read_text().count("\n") == 9
+
+
+@pytest.mark.parametrize("value", [True, [1], "x", {"metrics": 3}])
+def test_run_with_an_odd_protocol_has_a_page(mixgan, hmog, value):
+    """Anyone may have written a run: its protocol is shown, if it can be, and never ends in a traceback."""
+    config = OmegaConf.load(hmog / "config.yaml")
+    config.evaluation.interim = value
+    OmegaConf.save(config, hmog / "config.yaml")
+    assert mixgan("report", str(hmog), "details=0").code == 0

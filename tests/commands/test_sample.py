@@ -83,6 +83,12 @@ def test_unwritable_paths_are_refused(mixgan, hmog, form):
     assert outcome.code == 2 and "to=/proc/nowhere/x: cannot be written" in outcome.err
 
 
+@pytest.mark.parametrize("to", ["/", "."])
+def test_folder_without_a_name_is_refused(mixgan, hmog, to):
+    outcome = mixgan("sample", f"run={hmog}", "n=1", f"to={to}", "hardware=cpu")
+    assert outcome.code == 2 and f"to={to}: cannot be written (Is a directory)" in outcome.err
+
+
 def test_folder_with_files_is_refused(mixgan, hmog):
     assert mixgan("sample", f"run={hmog}", "format=png", "to=pictures", "hardware=cpu").code == 0
     outcome = mixgan("sample", f"run={hmog}", "format=png", "to=pictures", "seed=1", "hardware=cpu")

@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+import time
 
 import pytest
 
@@ -98,6 +99,20 @@ EMPTY = [
 def test_empty_path_is_refused(mixgan, words):
     outcome = mixgan(*words)
     assert outcome.code == 2 and "the path is empty" in outcome.err and outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "word", ["model=null", "hardware=2", "data=1.5", "model/gate=true", "evaluation={a:1}", "+schedule=null"]
+)
+def test_choice_that_is_no_name_is_refused_by_its_group(mixgan, word):
+    outcome = mixgan("train", word)
+    assert outcome.code == 2 and f"mixgan train: {word}: there is no such choice. Known: " in outcome.err
+
+
+@pytest.mark.parametrize("word", ["a" * 100_000, f"{'a.' * 50_000}b=1", f"evaluation.name={'a' * 100_000}token"])
+def test_long_override_is_refused_at_once(mixgan, word):
+    began = time.monotonic()
+    assert mixgan("train", word, "seed=x").code == 2 and time.monotonic() - began < 10
 
 
 def test_text_may_look_like_a_number(mixgan):

@@ -154,9 +154,21 @@ def test_a_moved_sweep_finds_its_runs(run, tmp_path):
     shutil.rmtree(folder)
     (found,), _ = find_runs([jobs.parent])
     assert found.state == "missing"
-    (jobs / "a.json").write_text("{")
-    with pytest.raises(RunError, match="jobs: not what mixgan writes"):
-        find_runs([jobs.parent])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("{", "", "[]", '{"overrides": 3}', '{"overrides": [1], "number": 0}', "[" * 100_000),
+        *('{"overrides": [], "number": 0, "error": {}}', '{"overrides": [], "number": 0, "status": "odd"}'),
+        '{"a": ' + "[" * 100 + "]" * 100 + "}",
+    ],
+)
+def test_damaged_record_of_a_job_is_named(tmp_path, content):
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "a.json").write_text(content)
+    with pytest.raises(RunError, match=r"a\.json: not what mixgan writes, or damaged .*Delete it"):
+        find_runs([tmp_path])
 
 
 def test_unreadable_runs_are_left_out_with_a_remark(run, tmp_path):

@@ -104,6 +104,20 @@ def test_sweep_without_values_is_refused(mixgan, command, word):
     assert outcome.code == 2 and f"{word}: nothing to sweep over" in outcome.err
 
 
+@pytest.mark.parametrize("command", ["train", "sample"])
+@pytest.mark.parametrize("word", ["seed=range(0,10,0)", "seed=range(0,1,0.0)"])
+def test_range_with_step_zero_is_refused(mixgan, command, word):
+    outcome = mixgan(command, "-m", word)
+    assert outcome.code == 2 and f"{word}: the step of a range cannot be 0" in outcome.err
+
+
+@pytest.mark.parametrize("command", ["train", "sample"])
+@pytest.mark.parametrize("words", [("seed=range(0,1e6)",), ("seed=range(200)", "n=range(1,200)")])
+def test_sweep_over_too_many_values_is_refused_at_once(mixgan, command, words):
+    outcome = mixgan(command, "-m", *words)
+    assert outcome.code == 2 and f"{words[-1]}: a sweep has at most 10,000 jobs" in outcome.err
+
+
 def test_glob_without_a_match_is_refused():
     with pytest.raises(ConfigError, match="nothing to sweep over"):
         of("-m", "experiment=glob(zzz*)")
