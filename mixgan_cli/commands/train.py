@@ -4,37 +4,38 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from mixgan_cli.config.components import build
-from mixgan_cli.config.compose import given_keys
+from mixgan_cli.config.compose import given_keys, sweep_name
 from mixgan_cli.config.redact import log_to_stderr
 from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.data.dataset import Dataset, ImageDataset, Source, size_of
 from mixgan_cli.errors import DataError, TrainingStopped, error_summary
 from mixgan_cli.evaluation.evaluator import Evaluator, check_settings
+from mixgan_cli.evaluation.ranking import best_values
 from mixgan_cli.evaluation.reference import reference_set
 from mixgan_cli.models.export.safetensors import checkpoint_errors, save_generator
 from mixgan_cli.models.sampler import Sampler
-from mixgan_cli.reporting.plots.training import draw_figures, draw_samples
+from mixgan_cli.reporting.plots.training import captions, draw_figures, draw_samples
 from mixgan_cli.runs import RunFolder, open_run, write_environment
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute, resolve_hardware
 from mixgan_cli.runtime.distributed import is_worker, launch, process_group, processes_per_node
 from mixgan_cli.runtime.io import write_json
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
-from mixgan_cli.tracking.jsonl import JsonlLogger
+from mixgan_cli.tracking.jsonl import JsonlLogger, read_records
 from mixgan_cli.tracking.progress import ProgressBar
 from mixgan_cli.tracking.tracker import RunInfo, Tracker
 from mixgan_cli.training.callbacks import Callbacks
 from mixgan_cli.training.checkpoint import Best, State
 from mixgan_cli.training.lineage import check_longer, go_on, with_lineage
 from mixgan_cli.training.loop import train
-from mixgan_cli.training.results import best_of, run_results
+from mixgan_cli.training.results import best_of, facts_of, run_results
 from mixgan_cli.training.setup import begin, check_and_build, check_training_set
 
 log = logging.getLogger("mixgan")
@@ -43,6 +44,8 @@ log = logging.getLogger("mixgan")
 def run(config: DictConfig) -> dict[str, Any] | None:
     """Train, evaluate, and return the run's folder with its metrics; None in a process other than rank 0."""
     settings = with_lineage(parse(config, Run), given_keys())
+    if settings.sweep and (name := sweep_name()):
+        settings = settings.model_copy(update={"sweep": settings.sweep.model_copy(update={"name": name})})
     if not is_worker() and processes_per_node(settings.hardware) * settings.hardware.nodes > 1:
         whole = {**settings.model_dump(mode="json"), "trusted": settings.trusted}
         return launch(settings.hardware, _run_worker, whole)
@@ -164,9 +167,19 @@ def _train_and_evaluate(
     journal = JsonlLogger(folder.metrics, progress.unlogged)
     tracker = Tracker([journal, ProgressBar(), *loggers])
     total = progress.nimg if progress.ended else settings.training.total_nimg
-    device = compute.name, compute.threads
-    name = settings.name if settings.name and settings.paths.run else folder.path.name
-    tracker.start(RunInfo(name, folder.path, state.config, total, progress.nimg, *device))
+    info = RunInfo(
+        name=settings.name if settings.name and settings.paths.run else folder.path.name,
+        folder=folder.path,
+        config=state.config,
+        total_nimg=total,
+        nimg=progress.nimg,
+        device=compute.name,
+        threads=compute.threads,
+        sweep=settings.sweep.name if settings.sweep else None,
+        facts=facts_of(settings, state.networks),
+        captions=captions(sampler, reals),
+    )
+    tracker.start(info)
 
     def draw(nimg: int) -> dict[str, Path]:
         drawn = {"samples": draw_samples(folder.samples, nimg, sampler, reals, settings.seed)}
@@ -199,12 +212,20 @@ def _train_and_evaluate(
             write_json(folder.results, run_results(settings, state, folder.path.name, result))
             journal.flush()
             folder.mark_done()
-        tracker.finish(result.metrics)
+        tracker.finish({**result.metrics, **_best_values(folder.metrics)})
         for name, reason in result.unavailable.items():
             log.info("  %s is unavailable: %s", name, reason)
     except BaseException:
         tracker.finish(None)
         raise
+
+
+def _best_values(log_path: Path) -> dict[str, float]:
+    """Return the best value of each metric as best/NAME, for loggers; none if the log cannot be read."""
+    with suppress(OSError):
+        best = best_values(record for _, record in read_records(log_path))
+        return {f"best/{metric}": value for metric, value in best.items()}
+    return {}
 
 
 @contextmanager

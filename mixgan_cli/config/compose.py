@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import traceback
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -19,6 +20,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -76,6 +78,13 @@ def given_keys() -> list[str]:
     words: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     overrides = OverridesParser.create().parse_overrides(words)
     return [override.key_or_group.replace("/", ".") for override in overrides]
+
+
+def sweep_name() -> str | None:
+    """Return the name of the sweep that this job belongs to; None in a single run."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    return Path(HydraConfig.get().sweep.dir).name
 
 
 def quoted(text: str) -> str:

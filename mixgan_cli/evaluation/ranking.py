@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from mixgan_cli.evaluation.metrics.registry import find, result_key
@@ -31,6 +31,24 @@ def ranked(metrics: Mapping[str, Any]) -> list[Ranked]:
             # fid before fid_768 before fid_classifier
             order.append(((found.result.rank, found.key, len(key), key), Ranked(key, value, rank_value)))
     return [each for _, each in sorted(order)]
+
+
+def best_values(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the best value of each metric by which states can be compared.
+
+    Only values of one protocol are compared: of the first one that has the metric.
+
+    Args:
+        records: of metrics.jsonl, in order.
+    """
+    protocols: dict[str, Any] = {}
+    best: dict[str, Ranked] = {}
+    for record in records:
+        protocol = record.get("protocol")
+        for found in ranked(record):
+            if protocols.setdefault(found.metric, protocol) == protocol:
+                best[found.metric] = min(best.get(found.metric, found), found, key=lambda each: each.rank_value)
+    return {metric: found.value for metric, found in best.items()}
 
 
 def best_value(metric: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,12 @@ class RunInfo:
     """What the run trains on, for messages."""
     threads: int = 1
     """Threads that train on the CPU; 1 on a GPU."""
+    sweep: str | None = None
+    """The name of the sweep that the run belongs to."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the run is, in short: hash (without the seed), seed, data, model, objective, and parameters by part."""
+    captions: Mapping[str, str] = field(default_factory=dict)
+    """What pictures show, by name, in sentences."""
 
 
 class Logger:
@@ -51,7 +57,7 @@ class Logger:
         """Log a warning of a collapse; `kind` is usage, active or quality."""
 
     def finish(self, summary: Mapping[str, Any] | None) -> None:
-        """Close the log, with the final metrics, or with None if the run failed."""
+        """Close the log, with the final metrics and the best of each, best/NAME; or with None if the run failed."""
 
 
 class Tracker:

@@ -24,7 +24,7 @@ class WandbLogger(Logger):
         project: project on W&B.
         entity: user or team; None: the login's own.
         mode: `auto` is online with a login and offline without one; `wandb sync` uploads an offline run later.
-        tags: tags of the W&B run.
+        tags: tags of the W&B run, besides its data set, model and objective.
     """
 
     def __init__(
@@ -43,15 +43,17 @@ class WandbLogger(Logger):
             project=self.project,
             entity=self.entity,
             mode=self._mode(),
-            tags=self.tags,
+            tags=self._tags(run.facts),
             name=run.name,
+            group=run.sweep,
             id=_remembered_id(run.folder),
             resume="allow",
             dir=str(run.folder.resolve()),  # W&B's own process may have another current folder
-            config=dict(run.config),
+            config={**run.config, "run": dict(run.facts)},
             reinit="finish_previous",  # by default a second job of a sweep would log into the first one's run
             settings=wandb.Settings(init_timeout=60, silent=True),
         )
+        self._captions = run.captions
         self._run.define_metric("nimg")
         self._run.define_metric("*", step_metric="nimg")
 
@@ -60,8 +62,9 @@ class WandbLogger(Logger):
         self._run.log(flatten_lists(record))
 
     def image(self, name: str, path: Path, nimg: int) -> None:
-        """Log a picture."""
-        self._run.log({name: self._wandb.Image(str(path)), "nimg": nimg})
+        """Log a picture with a caption."""
+        caption = f"{self._captions.get(name, name)} After {nimg:,} images."
+        self._run.log({name: self._wandb.Image(str(path), caption=caption), "nimg": nimg})
 
     def alarm(self, kind: str, message: str, nimg: int) -> None:
         """Send an alert, and log it as a scalar so that curves show where it was raised."""
@@ -69,9 +72,14 @@ class WandbLogger(Logger):
         self._run.log({f"alarm/{kind}": 1, "nimg": nimg})
 
     def finish(self, summary: Mapping[str, Any] | None) -> None:
-        """Write the final metrics and close the run. W&B shows it as failed if the training failed."""
+        """Write the final and the best metrics, and close the run. W&B shows it as failed if the training failed."""
         self._run.summary.update(dict(summary or {}))
         self._run.finish(exit_code=0 if summary is not None else 1)
+
+    def _tags(self, facts: Mapping[str, Any]) -> list[str]:
+        """Return the tags of a run; W&B accepts up to 64 characters each."""
+        known = [str(facts[key])[:64] for key in ("data", "model", "objective") if key in facts]
+        return list(dict.fromkeys([*known, *self.tags]))
 
     def _mode(self) -> Any:
         if self.mode != "auto":

@@ -6,10 +6,12 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from mixgan_cli.config.components import TARGET, class_name
 from mixgan_cli.config.schema import Run
 from mixgan_cli.evaluation.evaluator import Result
 from mixgan_cli.evaluation.ranking import deciding
-from mixgan_cli.models.networks import parameter_counts
+from mixgan_cli.models.networks import Networks, parameter_counts
+from mixgan_cli.objectives import NoPenalty
 from mixgan_cli.runs import configuration_hash
 from mixgan_cli.training.checkpoint import Best, State
 
@@ -47,6 +49,20 @@ def run_results(settings: Run, state: State, name: str, result: Result) -> dict[
         "protocol": {**result.protocol, "nimg": progress.nimg},
         "metrics": result.metrics,
         "unavailable": result.unavailable,
+    }
+
+
+def facts_of(settings: Run, networks: Networks) -> dict[str, Any]:
+    """Return what a run is, in short, for loggers."""
+    objective = settings.objective
+    losses = [class_name(part[TARGET]) for part in (objective.adversarial, objective.penalty)]
+    return {
+        "hash": configuration_hash(settings.model_dump(mode="json")),
+        "seed": settings.seed,
+        "data": settings.data["name"],
+        "model": settings.model.name,
+        "objective": "+".join(loss for loss in losses if loss != NoPenalty.__name__),
+        "parameters": parameter_counts(networks),
     }
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mixgan_cli.evaluation.ranking import deciding
+from mixgan_cli.evaluation.ranking import best_values, deciding
 
 RANKED = [
     ({"ms_ssim": 0.3, "ms_ssim_real": 0.2, "fid_768": 2.0, "inception_score": 5.0}, ("fid_768", 2.0, 2.0)),
@@ -28,3 +28,14 @@ def test_metric_that_decides(metrics, expected):
 
 def test_metrics_without_direction_decide_nothing():
     assert deciding({"gate_entropy": 1.0}) is None
+
+
+def test_best_values_are_of_the_first_protocol_of_a_metric():
+    records = [
+        {"nimg": 1, "loss/generator": 0.1},
+        {"nimg": 1, "protocol": "interim", "fid": 9.0, "inception_score": 2.0, "kid_std": 0.1},
+        {"nimg": 2, "protocol": "interim", "fid": 7.0, "inception_score": 1.0},
+        {"nimg": 3, "protocol": "interim", "fid": 8.0, "inception_score": 3.0},
+        {"nimg": 3, "protocol": "final", "fid": 1.0, "kid": 0.5},
+    ]
+    assert best_values(records) == {"fid": 7.0, "inception_score": 3.0, "kid": 0.5}

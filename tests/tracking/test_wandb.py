@@ -1,10 +1,14 @@
+import json
 import sys
 import types
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from mixgan_cli.tracking.tracker import RunInfo
 from mixgan_cli.tracking.wandb import WandbLogger
+from tests.conftest import MGGAN, TINY
 
 
 def info(folder, nimg=0):
@@ -40,6 +44,9 @@ class FakeRun:
     def define_metric(self, *args, **kwargs):
         pass
 
+    def alert(self, **words):
+        pass
+
     def log(self, values):
         self.logged.append(values)
 
@@ -58,7 +65,7 @@ def test_online_with_a_login_offline_without_one(monkeypatch, tmp_path, key, var
         init=lambda **settings: given.update(settings) or run,
         api=types.SimpleNamespace(api_key=key),
         Settings=lambda **settings: settings,
-        Image=lambda path: path,
+        Image=lambda path, caption: (path, caption),
     )
     monkeypatch.setitem(sys.modules, "wandb", module)
     logger = WandbLogger(project="p", entity="e", mode="auto", tags=[])
@@ -71,9 +78,47 @@ def test_online_with_a_login_offline_without_one(monkeypatch, tmp_path, key, var
         and given["reinit"] == "finish_previous"
         and given["id"] == (tmp_path / "wandb_id").read_text()
     )
-    assert given["config"] == {"seed": 0} and given["name"] == "name"
-    image = {"samples": str(tmp_path / "grid.png"), "nimg": 7}
+    assert given["config"] == {"seed": 0, "run": {}} and given["name"] == "name"
+    image = {"samples": (str(tmp_path / "grid.png"), "samples After 7 images."), "nimg": 7}
     flat = {"nimg": 5, "expert_usage/0": 0.25, "expert_usage/1": 0.75, "table/0/0": 1, "table/0/1": 2}
     assert run.logged == [flat, image]
     assert run.exit_code == (0 if finished else 1)  # a run that failed is shown as failed
     assert run.summary == (finished or {})
+
+
+def test_jobs_of_a_sweep_share_a_group_and_say_what_they_are(mixgan, monkeypatch):
+    jobs = []
+
+    def init(**settings):
+        jobs.append((settings, FakeRun()))
+        return jobs[-1][1]
+
+    images = lambda path, caption: caption  # noqa: E731
+    module = types.SimpleNamespace(
+        init=init, api=types.SimpleNamespace(api_key=""), Settings=lambda **settings: settings, Image=images
+    )
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    words = (*TINY, *MGGAN, "name=mine", "training.evaluate_nimg=32", "logger=wandb", "logger.wandb.tags=[first]")
+    outcome = mixgan("train", "-m", *words, "seed=0,1")
+    assert outcome.code == 0, outcome.err
+    assert {settings["group"] for settings, _ in jobs} == {Path(outcome.json["sweep_dir"]).name}
+    assert [settings["name"].startswith("mine-") for settings, _ in jobs] == [True, True]
+    settings, run = jobs[1]
+    assert settings["tags"] == ["digits", "mggan", "NonSaturating", "first"]
+    facts = settings["config"]["run"]
+    assert facts["seed"] == 1 and facts["hash"] in settings["name"] and facts["data"] == "digits"
+    assert facts["parameters"]["generator"] > 0 and facts["parameters"]["discriminator"] > 0
+    captions = [entry["samples"] for entry in run.logged if "samples" in entry]
+    assert captions[-1] == "Samples of fixed latents. Each row is one expert. After 96 images."
+    log = Path("outputs", settings["name"], "metrics.jsonl").read_text().splitlines()
+    measured = [record for record in map(json.loads, log) if "ms_ssim" in record]
+    best = min(measured, key=lambda record: abs(record["ms_ssim"] - record["ms_ssim_real"]))
+    assert run.summary["best/ms_ssim"] == best["ms_ssim"] and len(measured) > 1
+
+
+def test_single_run_has_no_group(mixgan, monkeypatch):
+    seen = []
+    monkeypatch.setattr(WandbLogger, "start", lambda self, run: seen.append(run))
+    assert mixgan("train", *TINY, "training.nimg=8", "evaluation=none", "logger=wandb").code == 0
+    (run,) = seen
+    assert run.sweep is None and isinstance(run.facts, Mapping)

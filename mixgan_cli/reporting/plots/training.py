@@ -11,13 +11,27 @@ from torch import Tensor
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.errors import error_summary
 from mixgan_cli.models.sampler import Sampler
-from mixgan_cli.reporting.plots.mixture import draw_nearest, mixture_plots
+from mixgan_cli.reporting.plots.mixture import CAPTIONS, draw_nearest, mixture_plots
 from mixgan_cli.reporting.plots.run import REAL, draw_snapshots, write_grid
 from mixgan_cli.reporting.plots.save import save_figure
 from mixgan_cli.reporting.plots.toy2d import draw_scatter
 from mixgan_cli.runs import RunFolder
 
 log = logging.getLogger("mixgan")
+
+
+def captions(sampler: Sampler, reals: Tensor) -> dict[str, str]:
+    """Return what each picture shows, by its name.
+
+    Args:
+        sampler: the generator.
+        reals: real samples, [N, C, H, W] or [N, 2].
+    """
+    if reals.dim() == 2:
+        samples = "Samples of fixed latents in the colours of their experts, next to real points."
+    else:
+        samples = "Samples of fixed latents." + (" Each row is one expert." if sampler.hard and sampler.k > 1 else "")
+    return {"samples": samples, **{name: f"{title}. {text}" for name, (title, text) in CAPTIONS.items()}}
 
 
 def draw_samples(folder: Path, nimg: int, sampler: Sampler, reals: Tensor, seed: int) -> Path:
