@@ -309,6 +309,7 @@ def report_error(error: Exception, name: str) -> Outcome:
         message = redact.masked("".join(traceback.format_exception(error)))
         sys.stderr.write(message)
         return Outcome(1, error=message, run_dir=run_dir)
+    message = redact.masked(message)  # it may be kept in the record of a job
     message = "\n".join(line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]} …" for line in message.splitlines())
     log.error("mixgan %s: %s", name, message)
     return Outcome(code, error=message, run_dir=run_dir)

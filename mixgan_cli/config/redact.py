@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from mixgan_cli.errors import ConfigError
 
 SECRET_WORDS = "api_?key|access_?key|token|secret|password"
-SECRET_NAME = re.compile(rf"(?:{SECRET_WORDS})$", re.IGNORECASE)
+SECRET_NAME = re.compile(r"(?:key|token|secret|password|passwd|passphrase|credentials?)(?:_id)?$", re.IGNORECASE)
+"""Names of environment variables whose values are secrets: HF_TOKEN, WANDB_API_KEY, AWS_ACCESS_KEY_ID."""
+FROM_ENVIRONMENT = re.compile(r"oc\.env:\s*['\"]?(\w+)")
 SECRET_ASSIGNMENT = re.compile(rf"(?<![\w.])([\w.]*(?:{SECRET_WORDS}))['\"]?\s*[=:]", re.IGNORECASE)
 MIN_LENGTH = 8
 """Shortest secret that is looked for, in characters; a shorter word may occur in any text."""
@@ -21,7 +23,7 @@ def refuse_secrets(overrides: Iterable[str]) -> None:
     """Refuse overrides that hold a secret, because a run's files keep its configuration and command.
 
     Raises:
-        ConfigError: a key has the name of a secret, or a value holds $WANDB_API_KEY. The message does not repeat it.
+        ConfigError: a key has the name of a secret, or see `refuse_secret_values`. The message does not repeat it.
     """
     for override in overrides:
         if secret := SECRET_ASSIGNMENT.search(override):
@@ -29,27 +31,35 @@ def refuse_secrets(overrides: Iterable[str]) -> None:
                 f"{secret[1]}: secrets cannot be part of a configuration, because it is stored in files. "
                 "Use `wandb login` or $WANDB_API_KEY to log in to W&B"
             )
-        refuse_wandb_key(override)
+        refuse_secret_values(override)
 
 
-def refuse_wandb_key(text: str) -> None:
-    """Refuse a text that holds the value of $WANDB_API_KEY.
+def refuse_secret_values(text: str) -> None:
+    """Refuse a text that holds, or asks for, the value of an environment variable with the name of a secret.
 
     Raises:
-        ConfigError: it does.
+        ConfigError: it does. The message has the variable's name only.
     """
-    key = os.environ.get("WANDB_API_KEY", "")
-    if len(key) >= MIN_LENGTH and key in text:
+    asked = [name for name in FROM_ENVIRONMENT.findall(text) if SECRET_NAME.search(name)]
+    held = [name for name, value in _secrets() if value in text or repr(value)[1:-1] in text]
+    if names := [*asked, *held]:
         raise ConfigError(
-            "a value holds $WANDB_API_KEY, which would be stored in files. Leave it out; W&B reads the variable itself"
+            f"a value holds ${names[0]}, which would be stored in files. Leave it out; a program that needs a secret "
+            "reads it from the environment itself"
         )
+
+
+def _secrets() -> list[tuple[str, str]]:
+    """Return the environment variables with the name of a secret whose values are long enough to be looked for."""
+    return [
+        (name, value) for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= MIN_LENGTH
+    ]
 
 
 def masked(text: str) -> str:
     """Replace the values of environment variables with the name of a secret in a text."""
-    for name, value in os.environ.items():
-        if SECRET_NAME.search(name) and len(value) >= MIN_LENGTH:
-            text = text.replace(value, f"(${name})")
+    for name, value in _secrets():
+        text = text.replace(value, f"(${name})")
     return text
 
 

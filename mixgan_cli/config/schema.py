@@ -473,7 +473,7 @@ def _validated(composed: DictConfig | dict[str, Any], schema: type[Strict], cont
                 raise ConfigError(f"{error.full_key}: missing. Give {error.full_key}=…") from error
             reason = error_summary(error)
             raise ConfigError(f"{error.full_key}: {reason}" if error.full_key else reason) from error
-        redact.refuse_wandb_key(str(config))
+        redact.refuse_secret_values(f"{OmegaConf.to_container(composed, resolve=False)} {config}")
         if "seeded" in schema.model_fields:
             given = flatten_keys(OmegaConf.to_container(composed, resolve=False))  # type: ignore[arg-type]
             config["seeded"] = [key for key, value in given.items() if value == "${seed}"]

@@ -69,6 +69,34 @@ def test_value_of_the_environment_key_is_refused(mixgan, override):
     assert outcome.code == 2 and "$WANDB_API_KEY" in outcome.err and nowhere(outcome)
 
 
+SECRETS = {
+    "HF_TOKEN": "hf_0123456789",
+    "MY_PASSWORD": "it's \\ secret",
+    "AWS_ACCESS_KEY_ID": "AKIA01234567",
+    "A_SECRET": "pin",
+}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("where", ["override", "file", "value"])
+def test_value_of_a_secret_variable_is_refused(mixgan, monkeypatch, name, where):
+    """By its name, and by what is in it where that is long enough."""
+    secret = SECRETS[name]
+    monkeypatch.setenv(name, secret)
+    word = f"evaluation.name=x${{oc.env:{name}}}"
+    if where == "value":
+        monkeypatch.setenv("ORDINARY", f"x{secret}" if name != "A_SECRET" else "x${oc.env:A_SECRET}")
+        word = "evaluation.name=${oc.env:ORDINARY}"
+    if where == "file":
+        Path("conf/experiment").mkdir(parents=True)
+        text = f"# @package _global_\nevaluation:\n  name: ${{oc.env:{name}}}\n"
+        Path("conf/experiment/mine.yaml").write_text(text)
+        word = "experiment=mine"
+    outcome = mixgan("train", "--config-dir", "conf", *TINY, word) if where == "file" else mixgan("train", *TINY, word)
+    assert outcome.code == 2 and f"a value holds ${name}" in outcome.err
+    assert not list(Path().rglob("config.yaml"))
+
+
 def test_ordinary_overrides_are_accepted():
     redact.refuse_secrets(
         ["model.k=3", "data.n_tokens=3", "paths.outputs=secrets/x", "+data.tokens=[1]", "data.root=token"]
