@@ -26,6 +26,7 @@ from mixgan_cli.config.schema import Run
 from mixgan_cli.errors import RunError
 from mixgan_cli.runtime.io import (
     inside,
+    open_regular,
     read_errors,
     read_json,
     read_yaml,
@@ -193,7 +194,7 @@ class RunFolder:
     def in_use(self) -> bool:
         """True if a process is training this run on a file system with locks."""
         try:
-            with (self.path / ".lock").open("rb") as lock:
+            with open_regular(self.path / ".lock") as lock:
                 return not try_lock(lock, shared=True)
         except OSError:
             return False
@@ -307,7 +308,7 @@ def open_run(run: Run) -> Iterator[RunFolder]:
         folder.path.mkdir(parents=True, exist_ok=True)
         for entry in folder.path.iterdir():  # someone else may have made the folder, with links out of it
             inside(entry, folder.path)
-        lock = None if folder.done else (folder.path / ".lock").open("a")
+        lock = None if folder.done else open_regular(folder.path / ".lock", "ab")
     if lock is None:
         _check_same_configuration(folder, run)
         yield folder

@@ -7,10 +7,12 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -22,6 +24,7 @@ from mixgan_cli.config.components import _target, trust
 from mixgan_cli.config.schema import Run, conf_dir, parse
 from mixgan_cli.errors import ConfigError, Unavailable
 from mixgan_cli.evaluation.inception import require_tensors
+from mixgan_cli.reporting.read_run import MAX_CURVES, read_curves
 from mixgan_cli.runs import run_name
 from mixgan_cli.runtime.io import read_yaml
 from tests.conftest import TINY, composed
@@ -206,6 +209,75 @@ def test_damaged_results_are_refused(mixgan, run, results):
     refused(mixgan("train", *TINY, f"paths.run={run}"), f"results.json: {problem}", "Remove DONE")
 
 
+# What kind of files a run may have
+
+
+def fifo(path):
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def device(path):
+    path.unlink(missing_ok=True)
+    path.symlink_to("/dev/zero")
+
+
+def gigabytes(path):
+    """A file that takes no space on the disk."""
+    path.unlink(missing_ok=True)
+    with path.open("wb") as file:
+        file.truncate(2**33)
+
+
+READERS = {
+    "report": ["report", "{run}", "hardware=cpu"],
+    "list": ["list", "{run}"],
+    "compare": ["evaluate", "images=images.npy", "reference=images.npy", "compare={run}", *SHORT[1:]],
+    "sample": ["sample", "run={run}", "n=4", "hardware=cpu"],
+    "evaluate": ["evaluate", "run={run}", *SHORT],
+    "continue": ["train", "continue={run}", "training.nimg=140", "hardware.threads=1"],
+    "resume": ["train", *TINY, "paths.run={run}"],
+}
+"""Commands that read a run of someone else."""
+FILES = {
+    "results.json": ("report", "list", "compare"), "metrics.jsonl": ("report", "continue", "resume"),
+    "evaluations/x.json": ("report", "compare"), "environment.json": ("report",), "config.yaml": ("sample", "evaluate"),
+    "checkpoints/last.pt": ("evaluate", "continue", "resume"), "checkpoints/best.pt": ("continue",),
+    "checkpoints/generator.safetensors": ("sample",), "samples/000000120.png": ("report", "continue"),
+    ".lock": ("continue", "resume"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [fifo, device, gigabytes], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("file", FILES)
+def test_files_of_other_kinds_are_not_read(mixgan, run, kind, file):
+    """A FIFO would be waited for, a device or gigabytes would fill the memory or, copied, the disk."""
+    np.save("images.npy", np.zeros((16, 8, 8), np.uint8))
+    (run / file).parent.mkdir(exist_ok=True)
+    kind(run / file)
+    signal.alarm(30)  # ends the tests, if something waits
+    try:
+        for name in FILES[file]:
+            if name == "resume":
+                (run / "DONE").unlink(missing_ok=True)
+            outcome = mixgan(*(word.replace("{run}", str(run)) for word in READERS[name]))
+            assert outcome.code in (0, 1, 2) and "Traceback" not in outcome.err, outcome.err
+    finally:
+        signal.alarm(0)
+    copies = [path for path in Path().rglob("*") if path.is_file() and not path.is_relative_to(run.name)]
+    assert all(path.stat().st_size < 2**24 for path in copies)
+
+
+def test_run_that_cannot_be_read_does_not_hide_the_others(mixgan, run):
+    shutil.copytree(run, "runs/good")
+    shutil.copytree(run, "runs/bad")
+    Path("runs/bad/DONE").unlink()
+    gigabytes(Path("runs/bad/FAILED"))
+    fifo(Path("runs/good/samples/000000999.png"))
+    outcome = mixgan("report", "runs", "hardware=cpu")
+    assert outcome.code == 0 and outcome.json["runs"] == 1, outcome.err
+
+
 # What a checkpoint may hold
 
 
@@ -228,7 +300,30 @@ def bomb(path):
         records.writestr(f"{records.namelist()[0].partition('/')[0]}/data/bomb", bytes(2**26))
 
 
+def expanded(path, state):
+    """An optimiser with a state of 8 GiB that is four bytes of the file."""
+    state["optimizers"]["generator"]["state"][0]["exp_avg"] = torch.zeros(1).expand(2**31)
+    torch.save(state, path)
+
+
+def sparse(path, state):
+    indices, values = torch.zeros(1, 1, dtype=torch.long), torch.zeros(1)
+    state["optimizers"]["generator"]["state"][0]["exp_avg"] = torch.sparse_coo_tensor(indices, values, (2**33,))
+    torch.save(state, path)
+
+
+def doubling(path, state):
+    """A configuration with 2 to the power of 60 keys."""
+    config = {}
+    for _ in range(60):
+        config = {"a": config, "b": config}
+    torch.save({**state, "config": config}, path)
+
+
 CHECKPOINTS = {
+    "expanded": expanded,
+    "sparse": sparse,
+    "doubling": doubling,
     "payload": lambda path, state: torch.save({**state, "config": Payload()}, path),
     "pickle": lambda path, state: path.write_bytes(pickle.dumps(Payload())),
     "legacy": lambda path, state: torch.save(Payload(), path, _use_new_zipfile_serialization=False),
@@ -265,6 +360,25 @@ def test_sizes_in_a_header_allocate_no_memory(mixgan, run):
     for change in ({"latent": {"size": 2**16, "distribution": "normal"}}, {"k": 2**12}):
         hostile = generator_with(run, model=json.dumps({**model, **change}))
         refused(mixgan("sample", f"run={hostile}", "hardware=cpu"), "do not belong together")
+
+
+def test_small_file_builds_few_layers(mixgan, run):
+    """It asks for 4,096 experts of 2,000 layers: minutes and gigabytes, even without memory for the weights."""
+    points = composed("data=ring", "model=megan", "model.k=4096").model_dump(mode="json")
+    points["model"]["backbone"] |= {"generator_widths": [1] * 2000}
+    generator = run / "checkpoints" / "generator.safetensors"
+    generator_with(run, generator, model=json.dumps(points["model"]), shape="[2]")
+    configured(run, lambda config: config.update(model=points["model"], data=points["data"]))
+    refused(mixgan("sample", f"run={run}", "hardware=cpu"), "tensors, many more than the file")
+    generator.unlink()
+    refused(mixgan("sample", f"run={run}", "hardware=cpu"), "tensors, many more than the file")
+    refused(mixgan("train", f"continue={run}", "training.nimg=140"), "tensors, many more than the file")
+
+
+def test_long_lists_in_a_log_give_few_curves(tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    log.write_text("".join(json.dumps({"nimg": n, "a": [0] * 5000, "b": n}) + "\n" for n in range(5)))
+    assert len(read_curves(log)) == MAX_CURVES
 
 
 def test_weights_for_the_evaluation_are_tensors():

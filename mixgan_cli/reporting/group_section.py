@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
+from mixgan_cli.errors import RunError
 from mixgan_cli.evaluation.metrics.registry import is_deviation
 from mixgan_cli.evaluation.ranking import best_value
 from mixgan_cli.reporting.page import GroupSection, Link, PageTable, Picture, RunSection
@@ -180,9 +182,10 @@ def _samples(table: SweepTable) -> tuple[dict[str, np.ndarray], int]:
                 found[name] = pictures[-1]
     shown = {}
     for name, path in list(found.items())[:MAX_SAMPLES]:
-        content = read_png(path, path.parents[1])
-        if content and (image := open_png(content)):
-            shown[name] = np.asarray(upper_left(image.convert("RGB"), path.parent))
+        with suppress(RunError):  # the other pictures are shown
+            content = read_png(path, path.parents[1])
+            if content and (image := open_png(content)):
+                shown[name] = np.asarray(upper_left(image.convert("RGB"), path.parent))
     return shown, len(found)
 
 

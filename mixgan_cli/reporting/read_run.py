@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ FIRST_KEYS = ("data", "model", "model.k", "model.beta", "seed")
 """Keys that come first in the description of a run."""
 NOT_CURVES = ("step", "nimg", "seconds", "img_per_second", "skipped")
 """Keys of metrics.jsonl that are not drawn."""
+MAX_POINTS, MAX_CURVES = 2**22, 2**10
+"""Most numbers of a metrics.jsonl that are read, over all curves, and most curves."""
 MAX_PIXELS = 2**24
 """Most pixels of a picture that is read."""
 
@@ -70,14 +72,23 @@ def read_curves(log: Path) -> Curves:
     """Return every number of a run's metrics.jsonl; a list becomes NAME/0, NAME/1, ….
 
     If an evaluation, or one with another protocol, reports a name that is taken, its curve is called NAME (PROTOCOL).
-    Damaged lines are left out.
+    Damaged lines are left out, and what follows MAX_POINTS numbers or is beyond MAX_CURVES.
+
+    Raises:
+        RunError: the log is a link out of its folder, or too large.
     """
     if not log.is_file():
         return {}
+    with read_errors(log):
+        return _read_curves(read_records(inside(log, log.parent)))
+
+
+def _read_curves(records: Iterable[tuple[str, Mapping[str, Any]]]) -> Curves:
     curves: Curves = defaultdict(list)
     first_protocol: dict[str, str | None] = {}
     """The protocol that first reported a name; None for training itself."""
-    for _, record in read_records(inside(log, log.parent)):
+    points = 0
+    for _, record in records:
         nimg, protocol = float(record["nimg"]), record.get("protocol")
         for name, value in record.items():
             if name in NOT_CURVES or not METRIC_NAME.fullmatch(name.replace("/", "_")):
@@ -85,7 +96,11 @@ def read_curves(log: Path) -> Curves:
             if first_protocol.setdefault(name, protocol) != protocol:
                 name = f"{name} ({protocol})"
             for key, number in _scalars(name, value):
-                curves[key].append((nimg, number))
+                points += 1
+                if key in curves or len(curves) < MAX_CURVES:
+                    curves[key].append((nimg, number))
+        if points > MAX_POINTS:
+            break
     return curves
 
 
@@ -120,13 +135,15 @@ def _as_jobs(runs: Sequence[Path]) -> tuple[list[Job], list[str]]:
 
     The values of a job are the keys in which runs differ that share data set, model, K and beta; seeds come with them.
     """
-    configs, described, remarks = {}, {}, []
+    configs, errors, described, remarks = {}, {}, {}, []
     data_names: dict[str, str] = {}
     """The name of each data set by its content."""
     for run in runs:
         try:
             with read_errors(run):
                 configs[run] = RunFolder(run).read_config()
+                failed = run / "FAILED"
+                errors[run] = read_text(failed, run) if failed.is_file() else None
                 described[run] = _describe(configs[run])
                 content = _checksums(read_results(RunFolder(run)))
                 if content:  # a set that was moved or renamed keeps the name of the first run
@@ -147,17 +164,16 @@ def _as_jobs(runs: Sequence[Path]) -> tuple[list[Job], list[str]]:
         similar.setdefault(tuple(values.get(key) for key in FIRST_KEYS if key != "seed"), []).append(values)
     others = dict.fromkeys(key for values in described.values() for key in values if key not in FIRST_KEYS)
     keys += [key for key in others if any(len({run.get(key) for run in group}) > 1 for group in similar.values())]
-    return [_job(number, run, values, keys) for number, (run, values) in enumerate(described.items())], remarks
+    jobs = [_job(number, run, values, keys, errors[run]) for number, (run, values) in enumerate(described.items())]
+    return jobs, remarks
 
 
-def _job(number: int, run: Path, values: Mapping[str, Any], keys: Sequence[str]) -> Job:
-    folder, failed = RunFolder(run), run / "FAILED"
+def _job(number: int, run: Path, values: Mapping[str, Any], keys: Sequence[str], error: str | None) -> Job:
+    """Return a job for a run with the content of its FAILED, if it has one."""
     job = Job(tuple(f"{key}={values.get(key)}" for key in keys), number, "begun", run_dir=str(run))
-    if folder.done:
+    if RunFolder(run).done:
         return replace(job, status="done", exit_code=0)
-    if failed.is_file():
-        return replace(job, status="failed", error=read_text(failed, run))
-    return job
+    return job if error is None else replace(job, status="failed", error=error)
 
 
 def seeded_splits(configs: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -200,7 +201,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 MAX_CHARS = 2**16
-"""Maximum length of a configuration that is read, in characters. Those of runs have a few thousand."""
+"""Maximum length of a configuration that is read, in bytes. Those of runs have a few thousand."""
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -212,11 +213,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         RunError: the file cannot be read, or is not a mapping of plain values.
     """
     try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(MAX_CHARS + 1)
-        if len(text) > MAX_CHARS:
-            raise ValueError(f"longer than {MAX_CHARS:,} characters")
-        content = yaml.load(text, _Plain)
+        with open_regular(path, max_bytes=MAX_CHARS) as file:
+            content = yaml.load(file.read(MAX_CHARS).decode(), _Plain)
         if not isinstance(content, dict):
             raise ValueError("no keys and values")
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -274,18 +272,53 @@ def read_errors(path: Path, hint: str = "") -> Iterator[None]:
         ) from error
 
 
+def open_regular(path: Path, mode: str = "rb", max_bytes: int | None = None) -> FileIO:
+    """Open a regular file without a buffer, as `open` does. Devices, FIFOs and links to them are refused at once.
+
+    Args:
+        path: the file. It may come from anyone.
+        mode: rb or ab.
+        max_bytes: the largest size that is accepted [bytes]; None: any.
+
+    Raises:
+        OSError: the file cannot be opened, is not regular, or is larger.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():  # opening a folder fails by itself
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NONBLOCK, 0o666)  # does not wait for the other end of a FIFO
+
+    file = FileIO(path, mode, opener=opener)
+    size = os.fstat(file.fileno()).st_size
+    if max_bytes is not None and size > max_bytes:
+        file.close()
+        raise OSError(errno.EFBIG, f"{size:,} bytes; at most {max_bytes:,} are read", str(path))
+    return file
+
+
+def copy_regular(path: Path, to: Path, folder: Path, max_bytes: int) -> None:
+    """Copy a file of a folder that may come from anyone, and create the folder of the copy.
+
+    Raises:
+        RunError: a link leads out of the folder, the file is not regular, or is larger than `max_bytes`.
+    """
+    inside(path, folder)
+    with read_errors(path), open_regular(path, max_bytes=max_bytes) as source:
+        content = source.read(max_bytes)
+    with atomic_write(to) as temporary:
+        temporary.write_bytes(content)
+
+
 def read_bytes(path: Path, folder: Path) -> bytes:
     """Return the content of a file in a folder that may come from anyone.
 
     Raises:
-        RunError: a link leads out of the folder, or the file is larger than MAX_BYTES.
+        RunError: a link leads out of the folder, or the file is not regular or larger than MAX_BYTES.
     """
     inside(path, folder)
-    with read_errors(path), path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise ValueError(f"more than {MAX_BYTES:,} bytes")
-    return content
+    with read_errors(path), open_regular(path, max_bytes=MAX_BYTES) as file:
+        return bytes(file.read(MAX_BYTES))
 
 
 def read_text(path: Path, folder: Path) -> str:

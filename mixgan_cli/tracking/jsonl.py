@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import math
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mixgan_cli.errors import error_summary
-from mixgan_cli.runtime.io import MALFORMED, write_text
+from mixgan_cli.runtime.io import MALFORMED, open_regular, write_text
 from mixgan_cli.tracking.tracker import Logger, RunInfo
 
 log = logging.getLogger("mixgan")
@@ -20,6 +21,8 @@ log = logging.getLogger("mixgan")
 
 MAX_WAITING = 2**24
 """Maximum size of the lines that wait in memory [characters]. Beyond it, the oldest ones are dropped."""
+MAX_LOG_BYTES = 2**30
+"""Largest log that a run can be resumed with [bytes], because its lines are read into memory."""
 MAX_LINE = 2**22
 """Longest line that is read [characters]."""
 
@@ -107,7 +110,7 @@ class JsonlLogger(Logger):
             write_text(self.path, "".join(f"{line}\n" for line in lines))
             written = set(lines)
             self._waiting[:] = [line for line in self._waiting if line not in written]
-        return self.path.open("ab", buffering=0)
+        return open_regular(self.path, "ab")
 
 
 def _is_repeated(record: Mapping[str, Any], run: RunInfo) -> bool:
@@ -120,9 +123,15 @@ def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the lines of a log with their records. A warning says how many damaged lines are left out.
 
     A line without an end is left out too, because a killed process may have written half of it.
+
+    Raises:
+        OSError: the log is not a regular file, or larger than MAX_LOG_BYTES.
     """
     damaged = 0
-    with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+    with (
+        open_regular(path, max_bytes=MAX_LOG_BYTES) as file,
+        io.TextIOWrapper(io.BufferedReader(file), "utf-8", "replace", newline="\n") as lines,
+    ):
         for line in iter(lambda: lines.readline(MAX_LINE), ""):
             text = line.strip("\0\n")  # after a power cut, a file can have zeros where lines were
             record = parse_record(text)

@@ -29,6 +29,8 @@ KEYS = frozenset({"config", "data", "progress", "generator", "discriminator", "e
 """The keys of a saved state."""
 NETWORKS = ("generator", "discriminator", "ema")
 """Those that are weights of a network."""
+MAX_VALUES = 2**20
+"""Most values in a checkpoint that is read."""
 LONGER = ("training.nimg", "lineage")
 """The keys of the configuration in which a run differs from a shorter one that it continues."""
 
@@ -168,6 +170,28 @@ class State:
         self.means.load_state(content["means"], self.networks.generator.device)
 
 
+def _require_bounded(content: Any, max_bytes: int) -> None:
+    """Check that no part of a file expands: few bytes can be a tensor of any size, or values that repeat each other.
+
+    Raises:
+        ValueError: there are more than MAX_VALUES values, the tensors take more than `max_bytes`, or are not dense.
+    """
+    waiting, values, needed = [content], 0, 0
+    while waiting:
+        value = waiting.pop()
+        values += 1
+        if isinstance(value, Tensor):
+            if value.layout is not torch.strided or value.is_quantized:
+                raise ValueError("a tensor that is not dense")
+            needed += value.numel() * value.element_size()
+        elif isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, (list, tuple, set)):
+            waiting += value
+        if values + len(waiting) > MAX_VALUES or needed > max_bytes:
+            raise ValueError("it expands to much more than its own size")
+
+
 def read_state(path: Path) -> dict[str, Any]:
     """Return what `State.save` wrote, on the CPU.
 
@@ -183,6 +207,7 @@ def read_state(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(content, dict) or KEYS - content.keys():
             raise ValueError(f"it should hold {', '.join(sorted(KEYS))}")
+        _require_bounded(content, 4 * path.stat().st_size)
         require_finite({name: content[name] for name in NETWORKS})
     except pickle.UnpicklingError as error:
         raise RunError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,10 +16,13 @@ from mixgan_cli.config.components import TARGET, build, target_of, trust
 from mixgan_cli.config.keys import flatten_keys, prefixes
 from mixgan_cli.config.schema import Lineage, Run, parse
 from mixgan_cli.errors import ConfigError, RunError
-from mixgan_cli.models.export.safetensors import checkpoint_errors, read_generator
+from mixgan_cli.models.export.safetensors import check_shapes, checkpoint_errors, read_generator
+from mixgan_cli.models.networks import Networks
 from mixgan_cli.optim.schedules import Schedule
 from mixgan_cli.runs import RunFolder, affects_result
 from mixgan_cli.runtime import distributed
+from mixgan_cli.runtime.io import MAX_BYTES, copy_regular
+from mixgan_cli.tracking.jsonl import MAX_LOG_BYTES
 from mixgan_cli.training.checkpoint import State, read_state
 
 log = logging.getLogger("mixgan")
@@ -89,12 +91,11 @@ def go_on(state: State, lineage: Lineage, folder: RunFolder, trusted: Iterable[s
         state.load(path, longer=True)
     state.progress.ended = False
     if distributed.is_main():
-        for old, new in ((before.metrics, folder.metrics), (before.checkpoint("best"), folder.checkpoint("best"))):
-            if old.is_file():
-                new.parent.mkdir(exist_ok=True)
-                shutil.copyfile(old, new)
-        if before.samples.is_dir():
-            shutil.copytree(before.samples, folder.samples, dirs_exist_ok=True)
+        sizes = {"metrics.jsonl": MAX_LOG_BYTES, "checkpoints/best.pt": 2 * path.stat().st_size}
+        sizes |= {f"samples/{picture.name}": MAX_BYTES for picture in before.samples.glob("*.png")}
+        for name, max_bytes in sizes.items():
+            if (before.path / name).exists():
+                copy_regular(before.path / name, folder.path / name, before.path, max_bytes)
         state.save(folder.checkpoint("last"))
     log.info("%s: continues %s at %s images", folder.path, before.path, f"{state.progress.nimg:,}")
 
@@ -113,7 +114,12 @@ def _longer(settings: Run, folder: RunFolder, given: set[str]) -> Run:
     for key, value in new.items():
         _set(config, key.split("."), value)
     run: Run = parse(config, Run)
-    state = read_state(folder.find_checkpoint("last"))
+    last = folder.find_checkpoint("last")
+    state = read_state(last)
+    if not settings.trusted:  # before networks are built
+        with checkpoint_errors(last):
+            shape = build(run.data).shape
+        check_shapes(last, run.model, shape, {name: state[name] for name in Networks._fields})
     nimg, weights = state["progress"]["nimg"], (stored.get("lineage") or {}).get("weights")
     for key in _depend_on_length(run):
         weights = _checksum(state["ema"])  # so that it is another run than one of this length from the start

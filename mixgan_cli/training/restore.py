@@ -11,7 +11,13 @@ from mixgan_cli.config.components import build, trust
 from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.data.dataset import Source
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.export.safetensors import TrainedGenerator, checkpoint_errors, read_generator, restore_networks
+from mixgan_cli.models.export.safetensors import (
+    TrainedGenerator,
+    check_shapes,
+    checkpoint_errors,
+    read_generator,
+    restore_networks,
+)
 from mixgan_cli.models.networks import Networks
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.runs import RunFolder
@@ -59,7 +65,9 @@ def restore(
         shape, nimg = source.shape, int(state["progress"]["nimg"])
         averaged = run.evaluation.ema if ema is None else ema
         weights = {"generator": state["ema" if averaged else "generator"], "discriminator": state["discriminator"]}
-    networks = restore_networks(path, run.model, shape, weights, check_shapes=not trusted)
+    if not trusted:
+        check_shapes(path, run.model, shape, weights)
+    networks = restore_networks(path, run.model, shape, weights)
     for network in networks:
         network.requires_grad_(False)
     return Restored(run, nimg, source, networks)

@@ -12,7 +12,8 @@ import torch
 from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from mixgan_cli.config.components import trust
 from mixgan_cli.config.schema import Model, parse
@@ -21,6 +22,8 @@ from mixgan_cli.models.networks import Generator, Networks, build_networks, non_
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.runtime.io import MAX_CHARS, atomic_write
 
+MAX_TENSORS = 2**16
+"""Most tensors in a file that is read."""
 Size = Annotated[int, Field(gt=0, le=1024)]
 SHAPE = TypeAdapter(tuple[Size] | tuple[Size, Size, Size])
 
@@ -86,43 +89,42 @@ def read_generator(path: Path, trusted: Iterable[str] = ()) -> TrainedGenerator:
         raise RunError(f"{path}: there is no generator")
     try:
         with safe_open(path, framework="pt") as stored:
-            metadata = stored.metadata() or {}
-            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
-        if len(metadata["model"]) > MAX_CHARS:
-            raise ValueError(f"a configuration longer than {MAX_CHARS:,} characters")
+            metadata, names = stored.metadata() or {}, stored.keys()
+            if len(metadata["model"]) > MAX_CHARS or len(names) > MAX_TENSORS:
+                raise ValueError(f"a configuration longer than {MAX_CHARS:,} characters, or {len(names):,} tensors")
+            config = json.loads(metadata["model"])
+            shape = SHAPE.validate_python(json.loads(metadata["shape"]))
+            trust(config, trusted)
+            model: Model = parse(config, Model)
+            if not trusted:  # before the tensors are read
+                with torch.device("meta"):
+                    sizes = {name: torch.empty(stored.get_slice(name).get_shape()) for name in names}
+                check_shapes(path, model, shape, {"generator": sizes})
+            state = {name: stored.get_tensor(name) for name in names}
         require_finite({"generator": state})
-        config = json.loads(metadata["model"])
-        shape = SHAPE.validate_python(json.loads(metadata["shape"]))
     except (OSError, SafetensorError, KeyError, ValueError, RecursionError, RuntimeError) as error:
         cause = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise RunError(f"{path}: not a generator that mixgan wrote, or damaged ({cause})") from error
-    trust(config, trusted)
-    model: Model = parse(config, Model)
     with torch.random.fork_rng():
-        networks = restore_networks(path, model, shape, {"generator": state}, check_shapes=not trusted)
+        networks = restore_networks(path, model, shape, {"generator": state})
     return TrainedGenerator(path, model, shape, Sampler(networks.generator.eval().requires_grad_(False)))
 
 
 def restore_networks(
-    path: Path, model: Model, shape: tuple[int, ...], states: Mapping[str, Mapping[str, Tensor]], check_shapes: bool
+    path: Path, model: Model, shape: tuple[int, ...], states: Mapping[str, Mapping[str, Tensor]]
 ) -> Networks:
-    """Build networks and load the weights of a file into them.
+    """Build networks and load the weights of a file into them. If the file may come from anyone, call `check_shapes`.
 
     Args:
         path: the file, for error messages.
         model: the model group of its configuration.
         shape: the shape of one sample.
         states: the state dicts by network, named as in `Networks`; each tensor of any shape [...].
-        check_shapes: if true, compare the shapes of the weights before memory is allocated, because a file of a few
-            kilobytes could ask for any amount. Components of other packages may not support this.
 
     Raises:
         RunError: the weights do not belong to this configuration.
     """
     with checkpoint_errors(path):
-        if check_shapes:
-            with torch.device("meta"):
-                _check_shapes(build_networks(model, shape), states)
         networks = build_networks(model, shape)
         for name, state in states.items():
             getattr(networks, name).load_state_dict(state)
@@ -159,8 +161,48 @@ def checkpoint_errors(path: Path) -> Iterator[None]:
         raise RunError(f"{path}: weights and configuration do not belong together ({reason})") from error
 
 
-def _check_shapes(networks: Networks, states: Mapping[str, Mapping[str, Tensor]]) -> None:
-    for name, state in states.items():
-        expected = {key: value.shape for key, value in getattr(networks, name).state_dict().items()}
-        if expected != {key: value.shape for key, value in state.items()}:
-            raise ValueError(f"the tensors of the {name} have other names or shapes")
+def check_shapes(path: Path, model: Model, shape: tuple[int, ...], states: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Check that weights belong to a configuration, without memory for them: a small file could ask for any amount.
+
+    Components of other packages may not support this.
+
+    Args:
+        path: the file, for error messages.
+        model: the model group of its configuration.
+        shape: the shape of one sample.
+        states: the state dicts by network, named as in `Networks`; each tensor of any shape [...].
+
+    Raises:
+        RunError: the weights do not belong to this configuration.
+    """
+    with checkpoint_errors(path):
+        stored = sum(map(len, states.values()))
+        # Heads share most layers, but each of the K is built with all of them: at most the square of what is stored.
+        with torch.device("meta"), max_parameters(min(1000 + stored**2, MAX_TENSORS)):
+            networks = build_networks(model, shape)
+        for name, state in states.items():
+            expected = {key: value.shape for key, value in getattr(networks, name).state_dict().items()}
+            if expected != {key: value.shape for key, value in state.items()}:
+                raise ValueError(f"the tensors of the {name} have other names or shapes")
+
+
+@contextmanager
+def max_parameters(most: int) -> Iterator[None]:
+    """Inside the block, modules with more parameter tensors than this cannot be built.
+
+    Raises:
+        ValueError: there would be more.
+    """
+    count = 0
+
+    def note(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal count
+        count += 1
+        if count > most:
+            raise ValueError(f"the configuration has more than {most:,} tensors, many more than the file")
+
+    hook = register_module_parameter_registration_hook(note)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from mixgan_cli.evaluation.metrics.registry import panel_of
+from mixgan_cli.reporting.read_run import open_png, read_png
 from mixgan_cli.runtime.io import atomic_write
 
 if TYPE_CHECKING:
@@ -88,8 +89,9 @@ def draw_snapshots(pictures: Sequence[Path], panels: int = 5) -> Figure:
     chosen = sorted({max(round(len(pictures) * number / (panels - 1)) - 1, 0) for number in range(panels)})
     figure = Figure(figsize=(max(panel * len(chosen), 2.9), panel + 0.6), layout="constrained")
     for axes, number in zip(figure.subplots(1, len(chosen), squeeze=False)[0], chosen, strict=True):
-        with Image.open(pictures[number], formats=["PNG"]) as picture:
-            axes.imshow(upper_left(picture.convert("RGB"), pictures[number].parent), interpolation="antialiased")
+        folder = pictures[number].parent
+        if picture := open_png(read_png(pictures[number], folder) or b""):
+            axes.imshow(upper_left(picture.convert("RGB"), folder), interpolation="antialiased")
         axes.set_title(f"{int(pictures[number].stem):,} images", fontsize=9)
         axes.set_axis_off()
     figure.suptitle("Samples during training", fontsize=10)
