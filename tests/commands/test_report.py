@@ -74,9 +74,17 @@ def test_images_without_a_default_folder_are_reported(mixgan, tmp_path):
 
 def test_own_data_sets_have_no_defaults(mixgan, hmog):
     config = (hmog / "config.yaml").read_text()
-    (hmog / "config.yaml").write_text(config.replace("name: digits", "name: ../../digits"))
+    own = config.replace("name: digits", "name: ../../digits").replace("mixgan_cli.data.Digits", "mine.Digits")
+    (hmog / "config.yaml").write_text(own)
     outcome = mixgan("report", str(hmog))
     assert outcome.code == 0 and "Keys that differ" not in text_of(outcome)
+
+
+def test_renamed_data_sets_have_the_defaults_of_their_choice(mixgan, hmog):
+    config = (hmog / "config.yaml").read_text()
+    (hmog / "config.yaml").write_text(config.replace("name: digits", "name: mine"))
+    outcome = mixgan("report", str(hmog))
+    assert outcome.code == 0 and "Keys that differ from the defaults of data=digits model=hmog" in text_of(outcome)
 
 
 def test_hard_experts_have_averages_but_no_top_samples(mixgan):
