@@ -20,8 +20,16 @@ from tests.training.test_iteration import RECIPES, SHAPE
 
 
 class Backend(_DummyBackendModule):
+    """The device has no random numbers, but the other tests of the process keep its state with torch.random."""
+
     def get_amp_supported_dtype(self):
         return [torch.bfloat16]
+
+    def get_rng_state(self, device):
+        return torch.empty(0, dtype=torch.uint8)
+
+    def set_rng_state(self, state, device):
+        pass
 
 
 _setup_privateuseone_for_python_backend("pretend", Backend())
