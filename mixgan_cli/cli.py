@@ -42,8 +42,8 @@ from mixgan_cli.config.schema import (
 )
 from mixgan_cli.errors import ConfigError, TrainingStopped, UserError, error_summary, nearest
 from mixgan_cli.runtime.io import write_errors
-from mixgan_cli.runtime.signals import Interrupted, Interruptions
-from mixgan_cli.runtime.streams import CLOSED_PIPE_EXIT_CODE, accept_any_text, discard_output
+from mixgan_cli.runtime.signals import Interrupted, Interruptions, interruption
+from mixgan_cli.runtime.streams import CLOSED_PIPE_EXIT_CODE, OutputError, discard_output, prepare_streams, print_line
 from mixgan_cli.sweeps.plan import plan, sweep_dir_override, swept_words
 from mixgan_cli.sweeps.sweep import Outcome, Sweep
 
@@ -99,14 +99,24 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    accept_any_text()
+    prepare_streams()
     spin_briefly()
     try:
-        code = _main(list(sys.argv[1:] if arguments is None else arguments))
-        sys.stdout.flush()
+        with Interruptions():
+            code = _main(list(sys.argv[1:] if arguments is None else arguments))
+            print_line()
     except BrokenPipeError:  # `| head -1`
         discard_output()
         return CLOSED_PIPE_EXIT_CODE
+    except OutputError as error:
+        discard_output()
+        log.error("mixgan: %s", error)
+        return 1
+    except BaseException as error:
+        if not (signal := interruption(error)):
+            raise
+        log.error("mixgan: interrupted by %s", signal)
+        return signal.exit_code
     return code
 
 
@@ -140,10 +150,10 @@ def safe_path() -> Iterator[None]:
 def _main(arguments: list[str]) -> int:
     log_to_stderr()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(overview())
+        print_line(overview())
         return 0
     if "--version" in arguments:
-        print(f"mixgan {__version__}")
+        print_line(f"mixgan {__version__}")
         return 0
     name, *overrides = arguments
     if name in ("-sc", "--shell-completion"):
@@ -152,12 +162,12 @@ def _main(arguments: list[str]) -> int:
         log.error("mixgan: there is no command %r.%s Commands: %s", name, nearest(name, COMMANDS), ", ".join(COMMANDS))
         return 2
     if name == "evaluate" and "--protocol" in overrides:
-        print(help_on.protocols())
+        print_line(help_on.protocols())
         return 0
     wanted, topic = help_wanted(overrides)
     if wanted:
         try:
-            print(command_help(name, topic))
+            print_line(command_help(name, topic))
         except UserError as error:
             return report_error(error, name).code
         return 0
@@ -224,7 +234,11 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
             exit_codes.append(outcome.code if outcome else 0)
             return None
         if sweep is None or sweep.pid == os.getpid():
-            print(json.dumps(outcome.result), flush=True)
+            try:
+                print_line(json.dumps(outcome.result))
+            except OutputError as error:  # the other jobs of a sweep run
+                discard_output()
+                exit_codes.append(report_error(error, name).code)
             printed.add(outcome.result.get("run_dir"))
         return sweep.objective_value(outcome.result["metrics"]) if sweep else None
 
@@ -235,7 +249,7 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
         if name == "train" and (sweep := plan(command.config, words)):
             sys.argv.append(sweep_dir_override(sweep))
             sweep.clear_stop()
-        with Interruptions(), safe_path():
+        with safe_path():
             job()
     except Interrupted as error:
         log.error("mixgan %s: interrupted by %s; run the same command to continue", name, error)
@@ -245,17 +259,23 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
         exit_codes.append(130)
     except SystemExit as stop:  # Hydra's argument parser has printed what is wrong
         exit_codes.append(2 if stop.code else 0)
-    except BrokenPipeError:
+    except (BrokenPipeError, OutputError):
         raise
     except Exception as error:
-        if isinstance(error, OSError) and not is_composition_error(error):  # Hydra cannot create the sweep's folder
-            log.error("mixgan %s: %s: %s", name, error.filename, error.strerror)
+        if signal := interruption(error):
+            raise signal from error
+        if isinstance(error, OSError) and not is_composition_error(error):
+            if error.filename is None:  # Hydra prints a configuration
+                raise OutputError(f"standard output cannot be written ({error_summary(error)})") from error
+            log.error("mixgan %s: %s: %s", name, error.filename, error.strerror)  # the sweep's folder
             exit_codes.append(2)
         elif str(error) != "No trials are completed yet.":  # Optuna, if every job failed
             exit_codes.append(report_error(error, name).code)
     if sweep:
         try:
             exit_codes.append(finish_sweep(sweep, printed))
+        except (BrokenPipeError, OutputError):
+            raise
         except Exception as error:
             exit_codes.append(report_error(error, name).code)
     return max(exit_codes)
@@ -263,15 +283,25 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
 
 def run_job(name: str, config: DictConfig, sweep: Sweep | None) -> Outcome:
     """Run one command in the current process, and return how it ended."""
+    prepare_streams()  # of a process that a launcher started
     log_to_stderr()
     try:
         check_values(config, COMMANDS[name].schema)  # before torch is imported
-        result = importlib.import_module(f"mixgan_cli.commands.{name}").run(config)
+        with (
+            Interruptions() as interruptions,
+            interruptions.deferred(),
+        ):  # a signal in C code of torch aborts its import
+            command = importlib.import_module(f"mixgan_cli.commands.{name}")
+        if interruptions.received:
+            raise Interrupted(interruptions.received)
+        result = command.run(config)
         if sweep and result:
             sweep.objective_value(result["metrics"])
     except BrokenPipeError:
         raise
     except Exception as error:  # handled here, so that the other jobs of a sweep run
+        if signal := interruption(error):
+            raise signal from error
         return report_error(error, name)
     return Outcome(0, result)
 
@@ -285,12 +315,12 @@ def finish_sweep(sweep: Sweep, printed: set[str | None]) -> int:
         return 0  # no job was started; the error has been printed
     for job in jobs:
         if job.state == "done" and job.run_dir not in printed:  # it ran in another process
-            print(json.dumps(job.run.summary()))
+            print_line(json.dumps(job.run.summary()))
     table = SweepTable(jobs)
     with write_errors(f"hydra.sweep.dir: {sweep.folder}"):
         path = table.write(sweep.folder)
     log.info("\n%s\n\n%s", table.text(), path)
-    print(json.dumps({"sweep_dir": str(sweep.folder), "jobs": table.counts, "table": str(path)}), flush=True)
+    print_line(json.dumps({"sweep_dir": str(sweep.folder), "jobs": table.counts, "table": str(path)}))
     return max(job.exit_code or 0 for job in jobs)
 
 
@@ -301,7 +331,7 @@ def report_error(error: Exception, name: str) -> Outcome:
         message, code = str(error), 2
     elif is_composition_error(error):
         message, code = explain(error, COMMANDS[name].config), 2
-    elif isinstance(error, TrainingStopped):
+    elif isinstance(error, (TrainingStopped, OutputError)):
         message, code = str(error), 1
     elif isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, str(error)):
         message, code = f"not enough memory ({error_summary(error)}). Use a smaller batch, model or data set", 1

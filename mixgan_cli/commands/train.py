@@ -28,6 +28,7 @@ from mixgan_cli.runtime.device import Compute, resolve_hardware
 from mixgan_cli.runtime.distributed import is_worker, launch, process_group, processes_per_node
 from mixgan_cli.runtime.io import write_json
 from mixgan_cli.runtime.signals import Interrupted, Interruptions
+from mixgan_cli.runtime.streams import prepare_streams
 from mixgan_cli.tracking.jsonl import JsonlLogger, read_records
 from mixgan_cli.tracking.progress import ProgressBar
 from mixgan_cli.tracking.tracker import RunInfo, Tracker
@@ -53,6 +54,7 @@ def run(config: DictConfig) -> dict[str, Any] | None:
 
 
 def _run_worker(config: dict[str, Any]) -> dict[str, Any] | None:
+    prepare_streams()
     log_to_stderr()
     return _run(parse(config, Run))
 

@@ -38,6 +38,14 @@ class Interrupted(BaseException):
         return 128 + self.number
 
 
+def interruption(error: BaseException) -> Interrupted | None:
+    """Return the signal from which an error follows, if any: a library may raise another error in its place."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, Interrupted):
+        cause = cause.__cause__ or cause.__context__
+    return cause
+
+
 class Interruptions:
     """Turn SIGTERM, SIGINT and SIGHUP into `Interrupted`. Inside `deferred()`, keep the signal in `received` instead.
 

@@ -132,6 +132,24 @@ def test_ignored_signal_stays_ignored(number):
         signal.signal(number, before)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("place", ["mixgan_cli.cli.parse_flags", "mixgan_cli.cli.check_values"])
+def test_signal_before_a_run_gives_its_exit_code(mixgan, monkeypatch, number, place):
+    """During the start, and where a library turns it into an error of its own."""
+
+    def told_to_end(*arguments):
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(1)
+        except Interrupted:
+            raise ImportError("of a library") from None
+
+    monkeypatch.setattr(place, told_to_end)
+    outcome = mixgan("train", *TINY)
+    assert outcome.code == 128 + number and "Traceback" not in outcome.err
+    assert f"interrupted by {signal.Signals(number).name}" in outcome.err and not Path("outputs").exists()
+
+
 def test_state_within_an_iteration_is_not_saved(mixgan, monkeypatch):
     """A second Ctrl+C in the middle of an iteration ends the run there, without a state of its middle."""
     real = loop.iterate

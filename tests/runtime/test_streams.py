@@ -3,11 +3,13 @@
 import io
 import logging
 import os
+import subprocess
 import sys
 
 import pytest
 
 from mixgan_cli import cli
+from mixgan_cli.runtime.streams import OptionalStream
 
 
 class Closed(io.StringIO):
@@ -31,6 +33,56 @@ def test_closed_pipe_after_a_command_is_quiet(mixgan, monkeypatch, capsys, finis
     monkeypatch.setattr(sys, "stdout", Closed())
     assert cli.main(["sample", f"run={run}", "n=2", "hardware=cpu"]) == 141
     assert "Traceback" not in capsys.readouterr().err
+
+
+class Full(io.StringIO):
+    """A file on a full disk, or one whose reader is gone."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def write(self, text):
+        raise self.error
+
+
+FULL = OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("words", [("--version",), ("train", "--help"), ("train", "--cfg", "job")])
+def test_unwritable_output_is_one_message(monkeypatch, capsys, words):
+    monkeypatch.setattr(logging.getLogger("mixgan"), "handlers", [])
+    monkeypatch.setattr(sys, "stdout", Full(FULL))
+    assert cli.main(words) == 1
+    assert capsys.readouterr().err == "mixgan: standard output cannot be written (No space left on device)\n"
+
+
+def test_unwritable_output_after_a_command_is_one_message(monkeypatch, capsys, finished):
+    run = finished()
+    monkeypatch.setattr(logging.getLogger("mixgan"), "handlers", [])
+    monkeypatch.setattr(sys, "stdout", Full(FULL))
+    assert cli.main(["sample", f"run={run}", "n=2", "hardware=cpu"]) == 1
+    assert capsys.readouterr().err.count("standard output cannot be written (No space left on device)") == 1
+
+
+@pytest.mark.parametrize(
+    "error", [FULL, BrokenPipeError(32, "Broken pipe"), ValueError("I/O operation on closed file")]
+)
+def test_nothing_fails_because_of_standard_error(error):
+    stream = OptionalStream(Full(error))
+    assert stream.write("text") == 4 and stream.flush() is None and stream.encoding is None
+
+
+@pytest.mark.parametrize("closed", [(2,), (1, 2), (0, 1, 2)])
+def test_closed_streams_are_not_taken_by_other_files(tmp_path, closed):
+    """The next file that is opened would get the number of standard error, and the messages."""
+    script = (
+        "from mixgan_cli import cli; cli.main(['--version']); file = open('file', 'w'); print(file.fileno(), file=file)"
+    )
+    shell = f'{sys.executable} -c "{script}" {" ".join(f"{number}>&-" for number in closed)}'
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run(shell, shell=True, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL).returncode == 0
+    assert int((tmp_path / "file").read_text()) > 2
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
