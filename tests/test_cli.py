@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 
 from mixgan_cli import __version__, cli
 from mixgan_cli.config.compose import groups
-from tests.conftest import composition
+from tests.conftest import TINY, composition
 
 
 def test_no_arguments_print_the_overview(mixgan):
@@ -200,3 +201,29 @@ def test_command_line_does_not_need_torch():
         [sys.executable, "-c", without, "train", "model.k=6"], capture_output=True, text=True, check=False
     )
     assert outcome.returncode == 2 and "model.k=6: a complete binary tree" in outcome.stderr
+
+
+ODD = "caf\udce9 a=b [1]"
+"""A folder's name: bytes that are not UTF-8, and characters of Hydra's grammar."""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("list", "."), ("sample", "run=run", "n=2", "to=new"), ("export", "run=run", "to=new"),
+     ("report", "run", "to=new"),
+     ("evaluate", "run=run", "evaluation.metrics=[mixture]", "to=new.json"),
+     ("train", *TINY, "evaluation=none", "paths.outputs=new")],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_command_works_in_a_folder_of_any_name(mixgan, finished, words):
+    """Twice: the second time, files of the first are there."""
+    folder = Path(ODD)
+    folder.mkdir()
+    shutil.copytree(finished(), folder / "run")
+    new = [re.sub(r"(^|=)(run|new|new.json|\.)$", rf"\1{ODD}/\2", word) for word in words]
+    more = [] if words[0] in ("list", "export", "train") else ["hardware=cpu"]
+    for _ in range(2):
+        outcome = mixgan(*new, *more)
+        assert outcome.code == 0, outcome.err
+    assert words[0] == "list" or len(list(folder.iterdir())) == 2
+    assert [path.name for path in Path().iterdir() if path.name not in (ODD, "outputs")] == []

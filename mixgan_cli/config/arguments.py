@@ -115,28 +115,47 @@ def positional_overrides(words: Sequence[str], key: str) -> list[str]:
             positional.append(word)
     if any(word.startswith(f"{key}=") for word in others) or (key != "paths" and len(positional) > 1):
         return list(words)
-    values = f"[{','.join(map(quoted, positional))}]" if key == "paths" else "".join(map(quoted, positional))
+    values = f"[{','.join(map(_literal, positional))}]" if key == "paths" else "".join(map(_literal, positional))
     return [*others, f"{key}={values}"] if positional else others
 
 
 def quote_path(word: str, multirun: bool) -> str:
     """Quote the value of an override if it is a path that Hydra would not read, or would read as something else.
 
-    An existing path such as `archive (1)`, `a,b` or `2024` is quoted, and ~ becomes the home folder.
+    A path such as `archive (1)`, `a=b` or `2024` is quoted, and ~ becomes the home folder. `a,b`, `'a'` and `${a}` mean
+    something in Hydra's grammar; they are quoted if there is such a file, or a folder of this name for a new one.
     """
     key, _, value = word.partition("=")
-    is_path_key = re.split(r"[./]", key)[-1] in PATH_KEYS
+    is_path_key = re.split(r"[./]", key)[-1] in PATH_KEYS and key != "weights"  # of fetch, true or false
     if is_path_key and value.startswith("~"):
         return f"{key}={quoted(os.path.expanduser(value))}"  # noqa: PTH111 (Path.expanduser raises without a home)
-    if not value or not os.path.exists(value):  # noqa: PTH110 (Path.exists raises if a word is too long)
+    exists = bool(value) and _exists(value)
+    if not exists and (not is_path_key or "${" in value):
         return word
+    literal = f"{key}={_literal(value)}"
     try:
         override = OverridesParser.create().parse_override(word)
     except HydraException:
-        return f"{key}={quoted(value)}"
+        paths = value[1:-1].split(",") if key == "paths" and value.startswith("[") and value.endswith("]") else []
+        return f"{key}=[{','.join(map(_literal, paths))}]" if paths else literal
     if override.is_sweep_override():
-        return word if multirun else f"{key}={quoted(value)}"
-    return f"{key}={quoted(value)}" if is_path_key and override.value() != value else word
+        return literal if not multirun and (exists or key == "to") else word
+    read = override.value()
+    if exists:
+        return literal if is_path_key and (read != value or "${" in value) else word
+    return word if read is None or isinstance(read, str) or key == "paths" else literal
+
+
+def _exists(path: str) -> bool:
+    """Return whether there is such a file or folder, or the folder of a new one whose own name is a plain one."""
+    folder, name = os.path.split(path)
+    new = folder if not set(name) & set(",$\\") else ""
+    return os.path.exists(path) or os.path.exists(new)  # noqa: PTH110 (Path.exists raises if a word is too long)
+
+
+def _literal(path: str) -> str:
+    """Quote a path for Hydra's grammar. If it exists, `${…}` in it is no interpolation."""
+    return quoted(path.replace("${", r"\${") if _exists(path) else path)
 
 
 def _check_override(word: str, groups_of_all: Mapping[str, Sequence[str]]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 from torch_fidelity.registry import register_feature_extractor
@@ -27,7 +27,7 @@ from mixgan_cli.data.images import to_float
 from mixgan_cli.data.packed import Packed, checksum
 from mixgan_cli.errors import Unavailable
 from mixgan_cli.evaluation.extractors import ImageNetwork
-from mixgan_cli.models.export.safetensors import write_safetensors
+from mixgan_cli.models.export.safetensors import open_safetensors, write_safetensors
 from mixgan_cli.runtime.random import fork_seed
 
 log = logging.getLogger("mixgan")
@@ -130,7 +130,7 @@ def weights_for(labelled: Labelled | None, device: torch.device) -> Path:
 
 def load(path: Path) -> ImageClassifier:
     """Return the network in a file, in eval mode."""
-    with safe_open(path, framework="pt") as file:
+    with open_safetensors(path) as file:
         network = ImageClassifier(**json.loads(file.metadata()["sizes"]))
         network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     return network.eval()
@@ -138,7 +138,7 @@ def load(path: Path) -> ImageClassifier:
 
 def accuracy_of(path: Path) -> float:
     """Return the accuracy on the held-out images of the network in a file, from 0 to 1."""
-    with safe_open(path, framework="pt") as file:
+    with open_safetensors(path) as file:
         return float(file.metadata()["accuracy"])
 
 

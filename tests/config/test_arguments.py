@@ -53,7 +53,11 @@ def test_wrong_flag_gives_one_message(mixgan, words):
     assert outcome.code == 2 and WRONG[words] in outcome.err and outcome.err.count("\n") == 1
 
 
-NAMES = ["jürgen", "archive (1)", "a=b", "数据", "#hash", "a&b", "tilde~", "a,b", "2024", "1_0", "1e3", "it's", "null"]
+NEW = [
+    *("jürgen", "archive (1)", "a=b", "数据", "#hash", "a&b", "tilde~", "2024", "1_0", "1e3", "it's"),
+    *("[x]", "{x}", "(c", "true", "caf\udce9"),
+]
+NAMES = [*NEW, "a,b", "null", "${x}", "'q'"]
 
 
 @pytest.fixture
@@ -70,9 +74,19 @@ def test_existing_path_is_taken_whatever_its_name(mixgan, arrays, name):
         assert f"mixgan export: {name}" in mixgan("export", *words).err
 
 
-def test_path_that_does_not_exist_is_shown_in_quotes(mixgan):
-    outcome = mixgan("export", "run=out (1)")
-    assert outcome.code == 2 and outcome.err.strip().endswith(shlex.quote("run='out (1)'"))
+@pytest.mark.parametrize("name", NEW)
+def test_new_path_is_taken_whatever_its_name(mixgan, name):
+    assert f"mixgan export: {name}: there is no generator" in mixgan("export", f"run={name}").err
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_new_path_in_any_folder_is_taken(mixgan, arrays, name):
+    assert f"mixgan export: {name}/new: there is no generator" in mixgan("export", f"run={name}/new").err
+
+
+def test_text_that_cannot_be_read_is_shown_in_quotes(mixgan):
+    outcome = mixgan("train", "evaluation.name=out (1)")
+    assert outcome.code == 2 and outcome.err.strip().endswith(shlex.quote("evaluation.name='out (1)'"))
 
 
 def test_only_paths_are_quoted(arrays):
@@ -80,6 +94,12 @@ def test_only_paths_are_quoted(arrays):
     assert quote_path("data.root=2024", False) == "data.root='2024'"
     assert quote_path("data.root=a,b", True) == "data.root=a,b"  # two sets of a sweep
     assert quote_path("data.root=nowhere", False) == "data.root=nowhere"
+    assert quote_path("data.root=nowhere,there", False) == "data.root=nowhere,there"  # -m is missing
+    assert quote_path("paths.outputs=${oc.env:X}/a (1)", False) == "paths.outputs=${oc.env:X}/a (1)"
+    assert quote_path("weights=true", False) == "weights=true"
+    assert quote_path("to=null", False) == "to='null'"  # it exists
+    assert quote_path("paths=[a=b,2024]", False) == "paths=['a=b','2024']"
+    assert quote_path(r"paths.run=outputs/a\ b", False) == r"paths.run=outputs/a\ b"
 
 
 def test_home_folder_is_expanded(mixgan, monkeypatch):

@@ -61,6 +61,13 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[
         temporary.write_bytes(len(header).to_bytes(8, "little") + header + file[end:])
 
 
+@contextmanager
+def open_safetensors(path: Path) -> Iterator[Any]:
+    """Open a safetensors file of any name: the library itself takes only names in UTF-8. Raises SafetensorError."""
+    with path.open("rb") as file, safe_open(f"/dev/fd/{file.fileno()}", framework="pt") as tensors:
+        yield tensors
+
+
 class TrainedGenerator(NamedTuple):
     """A trained generator and the metadata of its file."""
 
@@ -88,7 +95,7 @@ def read_generator(path: Path, trusted: Iterable[str] = ()) -> TrainedGenerator:
     if not path.is_file():
         raise RunError(f"{path}: there is no generator")
     try:
-        with safe_open(path, framework="pt") as stored:
+        with open_safetensors(path) as stored:
             metadata, names = stored.metadata() or {}, stored.keys()
             if len(metadata["model"]) > MAX_CHARS or len(names) > MAX_TENSORS:
                 raise ValueError(f"a configuration longer than {MAX_CHARS:,} characters, or {len(names):,} tensors")
