@@ -335,6 +335,8 @@ def report_error(error: Exception, name: str) -> Outcome:
         message, code = str(error), 1
     elif isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, str(error)):
         message, code = f"not enough memory ({error_summary(error)}). Use a smaller batch, model or data set", 1
+    elif isinstance(error, OSError) and error.errno is not None:  # a full or read-only disk, a name that is too long
+        message, code = f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}", 2
     else:
         message = redact.masked("".join(traceback.format_exception(error)))
         sys.stderr.write(message)

@@ -23,7 +23,7 @@ from mixgan_cli import __version__
 from mixgan_cli.config.keys import flatten_keys, prefixes
 from mixgan_cli.config.redact import masked
 from mixgan_cli.config.schema import Run
-from mixgan_cli.errors import RunError
+from mixgan_cli.errors import RunError, error_summary
 from mixgan_cli.runtime.io import (
     inside,
     open_regular,
@@ -317,15 +317,15 @@ def open_run(run: Run) -> Iterator[RunFolder]:
         with write_errors(f"paths.outputs: {folder.path}"):
             if not try_lock(lock):
                 raise RunError(f"{folder.path}: another process is at work on this run")
-        if folder.config.is_file():
-            _check_same_configuration(folder, run)
-            (folder.path / "FAILED").unlink(missing_ok=True)  # from an earlier attempt
-            for written in (folder.path, folder.checkpoint("last").parent):
-                remove_leftovers(written, seconds=0)
-        else:
-            if not run.force:
-                _report_other_names(folder.path)
-            folder.write_config(run.model_dump(mode="json"))
+            if folder.config.is_file():
+                _check_same_configuration(folder, run)
+                (folder.path / "FAILED").unlink(missing_ok=True)  # from an earlier attempt
+                for written in (folder.path, folder.checkpoint("last").parent):
+                    remove_leftovers(written, seconds=0)
+            else:
+                if not run.force:
+                    _report_other_names(folder.path)
+                folder.write_config(run.model_dump(mode="json"))
         yield folder
 
 
@@ -362,8 +362,11 @@ def environment() -> dict[str, Any]:
 
 
 def write_environment(folder: RunFolder, extra: Mapping[str, Any]) -> None:
-    """Write environment.json."""
-    write_json(folder.path / "environment.json", {**environment(), **extra})
+    """Write environment.json, or log a warning if it cannot be written."""
+    try:
+        write_json(folder.path / "environment.json", {**environment(), **extra})
+    except OSError as error:
+        log.warning("warning: environment.json could not be written (%s); the run continues", error_summary(error))
 
 
 def _check_same_configuration(folder: RunFolder, run: Run) -> None:

@@ -161,6 +161,28 @@ def test_too_large_networks_are_refused_before_they_are_built(mixgan, monkeypatc
     assert outcome.code == 2 and "model: its weights take 0 GiB, and this machine has 0" in outcome.err
 
 
+@pytest.mark.parametrize("path", ["z" * 300, "/".join(["z" * 200] * 30)], ids=["name", "path"])
+@pytest.mark.parametrize(
+    "words",
+    [["report", "PATH"], ["list", "PATH"], ["sample", "run=PATH"], ["export", "run=PATH", "to=there"],
+     ["evaluate", "run=PATH"], ["evaluate", "images=PATH", "data=digits"], ["train", *TINY, "paths.run=PATH"],
+     ["train", *TINY, "data=folder", "data.root=PATH"], ["train", *TINY, "start_from=PATH"],
+     ["train", "continue=PATH", "training.nimg=200"]],
+    ids=lambda words: f"{words[0]} {words[-1]}",
+)  # fmt: skip
+def test_path_that_is_too_long_is_one_message(mixgan, words, path):
+    outcome = mixgan(*(word.replace("PATH", path) for word in words))
+    assert outcome.code == 2 and "Traceback" not in outcome.err and outcome.err.startswith(f"mixgan {words[0]}: ")
+    assert "zzz" in outcome.err and len(outcome.err) < 8000
+
+
+def test_link_that_is_too_long_is_one_message(mixgan, finished):
+    run = finished()
+    (run / "figures").symlink_to("x" * 300)
+    outcome = mixgan("report", str(run))
+    assert outcome.code == 2 and "File name too long" in outcome.err and "Traceback" not in outcome.err
+
+
 def test_bug_shows_its_traceback(mixgan, monkeypatch):
     from mixgan_cli.commands import sample
 

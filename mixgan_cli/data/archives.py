@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from mixgan_cli.data.cache import replace_hint
 from mixgan_cli.data.fingerprint import fingerprint
 from mixgan_cli.errors import DataError, UserError
 from mixgan_cli.runtime.device import total_memory
@@ -53,8 +54,8 @@ def permission_errors() -> Iterator[None]:
 
 
 @contextmanager
-def damage_errors(what: str) -> Iterator[None]:
-    """Turn any exception of a reader into an error that calls the file `what` damaged.
+def damage_errors(root: Path, file: str = "") -> Iterator[None]:
+    """Turn any exception of a reader into an error that calls an archive, or a file in it, damaged.
 
     Raises:
         DataError: the body raised an exception. A UserError passes unchanged.
@@ -65,9 +66,8 @@ def damage_errors(what: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # readers of damaged files raise many kinds
-        raise DataError(
-            f"{what}: truncated or damaged ({type(error).__name__}: {error}). Delete it and fetch it again"
-        ) from error
+        what, cause = f"{root}: {file}" if file else f"{root}", f"{type(error).__name__}: {error}"
+        raise DataError(f"{what}: truncated or damaged ({cause}). {replace_hint(root)}") from error
 
 
 class Archive:
@@ -118,7 +118,7 @@ class Archive:
         Raises:
             DataError: the archive is damaged.
         """
-        with damage_errors(str(self.root)):
+        with damage_errors(self.root):
             if self._tar is not None:
                 file = self._tar.extractfile(self._entries[name])
                 assert file is not None, "only regular files are listed"
@@ -172,7 +172,7 @@ class Archive:
     def _size(self, name: str) -> int:
         """Return the size of a file in bytes, as the archive claims it."""
         if self._is_folder:
-            with damage_errors(str(self.root)):
+            with damage_errors(self.root):
                 return (self.root / name).stat().st_size
         return self._entries[name].size if self._is_tar else self._entries[name].file_size
 
@@ -190,7 +190,7 @@ class Archive:
     @cached_property
     def _entries(self) -> dict[str, Any]:
         """{name: the archive's record of the file}; of a folder, {name: None}."""
-        with damage_errors(str(self.root)):
+        with damage_errors(self.root):
             if self._tar is not None:
                 members: dict[str, tarfile.TarInfo] = {}
                 links: list[tarfile.TarInfo] = []

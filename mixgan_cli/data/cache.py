@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -32,6 +32,14 @@ def cache_dir() -> Path:
         return environment_path("MIXGAN_CACHE") or Path.home() / ".cache" / "mixgan"
     except RuntimeError as error:
         raise DataError("this user has no home folder for the cache of data sets. Set $MIXGAN_CACHE") from error
+
+
+def replace_hint(path: Path) -> str:
+    """Return what to do about a damaged file: only what mixgan downloaded itself may be deleted and fetched again."""
+    with suppress(DataError, OSError):
+        if path.resolve().is_relative_to(cache_dir().resolve()):
+            return "Delete it and fetch it again"
+    return "Replace it by an intact copy"
 
 
 class Block(NamedTuple):

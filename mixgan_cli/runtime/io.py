@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -44,9 +45,18 @@ def environment_number(variable: str, default: int) -> int:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to, and rename it to `path` at the end if nothing was raised."""
+    """Yield a temporary path to write to, and rename it to `path` at the end if nothing was raised.
+
+    Raises:
+        OSError: the file cannot be written, also if a library (torch, matplotlib) hides this behind its own error.
+    """
     with _temporary(path) as temporary:
-        yield temporary
+        try:
+            yield temporary
+        except (RuntimeError, ValueError, zlib.error) as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)

@@ -117,12 +117,7 @@ class State:
             "means": self.means.state(),
         }
         with atomic_write(path) as temporary, temporary.open("wb") as file:
-            try:
-                torch.save(content, file)
-            except RuntimeError as error:  # torch hides a full disk behind its own error
-                if isinstance(error.__context__, OSError):
-                    raise error.__context__ from error
-                raise
+            torch.save(content, file)
 
     def keep(self, folder: RunFolder, n: int) -> None:
         """Write the state as last.pt and keep the n latest ones; those before it are named by their images.

@@ -1,5 +1,6 @@
 """Runs that are told to end, that go wrong for a while, or for good. `make faults` does so at random, and in number."""
 
+import errno
 import json
 import os
 import pickle
@@ -332,6 +333,48 @@ def test_full_disk_while_saving_is_logged_and_the_run_continues(mixgan, monkeypa
     monkeypatch.setattr(State, "save", full)
     outcome = mixgan("train", *TINY, "evaluation=none")
     assert outcome.code == 0 and "could not be written (No space left on device); the run continues" in outcome.err
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Let every file fail as on a full disk, until it is called."""
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", full)
+    return lambda: monkeypatch.setattr(os, "fsync", real)
+
+
+def test_run_that_starts_on_a_full_disk_says_so(mixgan, full_disk):
+    outcome = mixgan("train", *TINY, "paths.run=here")
+    assert outcome.code == 2 and "paths.outputs: here: cannot be written (No space left on device)" in outcome.err
+    full_disk()
+    assert mixgan("train", *TINY, "paths.run=here").code == 0
+
+
+def test_run_that_is_resumed_on_a_full_disk_keeps_its_state(mixgan, finished, full_disk):
+    run = finished()
+    (run / "DONE").unlink()
+    outcome = mixgan("train", *TINY, f"paths.run={run}")
+    assert outcome.code == 1 and "environment.json could not be written (No space left on device)" in outcome.err
+    assert "trained, but the results cannot be written (No space left on device)" in outcome.err
+    full_disk()
+    assert mixgan("train", *TINY, f"paths.run={run}").code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["train", "continue={run}", "training.nimg=140"], ["train", *TINY, "start_from={run}", "paths.run=new"],
+     ["report", "{run}", "hardware=cpu"], ["sample", "run={run}", "n=4", "hardware=cpu"],
+     ["export", "run={run}", "to=there"]],
+    ids=lambda words: f"{words[0]} {words[-1]}",
+)  # fmt: skip
+def test_commands_on_a_full_disk_end_with_a_message(mixgan, finished, full_disk, words):
+    run = finished()
+    outcome = mixgan(*(word.replace("{run}", str(run)) for word in words))
+    assert outcome.code == 2 and "No space left on device" in outcome.err and "Traceback" not in outcome.err
 
 
 def test_results_that_cannot_be_written_end_the_run_cleanly(mixgan, monkeypatch):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mixgan_cli.data.archives import Archive
+from mixgan_cli.data.archives import Archive, damage_errors
+from mixgan_cli.data.cache import cache_dir
 from mixgan_cli.errors import DataError
 
 CONTENTS = {"set/b/2.bin": b"two", "set/a/1.bin": b"one" * 5000, "set/.hidden": b"no", "__MACOSX/set/a/1.bin": b"no"}
@@ -147,6 +148,14 @@ def test_unreadable_folder_is_named_and_not_left_out(of, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, of, refuse)  # root may read everything
     with pytest.raises(DataError, match=re.escape(f"{hidden}: cannot be read (Permission denied)")):
         Archive(folder, "data.root").fingerprint()
+
+
+def test_only_downloads_are_said_to_be_deleted(tmp_path):
+    """A folder or archive of the user may be the only copy."""
+    for path, advice in ((tmp_path / "mine", "Replace it by an intact copy"), (cache_dir() / "set", "Delete it and")):
+        with pytest.raises(DataError, match=f"{path}: x.bin: truncated or damaged .*{advice}"):
+            with damage_errors(path, "x.bin"):
+                raise ValueError("no image")
 
 
 def test_backslashes_in_a_zip_separate_folders(tmp_path):

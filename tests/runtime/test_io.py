@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mixgan_cli.runtime import io
-from mixgan_cli.runtime.io import LEFTOVER_SECONDS, atomic_folder, remove_leftovers, write_text
+from mixgan_cli.runtime.io import LEFTOVER_SECONDS, atomic_folder, atomic_write, remove_leftovers, write_text
 from mixgan_cli.sweeps import gpus
 from tests.conftest import TINY
 
@@ -96,3 +96,13 @@ def test_file_system_without_locks_gives_one_warning(mixgan, monkeypatch, number
 def test_lock_of_another_process_is_respected(tmp_path):
     with (tmp_path / "lock").open("w") as one, (tmp_path / "lock").open("w") as other:
         assert io.try_lock(one, shared=True) and io.try_lock(other, shared=True) and not io.try_lock(one)
+
+
+def test_full_disk_that_a_library_hides_is_reported(tmp_path):
+    """torch and matplotlib raise errors of their own while they close a file that could not be written."""
+    with pytest.raises(OSError, match="No space left"), atomic_write(tmp_path / "x"):
+        try:
+            raise OSError(28, "No space left on device")
+        finally:
+            raise RuntimeError("unexpected pos 64 vs 0")
+    assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ from torchvision import datasets
 from mixgan_cli.config.values import PathText
 from mixgan_cli.data import pickles
 from mixgan_cli.data.archives import MAX_FILE_BYTES, Archive, MultiArchive, damage_errors, load_npy
-from mixgan_cli.data.cache import Block, SplitReader, prepare
+from mixgan_cli.data.cache import Block, SplitReader, prepare, replace_hint
 from mixgan_cli.data.dataset import ImageDataset
 from mixgan_cli.data.images import Preprocessing, Side, describe_resize, image_blocks, image_names, resize_to
 from mixgan_cli.data.locate import PublishedSet, RemoteFile
@@ -90,7 +90,7 @@ class CIFARFormat(PublishedSet[Layout]):
     def _find_all(self, archive: Archive, split: str, extension: str) -> list[str]:
         found = {name + extension: archive.find(name + extension) for name in self.batches[split]}
         if missing := [name for name, path in found.items() if path is None]:
-            raise DataError(f"{archive.root}: {', '.join(missing)} missing. Delete it and fetch it again")
+            raise DataError(f"{archive.root}: {', '.join(missing)} missing. {replace_hint(archive.root)}")
         return [path for path in found.values() if path is not None]
 
     def _blocks(self, archive: Archive, layout: Layout, split: str) -> Iterator[Block]:
@@ -108,7 +108,7 @@ class CIFARFormat(PublishedSet[Layout]):
             yield from image_blocks(archive, names, self._preprocessing, labels, False)
             return
         for name, content in archive.read_each(names):
-            with damage_errors(f"{archive.root}: {name}"):
+            with damage_errors(archive.root, name):
                 rows, numbers = layout.read(content)
                 images = torch.from_numpy(np.ascontiguousarray(rows)).view(-1, 3, SIDE, SIDE)
                 if images.dtype != torch.uint8 or not len(images):

@@ -134,7 +134,7 @@ class FashionMNIST(MNIST):
 def _read_idx(archive: Archive, path: str) -> Tensor:
     """Return the array of an idx file: bytes 0, 0, 8 for uint8, the number of axes, their lengths, the values."""
     content = archive.read(path, MAX_IDX_BYTES)
-    with damage_errors(f"{archive.root}: {path}"):
+    with damage_errors(archive.root, path):
         if path.endswith(".gz"):
             unpacker = zlib.decompressobj(wbits=31)
             content = unpacker.decompress(content, MAX_IDX_BYTES)

@@ -11,7 +11,7 @@ from torchvision import datasets
 
 from mixgan_cli.config.values import PathText
 from mixgan_cli.data.archives import Archive
-from mixgan_cli.data.cache import Block, SplitReader, prepare
+from mixgan_cli.data.cache import Block, SplitReader, prepare, replace_hint
 from mixgan_cli.data.dataset import ImageDataset
 from mixgan_cli.data.images import Side, describe_resize, resize_to
 from mixgan_cli.data.locate import PublishedSet, RemoteFile
@@ -75,7 +75,7 @@ class STL10(PublishedSet[dict[str, str]]):
         with archive.open(images) as file:
             while content := file.read(READ_IMAGES * IMAGE_BYTES):
                 if len(content) % IMAGE_BYTES or count >= MAX_IMAGES:
-                    raise DataError(f"{archive.root}: {images}: truncated or damaged. Delete it and fetch it again")
+                    raise DataError(f"{archive.root}: {images}: truncated or damaged. {replace_hint(archive.root)}")
                 columns = np.frombuffer(content, np.uint8).reshape(-1, 3, SIDE, SIDE)
                 rows = torch.from_numpy(columns.transpose(0, 1, 3, 2).copy())  # the files store column by column
                 block = slice(count, count + len(rows))
