@@ -337,30 +337,31 @@ def test_full_disk_while_saving_is_logged_and_the_run_continues(mixgan, monkeypa
 
 @pytest.fixture
 def full_disk(monkeypatch):
-    """Let every file fail as on a full disk, until it is called."""
+    """Return what lets every file fail as on a full disk (True), or no longer (False)."""
 
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", full)
-    return lambda: monkeypatch.setattr(os, "fsync", real)
+    return lambda is_full: monkeypatch.setattr(os, "fsync", full if is_full else real)
 
 
 def test_run_that_starts_on_a_full_disk_says_so(mixgan, full_disk):
+    full_disk(True)
     outcome = mixgan("train", *TINY, "paths.run=here")
     assert outcome.code == 2 and "paths.outputs: here: cannot be written (No space left on device)" in outcome.err
-    full_disk()
+    full_disk(False)
     assert mixgan("train", *TINY, "paths.run=here").code == 0
 
 
 def test_run_that_is_resumed_on_a_full_disk_keeps_its_state(mixgan, finished, full_disk):
     run = finished()
     (run / "DONE").unlink()
+    full_disk(True)
     outcome = mixgan("train", *TINY, f"paths.run={run}")
     assert outcome.code == 1 and "environment.json could not be written (No space left on device)" in outcome.err
     assert "trained, but the results cannot be written (No space left on device)" in outcome.err
-    full_disk()
+    full_disk(False)
     assert mixgan("train", *TINY, f"paths.run={run}").code == 0
 
 
@@ -373,6 +374,7 @@ def test_run_that_is_resumed_on_a_full_disk_keeps_its_state(mixgan, finished, fu
 )  # fmt: skip
 def test_commands_on_a_full_disk_end_with_a_message(mixgan, finished, full_disk, words):
     run = finished()
+    full_disk(True)
     outcome = mixgan(*(word.replace("{run}", str(run)) for word in words))
     assert outcome.code == 2 and "No space left on device" in outcome.err and "Traceback" not in outcome.err
 

@@ -153,9 +153,9 @@ def test_unreadable_folder_is_named_and_not_left_out(of, tmp_path, monkeypatch):
 def test_only_downloads_are_said_to_be_deleted(tmp_path):
     """A folder or archive of the user may be the only copy."""
     for path, advice in ((tmp_path / "mine", "Replace it by an intact copy"), (cache_dir() / "set", "Delete it and")):
-        with pytest.raises(DataError, match=f"{path}: x.bin: truncated or damaged .*{advice}"):
-            with damage_errors(path, "x.bin"):
-                raise ValueError("no image")
+        expected = f"{path}: x.bin: truncated or damaged .*{advice}"
+        with pytest.raises(DataError, match=expected), damage_errors(path, "x.bin"):
+            raise ValueError("no image")
 
 
 def test_backslashes_in_a_zip_separate_folders(tmp_path):
