@@ -74,6 +74,26 @@ NOT_IDENTITY = frozenset(
 """Keys that do not affect the result: name, device, logger, paths, how often files are written."""
 
 
+ADDED: Mapping[str, Any] = {
+    "alarms.loss": None,
+    "alarms.spread": None,
+    "data.split_seed": None,
+    "evaluation.norm_batch": None,
+    "model.backbone.norm_scale": "one",
+    "model.experts.norm_scale": "one",
+    "model.gate.norm_scale": "one",
+    "model.gate.separate": False,
+    "model.gate.weight_dropout": 0.0,
+    "objective.fake_passes": "together",
+    "objective.terms.competition.reversed_sign": False,
+}
+"""Keys that were added after version 0.2.0, with the value that changes nothing, which older runs have.
+
+The value is also the default of the key in the schema or in the signature of its class, because the configuration of an
+older run lacks the key. A key with this value does not change the hash of a configuration.
+"""
+
+
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the resolved keys and values that identify a run: all except those of NOT_IDENTITY."""
     flat = flatten_keys(config)
@@ -98,7 +118,7 @@ def configuration_hash(config: Mapping[str, Any]) -> str:
     values = {
         key: "${seed}" if value == seed and key in seeded else value
         for key, value in identity(config).items()
-        if key != "seed"
+        if key != "seed" and (key not in ADDED or value != ADDED[key])
     }
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -340,7 +360,7 @@ def config_differences(
     return [
         f"{key}: {before.get(key, 'absent')} there, {after.get(key, 'absent')} here"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key)
+        if before.get(key, ADDED.get(key)) != after.get(key, ADDED.get(key))
     ]
 
 

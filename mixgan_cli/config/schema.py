@@ -117,7 +117,7 @@ class Objective(Strict):
     d_steps: PositiveInt
     fakes: Literal["shared", "per_expert"]
     fake_weight: Literal["one", "k"]
-    fake_passes: Literal["together", "per_expert"]
+    fake_passes: Literal["together", "per_expert"] = "together"  # runs older than the key have none
     reuse_latents: bool
     optimizer: Optimizers
 

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from mixgan_cli.errors import RunError, UserError
-from mixgan_cli.runs import METRIC_NAME, Results, RunFolder, identity
+from mixgan_cli.runs import ADDED, METRIC_NAME, Results, RunFolder, identity
 from mixgan_cli.runtime.io import inside, read_bytes, read_errors, read_text
 from mixgan_cli.sweeps.sweep import Job, Sweep
 from mixgan_cli.tracking.jsonl import read_records
@@ -152,6 +152,8 @@ def _as_jobs(runs: Sequence[Path]) -> tuple[list[Job], list[str]]:
             if len(runs) == 1:
                 raise
             remarks.append(f"left out: {error}")
+    added = {key: ADDED[key] for values in described.values() for key in values.keys() & ADDED.keys()}
+    described = {run: added | values for run, values in described.items()}  # older runs lack them
     seeded = seeded_splits([configs[run] for run in described])
     for values in described.values():
         if values["data"] in seeded:

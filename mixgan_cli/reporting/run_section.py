@@ -20,7 +20,7 @@ from mixgan_cli.reporting.plots.run import REAL, draw_curves
 from mixgan_cli.reporting.plots.save import DARK, save_figure
 from mixgan_cli.reporting.read_run import read_curves, read_png, read_results, sample_pictures
 from mixgan_cli.reporting.tables import MISSING, format_value
-from mixgan_cli.runs import Results, RunFolder, identity
+from mixgan_cli.runs import ADDED, Results, RunFolder, identity
 from mixgan_cli.runtime.io import read_errors, read_json, read_text, write_errors
 
 
@@ -102,10 +102,12 @@ def _changed_keys(config: Mapping[str, Any]) -> list[PageTable]:
     if defaults is None:
         return []
     own = identity(config)
+    keys = [key for key in dict.fromkeys([*own, *defaults]) if key != "seed"]
+    values = {key: [each.get(key, ADDED.get(key, MISSING)) for each in (own, defaults)] for key in keys}
     rows = [
-        {"key": key, "this run": _as_text(own.get(key, MISSING)), "default": _as_text(defaults.get(key, MISSING))}
-        for key in dict.fromkeys([*own, *defaults])
-        if key != "seed" and own.get(key, MISSING) != defaults.get(key, MISSING)
+        {"key": key, "this run": _as_text(this), "default": _as_text(default)}
+        for key, (this, default) in values.items()
+        if this != default
     ]
     title = f"Keys that differ from the defaults of data={data} model={model}: {len(rows)}"
     return [PageTable(title, rows, folded=True)] if rows else []
