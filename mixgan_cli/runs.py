@@ -48,6 +48,7 @@ NOT_IDENTITY = frozenset(
         "lineage.source",
         "lineage.nimg",
         "seeded",
+        "choices",
         "logger",
         "paths",
         "hardware.device",
@@ -376,7 +377,7 @@ def environment() -> dict[str, Any]:
         "torchvision": torchvision.__version__,
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         "platform": platform.platform(),
-        "command": [masked(word) for word in sys.argv],
+        "command": [masked(word) for word in sys.argv if not word.startswith("hydra.sweep.dir=")],  # mixgan adds it
         **_git(),
     }
 

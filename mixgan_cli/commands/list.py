@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import sys
@@ -38,18 +39,20 @@ def run(config: DictConfig) -> dict[str, Any] | None:
         if sort not in columns:
             hint = nearest(sort, columns)
             raise ConfigError(f"sort={sort}: no such column.{hint} There are {', '.join(columns)}")
-        rows.sort(key=lambda row: _sort_key(row.get(sort)), reverse=settings.descending)
+        rows.sort(key=lambda row: _sort_key(row[sort]), reverse=settings.descending)
+        rows.sort(key=lambda row: row[sort] is None)  # what is missing comes last in both directions
     for remark in [*remarks, *unread]:
         log.warning("warning: %s", remark)
     if not settings.json_:
-        texts = [{key: format_value(value) for key, value in row.items()} for row in rows]
+        shown = dict.fromkeys(["run", "state", *([sort] if sort else []), *rows[0]])
+        texts = [{key: format_value(row[key]) for key in shown} for row in rows]
         log.info("%s", "\n".join(align(texts, shutil.get_terminal_size((120, 24)).columns, "with --json")))
     return {"runs": rows} if settings.json_ or not sys.stdout.isatty() else None
 
 
 def _row(table: SweepTable, entry: Entry) -> dict[str, Any]:
     folder = entry.job.run
-    values = {key: entry.job.values.get(key) for key in table.keys}
+    values = {key: _typed(entry.job.values.get(key)) for key in table.keys}
     metrics = {name: entry.metrics.get(name) for name in table.main_metrics}
     names = table.names_of(entry)
     rest = {**names, "state": folder.state, "images": _images(folder), **values, "hash": entry.hash, **metrics}
@@ -65,9 +68,14 @@ def _images(folder: RunFolder) -> int:
     return int(max((points[-1][0] for points in curves.values()), default=0))
 
 
-def _sort_key(value: Any) -> tuple[bool, float, str]:
-    """Return a key that sorts numbers by size, then text, then what is missing."""
+def _sort_key(value: Any) -> tuple[float, str]:
+    """Return a key that sorts numbers by size, then text."""
+    return (float(value), "") if isinstance(value, (int, float)) else (float("inf"), str(value))
+
+
+def _typed(text: str | None) -> Any:
+    """Return the number, list, true or false that the value of a key is; otherwise its text."""
     try:
-        return value is None, float(value), ""
-    except (TypeError, ValueError):
-        return value is None, float("inf"), str(value)
+        return json.loads(text, parse_constant=str) if text else text
+    except ValueError:
+        return text

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from mixgan_cli.config.components import build
-from mixgan_cli.config.compose import given_keys, sweep_name
+from mixgan_cli.config.compose import given_keys, made_choices, sweep_name
 from mixgan_cli.config.redact import log_to_stderr
 from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.data.dataset import Dataset, ImageDataset, Source, size_of
@@ -44,7 +44,8 @@ log = logging.getLogger("mixgan")
 
 def run(config: DictConfig) -> dict[str, Any] | None:
     """Train, evaluate, and return the run's folder with its metrics; None in a process other than rank 0."""
-    settings = with_lineage(parse(config, Run), given_keys())
+    settings = parse(config, Run).model_copy(update={"choices": made_choices()})
+    settings = with_lineage(settings, given_keys())
     if settings.sweep and (name := sweep_name()):
         settings = settings.model_copy(update={"sweep": settings.sweep.model_copy(update={"name": name})})
     if not is_worker() and processes_per_node(settings.hardware) * settings.hardware.nodes > 1:

@@ -87,6 +87,17 @@ def sweep_name() -> str | None:
     return Path(HydraConfig.get().sweep.dir).name
 
 
+def made_choices() -> dict[str, str]:
+    """Return the choices of this job in the groups of model, objective and schedule: {"objective": "hinge", …}."""
+    if not HydraConfig.initialized():
+        return {}
+    return {
+        group: str(choice)
+        for group, choice in HydraConfig.get().runtime.choices.items()
+        if group.partition("/")[0] in ("model", "objective", "schedule") and "@" not in group and choice is not None
+    }
+
+
 def quoted(text: str) -> str:
     """Quote any text as a value of Hydra's grammar."""
     return QuotedString(text, Quote.single).with_quotes()

@@ -303,6 +303,7 @@ class Run(Strict):
     trusted: Annotated[tuple[str, ...], Field(exclude=True)] = ()
     lineage: Lineage | None = None  # follows from continue and start_from
     seeded: tuple[str, ...] = ()  # keys that were given as ${seed}
+    choices: dict[str, str] = {}  # choices of the groups of model, objective and schedule, for lists and pages
     data: components.Data
     model: Model
     objective: Objective

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from mixgan_cli.errors import RunError, UserError
-from mixgan_cli.runs import ADDED, METRIC_NAME, Results, RunFolder, identity
+from mixgan_cli.runs import ADDED, METRIC_NAME, Results, RunFolder, configuration_hash, identity
 from mixgan_cli.runtime.io import inside, read_bytes, read_errors, read_text
 from mixgan_cli.sweeps.sweep import Job, Sweep
 from mixgan_cli.tracking.jsonl import read_records
@@ -133,46 +133,71 @@ def sample_pictures(folder: RunFolder) -> list[Path]:
 def _as_jobs(runs: Sequence[Path]) -> tuple[list[Job], list[str]]:
     """Return a job for each run, and remarks.
 
-    The values of a job are the keys in which runs differ that share data set, model, K and beta; seeds come with them.
+    The values of a job are the keys in which runs differ that share data set, model, K, beta and the choices of groups;
+    seeds and the choices that differ come with them. So objective=hinge stands for the keys that this choice sets.
     """
     configs, errors, described, remarks = {}, {}, {}, []
     data_names: dict[str, str] = {}
     """The name of each data set by its content."""
+    choices: dict[str, dict[str, str]] = {}
+    """The choices of each configuration, by its hash: the same one may have been given key by key."""
     for run in runs:
         try:
             with read_errors(run):
                 configs[run] = RunFolder(run).read_config()
                 failed = run / "FAILED"
                 errors[run] = read_text(failed, run) if failed.is_file() else None
-                described[run] = _describe(configs[run])
+                described[run], of_hash = _describe(configs[run]), configuration_hash(configs[run])
                 content = _checksums(read_results(RunFolder(run)))
                 if content:  # a set that was moved or renamed keeps the name of the first run
                     described[run]["data"] = data_names.setdefault(content, described[run]["data"])
+                choices[of_hash] = choices.get(of_hash) or _choices(configs[run])
         except UserError as error:
             if len(runs) == 1:
                 raise
             remarks.append(f"left out: {error}")
-    added = {key: ADDED[key] for values in described.values() for key in values.keys() & ADDED.keys()}
+    added = {key: _as_text(ADDED[key]) for values in described.values() for key in values.keys() & ADDED.keys()}
     described = {run: added | values for run, values in described.items()}  # older runs lack them
     seeded = seeded_splits([configs[run] for run in described])
     for values in described.values():
         if values["data"] in seeded:
             values.pop("data.split_seed", None)
-    keys = [
-        key for key in FIRST_KEYS if key in ("data", "model") or len({run.get(key) for run in described.values()}) > 1
-    ]
-    similar: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for values in described.values():
-        similar.setdefault(tuple(values.get(key) for key in FIRST_KEYS if key != "seed"), []).append(values)
-    others = dict.fromkeys(key for values in described.values() for key in values if key not in FIRST_KEYS)
-    keys += [key for key in others if any(len({run.get(key) for run in group}) > 1 for group in similar.values())]
+    for run, values in described.items():
+        values.update(choices[configuration_hash(configs[run])])
+    keys = _differing_keys(list(described.values()), {group for made in choices.values() for group in made})
     jobs = [_job(number, run, values, keys, errors[run]) for number, (run, values) in enumerate(described.items())]
     return jobs, remarks
 
 
+def _differing_keys(described: Sequence[Mapping[str, Any]], groups: Collection[str]) -> list[str]:
+    """Return the keys and groups that describe the runs, see `_as_jobs`."""
+    keys = [key for key in FIRST_KEYS if key in ("data", "model") or _differ(described, key)]
+    shared = [key for key in FIRST_KEYS if key != "seed"]
+    for group in sorted(groups):  # objective comes before objective/optimizer, which follows from it
+        if any(_differ(runs, group) for runs in _alike(described, shared)):
+            keys.append(group)
+            shared.append(group)
+    others = dict.fromkeys(key for values in described for key in values if key not in (*FIRST_KEYS, *groups))
+    alike = _alike(described, shared)
+    return keys + [key for key in others if any(_differ(runs, key) for runs in alike)]
+
+
+def _alike(described: Iterable[Mapping[str, Any]], keys: Sequence[str]) -> list[list[Mapping[str, Any]]]:
+    """Return the runs in groups that have equal values of these keys."""
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for values in described:
+        groups.setdefault(tuple(values.get(key) for key in keys), []).append(values)
+    return list(groups.values())
+
+
+def _differ(described: Iterable[Mapping[str, Any]], key: str) -> bool:
+    """Return whether runs have several values of a key."""
+    return len({values.get(key) for values in described}) > 1
+
+
 def _job(number: int, run: Path, values: Mapping[str, Any], keys: Sequence[str], error: str | None) -> Job:
     """Return a job for a run with the content of its FAILED, if it has one."""
-    job = Job(tuple(f"{key}={values.get(key)}" for key in keys), number, "begun", run_dir=str(run))
+    job = Job(tuple(f"{key}={values[key]}" for key in keys if key in values), number, "begun", run_dir=str(run))
     if RunFolder(run).done:
         return replace(job, status="done", exit_code=0)
     return job if error is None else replace(job, status="failed", error=error)
@@ -191,12 +216,12 @@ def seeded_splits(configs: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 def _describe(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's identity, with data set and model by the names of their choices.
+    """Return a run's identity as text, with data set and model by the names of their choices.
 
     Left out are the place of the data, and the evaluation, which has its protocol.
     """
     values = {
-        key: json.dumps(value) if isinstance(value, (list, dict)) else value
+        key: _as_text(value)
         for key, value in identity(config).items()
         if not key.startswith("evaluation.") and key not in ("data.name", "data.root")
     }
@@ -209,6 +234,16 @@ def _checksums(results: Results) -> str | None:
     parts = reals.values() if isinstance(reals, Mapping) else []
     found = [part["checksum"] for part in parts if isinstance(part, Mapping) and "checksum" in part]
     return json.dumps(found) if found else None
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _choices(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the choices of groups that a run was given; none if it is older than this record."""
+    made = dict(config.get("choices") or {})
+    return {str(group)[:100]: str(choice)[:100] for group, choice in made.items() if group not in FIRST_KEYS}
 
 
 def _no_runs(path: Path) -> str:

@@ -295,4 +295,5 @@ def align(rows: Sequence[Row], width: int, rest: str = "in table.csv") -> list[s
         used += len(column[0]) + 2
         fitting += used <= width
     lines = ["  ".join(cells).rstrip() for cells in zip(*padded[:fitting], strict=True)]
-    return lines if fitting == len(padded) else [*lines, f"({len(padded) - fitting} more columns {rest})"]
+    left_out = len(padded) - fitting
+    return [*lines, f"({left_out} more column{'s' if left_out > 1 else ''} {rest})"] if left_out else lines

@@ -55,6 +55,31 @@ def test_all_differing_keys_are_in_the_description(run):
     ] * 2
 
 
+def test_choices_stand_for_the_keys_that_they_set(run):
+    hinge = {"choices": {"objective": "hinge", "objective/optimizer": "sngan", "model/gate": "softmax"}}
+    own = {"choices": {"objective": "wgan_gp", "objective/optimizer": "wgan_gp", "model/gate": "softmax"}}
+    slow = "objective.optimizer.generator.lr=1e-6"
+    runs = [
+        run("a", "model=mog", "objective=hinge", **hinge),
+        run("b", "model=mog", "objective=hinge", slow, **hinge),
+        run("c", "model=mog", "objective=wgan_gp", **own),
+        run("d", "model=mog", "objective=wgan_gp", "seed=1"),  # the same keys, given one by one
+    ]
+    rate, shared = "objective.optimizer.generator.lr", {"data": "digits", "model": "mog"}
+    assert values(runs) == [
+        {**shared, "seed": "0", "objective": "hinge", rate: "0.0002"},
+        {**shared, "seed": "0", "objective": "hinge", rate: "1e-06"},
+        {**shared, "seed": "0", "objective": "wgan_gp", rate: "0.0001"},
+        {**shared, "seed": "1", "objective": "wgan_gp", rate: "0.0001"},
+    ]
+
+
+def test_keys_that_a_run_does_not_have_are_missing(run):
+    one = run("a", "data=folder", "data.root=x", "data.skip_corrupt=true")
+    two, three = run("b", "data=folder", "data.root=x"), run("c")
+    assert [of.get("data.skip_corrupt") for of in values([one, two, three])] == ["true", "false", None]
+
+
 def test_data_root_and_seeded_split_are_no_difference(run):
     runs = [
         run(f"{seed}", "data=folder", f"data.root=place{seed}/photos", f"seed={seed}", f"data.split_seed={seed}")

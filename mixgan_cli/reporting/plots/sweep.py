@@ -114,7 +114,7 @@ def draw_heat_maps(metric: str, groups: dict[str, list[Row]], axes_keys: Sequenc
             axes.text(x, y, label, ha="center", va="center", fontsize=8, color="#ffffff" if dark else "#000000")
         colour_map = "viridis_r" if lower_is_brighter else "viridis"
         shown = axes.imshow(values_YX, cmap=colour_map, vmin=lowest, vmax=highest, aspect="auto")
-        label = f"{metric}: distance from the best value" if by_distance else metric
+        label = f"{metric}:\ndistance from the best value" if by_distance else metric
         figure.colorbar(shown, ax=axes, label=label)
         axes.set_xticks(range(len(across)), [f"{value:g}" for value in across])
         axes.set_yticks(range(len(down)), [f"{value:g}" for value in down])
@@ -161,7 +161,7 @@ def draw_samples(pictures: Mapping[str, np.ndarray], columns: int = 4) -> Figure
     for number, (name, picture) in enumerate(pictures.items(), start=1):
         axes = figure.add_subplot(rows, min(columns, len(pictures)), number)
         axes.imshow(picture, interpolation="antialiased")
-        axes.set_title(textwrap.fill(_escape_dollar(name), 30), fontsize=8)
+        axes.set_title(textwrap.fill(_escape_dollar(name), 30, max_lines=6, placeholder=" …"), fontsize=8)
         axes.set_axis_off()
     figure.suptitle("Samples of each configuration", fontsize=10)
     return figure
