@@ -136,8 +136,9 @@ def quote_path(word: str, multirun: bool) -> str:
     try:
         override = OverridesParser.create().parse_override(word)
     except HydraException:
-        paths = value[1:-1].split(",") if key == "paths" and value.startswith("[") and value.endswith("]") else []
-        return f"{key}=[{','.join(map(_literal, paths))}]" if paths else literal
+        if key == "paths" and value.startswith("[") and value.endswith("]"):
+            return f"{key}=[{','.join(map(_literal, value[1:-1].split(',')))}]"
+        return f"{key}={','.join(map(_literal, value.split(',')))}" if multirun and not exists else literal
     if override.is_sweep_override():
         return literal if not multirun and (exists or key == "to") else word
     read = override.value()

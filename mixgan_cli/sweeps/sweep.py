@@ -195,7 +195,7 @@ class Sweep:
 
 def overrides_hash(words: Iterable[str]) -> str:
     """Return a hash of overrides in any order, 8 hexadecimal digits."""
-    return hashlib.sha256("\n".join(sorted(words)).encode()).hexdigest()[:8]
+    return hashlib.sha256("\n".join(sorted(words)).encode(errors="surrogateescape")).hexdigest()[:8]
 
 
 def _key(word: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from mixgan_cli.errors import RunError
 from mixgan_cli.tracking.tracker import Logger, RunInfo, flatten_lists
 
 log = logging.getLogger("mixgan")
@@ -33,8 +34,16 @@ class WandbLogger(Logger):
         self.project, self.entity, self.mode, self.tags = project, entity, mode, list(tags)
 
     def start(self, run: RunInfo) -> None:
-        """Open the W&B run."""
+        """Open the W&B run.
+
+        Raises:
+            RunError: W&B cannot write to the run's folder, because its path is not UTF-8.
+        """
         import wandb  # takes a second to import
+
+        folder = run.folder.resolve()  # W&B's own process may have another current folder
+        if str(folder) != str(folder).encode(errors="replace").decode():
+            raise RunError(f"{folder}: this path is not UTF-8, and W&B writes to no other")
 
         self._wandb = wandb
         # W&B sends the command line, which must be text; the name of a file need not be
@@ -48,7 +57,7 @@ class WandbLogger(Logger):
             group=run.sweep,
             id=_remembered_id(run.folder),
             resume="allow",
-            dir=str(run.folder.resolve()),  # W&B's own process may have another current folder
+            dir=str(folder),
             config={**run.config, "run": dict(run.facts)},
             reinit="finish_previous",  # by default a second job of a sweep would log into the first one's run
             settings=wandb.Settings(init_timeout=60, silent=True),

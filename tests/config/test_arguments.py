@@ -93,6 +93,7 @@ def test_only_paths_are_quoted(arrays):
     assert quote_path("seed=2024", False) == "seed=2024"
     assert quote_path("data.root=2024", False) == "data.root='2024'"
     assert quote_path("data.root=a,b", True) == "data.root=a,b"  # two sets of a sweep
+    assert quote_path("data.root=b (1),b=2", True) == "data.root='b (1)','b=2'"
     assert quote_path("data.root=nowhere", False) == "data.root=nowhere"
     assert quote_path("data.root=nowhere,there", False) == "data.root=nowhere,there"  # -m is missing
     assert quote_path("paths.outputs=${oc.env:X}/a (1)", False) == "paths.outputs=${oc.env:X}/a (1)"

@@ -66,6 +66,11 @@ def test_sweep_folder_can_be_set(word, folder):
     assert folder in (str(sweep.folder), str(sweep.folder.parent))
 
 
+def test_path_that_is_not_utf8_can_be_in_a_sweep():
+    one, other = (of("-m", "data=folder", f"data.root='{name}'", "seed=1,2") for name in ("caf\udce9", "caf\udcea"))
+    assert one.folder != other.folder and one.planned[0][1] != other.planned[0][1]
+
+
 def test_names_are_names_of_folders():
     name = of("-m", "data=folder", "+data.root=../a b", "experiment=mggan_ring", "model.head.form=general,pairwise")
     assert name.folder.name.startswith("folder-mggan_ring-form-")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mixgan_cli.errors import RunError
 from mixgan_cli.tracking.tracker import RunInfo
 from mixgan_cli.tracking.wandb import WandbLogger
 from tests.conftest import MGGAN, TINY
@@ -35,6 +36,11 @@ def test_real_package_offline_keeps_one_id_a_run(offline, tmp_path, monkeypatch)
     assert ids[0] == ids[2] != ids[1]
     for folder, run_id in zip(folders, ids, strict=False):
         assert list(folder.glob(f"wandb/offline-run-*-{run_id}/*.wandb"))
+
+
+def test_path_that_is_not_utf8_is_refused_before_wandb_starts(offline, tmp_path):
+    with pytest.raises(RunError, match="this path is not UTF-8"):
+        WandbLogger(project="test", entity=None, mode="auto", tags=[]).start(info(tmp_path / "caf\udce9"))
 
 
 class FakeRun:
