@@ -33,6 +33,8 @@ MAX_TAR_HEADER = 2**20
 """Maximum size of one header in a tar [bytes]."""
 MAX_DEFLATE_RATIO = 1032
 """The highest compression ratio of deflate. A zip that claims more has overlapping entries."""
+ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+"""The compression methods that the zipfile module can read."""
 THREADS = min(32, (os.cpu_count() or 1) + 4)
 READ_AHEAD = 2**28
 """Maximum size of the files that are read ahead [bytes]."""
@@ -215,6 +217,8 @@ class Archive:
                 entries = self._zip.infolist()
                 if sum(entry.file_size for entry in entries) > MAX_DEFLATE_RATIO * self.root.stat().st_size:
                     raise DataError(f"{self.root}: its files claim to be more than can be in a zip of this size")
+                if reason := why_unreadable(entries):
+                    raise DataError(f"{self.root}: {reason}. Unpack it, or pack it again")
                 # some programs write backslashes between folders
                 return {entry.filename.replace("\\", "/"): entry for entry in entries if not entry.is_dir()}
             return dict.fromkeys(self._walk(self.root, frozenset()))
@@ -291,15 +295,29 @@ class _CheckedHeader(tarfile.TarInfo):
         raise tarfile.ReadError("a sparse file")  # the size of its map is not limited
 
 
+def why_unreadable(entries: Sequence[zipfile.ZipInfo]) -> str | None:
+    """Return why files of an intact zip cannot be read, or None."""
+    for entry in entries:
+        if entry.flag_bits & 1:
+            return f"{entry.filename} is encrypted with a password"
+        if entry.compress_type not in ZIP_METHODS:
+            method = zipfile.compressor_names.get(entry.compress_type, entry.compress_type)  # type: ignore[attr-defined]
+            return f"{entry.filename} is compressed by the method {method!r}, which Python cannot read"
+    return None
+
+
 def load_npy(file: Path | IO[bytes], max_bytes: int) -> Any:
     """Return the array of a .npy file, or a lazy mapping of the arrays of an .npz file.
 
     Raises:
-        ValueError: an array claims more than `max_bytes`. A damaged file raises numpy's own errors.
+        ValueError: an array claims more than `max_bytes`, or cannot be unpacked. A damaged file raises numpy's own
+            errors.
     """
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as entries:
             claimed = max((entry.file_size for entry in entries.infolist()), default=0)
+            if reason := why_unreadable(entries.infolist()):
+                raise ValueError(reason)
     else:
         claimed = file.stat().st_size if isinstance(file, Path) else 0
     if claimed > max_bytes:

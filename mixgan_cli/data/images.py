@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageOps, PngImagePlugin, features
 from pydantic import Field
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
@@ -38,6 +38,8 @@ MAX_PIXELS = 2**28 // 3
 """Maximum number of pixels of an image, 0.25 GiB in colour: where Pillow starts to warn."""
 MAX_IMAGE_BYTES = 2**28
 """Maximum size of an image file [bytes]."""
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+"""Accept long text in a PNG, such as the workflow that made it. Pillow's limit for each is 1 MiB, for all 64 MiB."""
 LARGE_PIXELS = 2**22
 """Images with more pixels than this are decoded one at a time."""
 BLOCK_BYTES = 2**24

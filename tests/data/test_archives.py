@@ -9,10 +9,12 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mixgan_cli.data.archives import Archive, damage_errors
 from mixgan_cli.data.cache import cache_dir
+from mixgan_cli.data.datasets.arrays import read_array
 from mixgan_cli.errors import DataError
 
 CONTENTS = {"set/b/2.bin": b"two", "set/a/1.bin": b"one" * 5000, "set/.hidden": b"no", "__MACOSX/set/a/1.bin": b"no"}
@@ -165,6 +167,23 @@ def test_backslashes_in_a_zip_separate_folders(tmp_path):
     archive = Archive(tmp_path / "set.zip", "data.root")
     assert archive.names == ["cats/1.bin"] and archive.read("cats/1.bin") == b"one"
     assert archive.left_out(archive.names) == "1 files (1 hidden)"
+
+
+@pytest.mark.parametrize(
+    ("local", "central", "value", "reason"),
+    [(6, 8, 1, "x.npy is encrypted with a password"), (8, 10, 9, "x.npy is compressed by the method 'deflate64'"),
+     (8, 10, 77, "x.npy is compressed by the method 77")],
+)  # fmt: skip
+@pytest.mark.parametrize("ending", [".zip", ".npz"])
+def test_zip_that_cannot_be_unpacked_is_not_called_damaged(tmp_path, ending, local, central, value, reason):
+    path = tmp_path / f"set{ending}"
+    np.savez(tmp_path / "set.npz", x=np.zeros(3))
+    content = bytearray((tmp_path / "set.npz").read_bytes())
+    content[local] = content[content.index(b"PK\1\2") + central] = value
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=reason) as raised:
+        _ = Archive(path, "data.root").names if ending == ".zip" else read_array(path, "x")
+    assert "truncated or damaged" not in str(raised.value)
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])

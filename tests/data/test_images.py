@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from PIL import Image, features
+from PIL import Image, PngImagePlugin, features
 
 from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.images import Preprocessing, image_names, read_images, to_float, to_uint8
@@ -78,6 +78,14 @@ def test_images_of_other_extensions_are_read(tmp_path, suffix, form):
     Image.new("L", (8, 8), 200).save(tmp_path / f"image{suffix}", form)
     pixels = read_images(Archive(tmp_path, "data.root"), Preprocessing(8, "center", 1)).images_NCHW
     assert (pixels.int() - 200).abs().max() <= 2
+
+
+def test_long_text_in_a_png_is_no_fault(tmp_path):
+    """Programs that make images store how in them; Pillow refuses more than 1 MiB."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text("workflow", "x" * 3_000_000, zip=True)
+    Image.new("L", (8, 8)).save(tmp_path / "made.png", pnginfo=text)
+    assert len(read_images(Archive(tmp_path, "images"), Preprocessing(8, "center", 1))) == 1
 
 
 def test_uint8_float_round_trip():

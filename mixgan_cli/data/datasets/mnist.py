@@ -72,7 +72,7 @@ def _hint(title: str) -> str:
 class MNIST(PublishedSet[dict[str, str]]):
     """The 70,000 digits of MNIST, 28×28 (yann.lecun.com/exdb/mnist). The official test set is held out.
 
-    A copy has the four idx files, gzipped or not, in a folder, zip or tar.
+    A copy has the four idx files, gzipped or not, named with a dash or a dot, in a folder, zip or tar.
     """
 
     title = "MNIST"
@@ -104,7 +104,7 @@ class MNIST(PublishedSet[dict[str, str]]):
         """
         names = set(archive.names)
         for folder in ("", "raw/", f"{self.title}/", f"{self.title}/raw/"):
-            found = {file: folder + name for file in IDX for name in (file, f"{file}.gz") if folder + name in names}
+            found = {file: folder + name for file in IDX for name in _copies(file) if folder + name in names}
             if found and len(found) < len(IDX):
                 missing = ", ".join(file for file in IDX if file not in found)
                 raise DataError(f"{archive.root}: {missing}: there is no such file next to the others")
@@ -129,6 +129,11 @@ class FashionMNIST(MNIST):
     known_names = ("FashionMNIST/raw", "FashionMNIST", "FashionMNIST.zip")
     remote = _remote(datasets.FashionMNIST)
     download_hint = _hint("FashionMNIST")
+
+
+def _copies(file: str) -> list[str]:
+    """Return the names that a file of MNIST has in copies: on Kaggle, one with a dot, or one in a folder of its own."""
+    return [name + end for name in (f"{file}/{file}", file.replace("-idx", ".idx"), file) for end in ("", ".gz")]
 
 
 def _read_idx(archive: Archive, path: str) -> Tensor:

@@ -77,6 +77,22 @@ def test_mnist_is_found_in_every_layout(small_mnist, inside, packed):
     np.testing.assert_array_equal(dataset.train.images_NCHW[:, 0], CONTENT["train"][0])
 
 
+@pytest.mark.parametrize(
+    "name", ["{part}-{kind}.{axes}-ubyte", "{part}-{kind}-{axes}-ubyte/{part}-{kind}-{axes}-ubyte"]
+)
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_mnist_is_found_with_the_names_of_kaggle(small_mnist, tmp_path, name, ending):
+    if ending:
+        gzipped(small_mnist / "MNIST" / "raw")
+    for path in (small_mnist / "MNIST" / "raw").iterdir():
+        part, kind, axes, _ = path.name.split("-")
+        copy = tmp_path / "archive" / f"{name.format(part=part, kind=kind, axes=axes)}{ending}"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(copy)
+    dataset = MNIST(str(tmp_path / "archive"), 28, False).load()
+    np.testing.assert_array_equal(dataset.held_out.images_NCHW[:, 0], CONTENT["t10k"][0])
+
+
 def test_mnist_from_a_zip(small_mnist, tmp_path):
     gzipped(small_mnist / "MNIST" / "raw")
     with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
