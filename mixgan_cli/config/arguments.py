@@ -8,10 +8,10 @@ import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Sweep
+from hydra.core.override_parser.types import Glob, Override, Sweep
 from hydra.errors import HydraException
 from hydra.main import get_args_parser
 
@@ -38,6 +38,8 @@ PATH_KEYS = (
     "paths",
     "continue",
     "start_from",
+    "folder",
+    "dir",
 )
 """Last names of keys that hold a path."""
 MAX_KEY = 255
@@ -83,6 +85,8 @@ def parse_flags(words: Sequence[str], config_name: str) -> argparse.Namespace:
                 f"{word}: mixgan keeps its own records. paths.run=FOLDER names a run's folder, paths.outputs=FOLDER "
                 "the folder of all runs"
             )
+    if arguments.config_dir is not None and not arguments.config_dir.strip():
+        raise ConfigError("--config-dir: the path is empty")
     given = {
         "--run": arguments.run,
         "-m": arguments.multirun,
@@ -132,19 +136,27 @@ def quote_path(word: str, multirun: bool) -> str:
     exists = bool(value) and _exists(value)
     if not exists and (not is_path_key or "${" in value):
         return word
-    literal = f"{key}={_literal(value)}"
-    try:
-        override = OverridesParser.create().parse_override(word)
-    except HydraException:
-        if key == "paths" and value.startswith("[") and value.endswith("]"):
-            return f"{key}=[{','.join(map(_literal, value[1:-1].split(',')))}]"
-        return f"{key}={','.join(map(_literal, value.split(',')))}" if multirun and not exists else literal
-    if override.is_sweep_override():
+    literal, override = f"{key}={_literal(value)}", _parsed(word)
+    read: Any = override.value() if override else None
+    if override and override.is_sweep_override():
         return literal if not multirun and (exists or key == "to") else word
-    read = override.value()
     if exists:
-        return literal if is_path_key and (read != value or "${" in value) else word
-    return word if read is None or isinstance(read, str) or key == "paths" else literal
+        return literal if not override or (is_path_key and (read != value or "${" in value)) else word
+    if key == "paths" and value.startswith("[") and value.endswith("]"):
+        as_meant = override and all(isinstance(path, str) for path in read)
+        return word if as_meant else f"paths=[{','.join(map(_literal, value[1:-1].split(',')))}]"
+    if not override and multirun:
+        return f"{key}={','.join(map(_literal, value.split(',')))}"
+    as_meant = override and (read is None or isinstance(read, str) or (key == "paths" and isinstance(read, dict)))
+    return word if as_meant else literal
+
+
+def _parsed(word: str) -> Override | None:
+    """Return an override as Hydra reads it, or None if Hydra cannot read it."""
+    try:
+        return OverridesParser.create().parse_override(word)
+    except HydraException:
+        return None
 
 
 def _exists(path: str) -> bool:

@@ -30,7 +30,7 @@ from mixgan_cli.config import components, redact
 from mixgan_cli.config.expert_counts import check_expert_count
 from mixgan_cli.config.keys import flatten_keys, meant, prefixes
 from mixgan_cli.config.renamed import renamed
-from mixgan_cli.config.values import BatchSize, Checkpoint, PathText, SampleCount, Seed32
+from mixgan_cli.config.values import BatchSize, Checkpoint, PathList, PathText, SampleCount, Seed32
 from mixgan_cli.errors import ConfigError, error_summary
 
 
@@ -267,7 +267,7 @@ class Paths(Strict):
 class SweepOptions(Strict):
     """How a sweep over several runs is carried out."""
 
-    name: str | None
+    name: PathText | None
     jobs: PositiveInt
     fail_fast: bool
     optimize: str | None
@@ -410,7 +410,7 @@ class ExportCommand(Strict):
 class ReportCommand(Strict):
     """`mixgan report`: the folders, the level of detail, and the output."""
 
-    paths: Annotated[tuple[PathText, ...], Field(min_length=1)]
+    paths: PathList
     to: PathText | None
     details: NonNegativeInt
     redraw: bool
@@ -422,7 +422,7 @@ class ReportCommand(Strict):
 class ListCommand(Strict):
     """`mixgan list`: the folders, and how the runs are listed."""
 
-    paths: Annotated[tuple[PathText, ...], Field(min_length=1)]
+    paths: PathList
     sort: str | None
     descending: bool
     json_: Annotated[bool, Field(alias="json")]  # pydantic has a method json

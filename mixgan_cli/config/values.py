@@ -26,3 +26,9 @@ Checkpoint = Annotated[str, BeforeValidator(str), Field(pattern=r"^(last|best|\d
 """A checkpoint of a run: last, best, or a number of images shown."""
 PathText = Annotated[str, BeforeValidator(_as_path)]
 """The path of a file or folder, as text."""
+PathList = Annotated[
+    tuple[PathText, ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    Field(min_length=1),
+]
+"""Paths; one alone needs no brackets."""

@@ -49,6 +49,8 @@ def plan(config_name: str, words: Sequence[str]) -> Sweep | None:
         if not multirun and config.hydra.mode != RunMode.MULTIRUN:
             return None
         settings = parse(OmegaConf.masked_copy(config, "sweep"), SweepCommand).sweep
+        if not str(config.hydra.sweep.dir).strip():
+            raise ConfigError("hydra.sweep.dir='': the path is empty. Give one, or leave the key out")
         task = [override for override in overrides if not override.is_hydra_override()]
         if settings.name is None:
             config.sweep.name = _name([override for override in task if affects_result(override.key_or_group)])

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mixgan_cli.config.keys import flatten_keys
+from mixgan_cli.config.values import PathText
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.tracking.tracker import Logger, RunInfo, flatten_lists
 
@@ -25,7 +26,7 @@ class TensorBoardLogger(Logger):
         ConfigError: the package `tensorboard` is not installed.
     """
 
-    def __init__(self, folder: str, flush_seconds: int) -> None:
+    def __init__(self, folder: PathText, flush_seconds: int) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter  # takes seconds to import
         except ImportError as error:

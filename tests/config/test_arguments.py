@@ -100,6 +100,8 @@ def test_only_paths_are_quoted(arrays):
     assert quote_path("weights=true", False) == "weights=true"
     assert quote_path("to=null", False) == "to='null'"  # it exists
     assert quote_path("paths=[a=b,2024]", False) == "paths=['a=b','2024']"
+    assert quote_path("paths=[b,1e3]", False) == "paths=['b','1e3']" and quote_path("paths=7", False) == "paths='7'"
+    assert quote_path("paths={run: x}", False) == "paths={run: x}"
     assert quote_path(r"paths.run=outputs/a\ b", False) == r"paths.run=outputs/a\ b"
 
 
@@ -111,7 +113,10 @@ def test_home_folder_is_expanded(mixgan, monkeypatch):
 
 EMPTY = [
     ("fetch", "data=folder", "data.root="), ("evaluate", "images=", "data=digits"), ("evaluate", "run="),
-    ("evaluate", "run=x", "to="), ("sample", "run=x", "to="), ("export", "run="), ("report", "paths=['']"),
+    ("report", "paths="), ("train", "-m", "sweep.name=", "seed=1,2"),
+    ("train", "-m", "hydra.sweep.dir=", "seed=1,2"), ("train", "logger=tensorboard", "logger.tensorboard.folder="),
+    ("train", "--config-dir", "", "seed=x"), ("evaluate", "run=x", "to="),
+    ("sample", "run=x", "to="), ("export", "run="), ("report", "paths=['']"),
     ("train", "paths.outputs="), ("train", "paths.run="), ("train", "evaluation.weights=' '"),
 ]  # fmt: skip
 
@@ -134,6 +139,11 @@ def test_choice_that_is_no_name_is_refused_by_its_group(mixgan, word):
 def test_long_override_is_refused_at_once(mixgan, word):
     began = time.monotonic()
     assert mixgan("train", word, "seed=x").code == 2 and time.monotonic() - began < 10
+
+
+def test_single_path_needs_no_brackets(mixgan):
+    for name in ("7", "a=b"):
+        assert f"mixgan report: {name}: there is no such folder" in mixgan("report", f"paths={name}").err
 
 
 def test_text_may_look_like_a_number(mixgan):
