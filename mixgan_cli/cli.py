@@ -330,7 +330,7 @@ def report_error(error: Exception, name: str) -> Outcome:
     if isinstance(error, UserError):
         message, code = str(error), 2
     elif is_composition_error(error):
-        message, code = explain(error, COMMANDS[name].config), 2
+        message, code = explain(error, COMMANDS[name].config, sys.argv[1:]), 2
     elif isinstance(error, (TrainingStopped, OutputError)):
         message, code = str(error), 1
     elif isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, str(error)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from mixgan_cli.evaluation.metrics.registry import deviation, is_deviation, resu
 from mixgan_cli.evaluation.protocol import differences, require_comparable
 from mixgan_cli.evaluation.reference import ReferenceSet, reference_set
 from mixgan_cli.models.sampler import Sampler
+from mixgan_cli.reporting.tables import MISSING
 from mixgan_cli.runs import Results, RunFolder, read_result
 from mixgan_cli.runtime.device import Compute, resolve_hardware
 from mixgan_cli.runtime.io import inside, read_json, write_errors, write_json
@@ -43,7 +45,9 @@ def run(config: DictConfig) -> dict[str, Any]:
     compute = resolve_hardware(settings.hardware)
     others = read_results(settings.compare) if settings.compare else []
     result = _of_images(settings, compute) if settings.images else _of_run(settings, compute)
-    log.info("%s", text_of(result))
+    other = min(others, key=lambda each: len(differences(result.protocol, each.protocol)), default=None)
+    comparable = other and (settings.force or not differences(result.protocol, other.protocol))
+    log.info("%s", text_of(result, other.metrics if other and comparable else None))
     if settings.run is not None:
         _keep(RunFolder(Path(settings.run)), settings.evaluation.name, result)
     output = {
@@ -55,8 +59,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     if settings.to:
         with write_errors(f"to={settings.to}"):
             write_json(Path(settings.to), output)  # before the comparison, which may be refused
-    if others:
-        other = min(others, key=lambda each: len(differences(result.protocol, each.protocol)))
+    if other:
         require_comparable(result.protocol, other.protocol, settings.force)
         output["compared"] = {
             "with": settings.compare,
@@ -87,22 +90,38 @@ def read_results(path: str) -> list[Results]:
     return found
 
 
-def text_of(result: Result) -> str:
-    """Return a table for people: each metric, its value, the best value; and the protocol in a line."""
-    rows = [("metric", "value", "best")]
+def text_of(result: Result, other: Mapping[str, Any] | None = None) -> str:
+    """Return a table for people: each metric, its value, the best value; and the protocol in a line.
+
+    Args:
+        result: what was measured.
+        other: metrics of the run that it is compared with, which get a column.
+    """
+    columns = [result.metrics, *([] if other is None else [other])]
+    rows = [("metric", *("value", "compared")[: len(columns)], "best")]
     for name, value in result.metrics.items():
         if isinstance(value, int | float) and not is_deviation(name):
-            spread, best = deviation(name, result.metrics), result_key(name).best
-            value_text = f"{value:.4g}" + ("" if spread is None else f" ± {spread:.2g}")
-            rows.append((name, value_text, "" if best == "none" else best))
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    lines = [f"{name:<{widths[0]}}  {value:>{widths[1]}}  {best}".rstrip() for name, value, best in rows]
+            best = result_key(name).best
+            rows.append((name, *(_value_text(name, each) for each in columns), "" if best == "none" else best))
+    first, *widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
+    lines = []
+    for name, *values, best in rows:
+        padded = [f"{value:>{width}}" for value, width in zip(values, widths, strict=True)]
+        lines.append("  ".join([f"{name:<{first}}", *padded, best]).rstrip())
     protocol = result.protocol
     extractors = f", {', '.join(protocol['extractors'])}" if protocol.get("extractors") else ""
     lines.append(
         f"protocol {protocol['name']}: {protocol['n_fake']:,} against {protocol['n_real']:,} samples{extractors}"
     )
     return "\n".join([*lines, *(f"{name} is unavailable: {reason}" for name, reason in result.unavailable.items())])
+
+
+def _value_text(name: str, metrics: Mapping[str, Any]) -> str:
+    """Return a metric with its deviation, if it has one; a dash if it is missing or no number."""
+    value, spread = metrics.get(name), deviation(name, metrics)
+    if not isinstance(value, int | float):
+        return MISSING
+    return f"{value:.4g}" + (f" ± {spread:.2g}" if isinstance(spread, int | float) else "")
 
 
 def _keep(folder: RunFolder, name: str, result: Result) -> None:

@@ -8,6 +8,7 @@ import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -87,6 +88,8 @@ def parse_flags(words: Sequence[str], config_name: str) -> argparse.Namespace:
             )
     if arguments.config_dir is not None and not arguments.config_dir.strip():
         raise ConfigError("--config-dir: the path is empty")
+    if arguments.config_dir and not Path(arguments.config_dir).is_dir():
+        raise ConfigError(f"--config-dir {arguments.config_dir}: there is no such folder")
     given = {
         "--run": arguments.run,
         "-m": arguments.multirun,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
+from hydra.main import get_args_parser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -42,8 +44,8 @@ def is_composition_error(error: Exception) -> bool:
     return isinstance(error, CompositionError) or any(f.f_code.co_name == "load_configuration" for f, _ in frames)
 
 
-def explain(error: Exception, config_name: str) -> str:
-    """Return one readable message for an error that was raised while `config_name` was composed."""
+def explain(error: Exception, config_name: str, words: Sequence[str] = ()) -> str:
+    """Return one readable message for an error that was raised while `config_name` was composed with these words."""
     text = str(error)
     if isinstance(error, OverrideParseException):
         key, equals, value = str(error.override).partition("=")
@@ -63,7 +65,7 @@ def explain(error: Exception, config_name: str) -> str:
                 return f"{key}: renamed to {new}"
             if others := choices_with(key):
                 return f"{key}: there is no such key with the choices made; there is with {', '.join(others)}"
-            return f"{key}: there is no such key.{meant(key, known_keys(config_name))}"
+            return f"{key}: there is no such key.{meant(key, known_keys(config_name, words))}"
         return f"{key}: {cause}"
     if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
         return f"{error_summary(error)}: {error_summary(error.__cause__)}"
@@ -140,11 +142,21 @@ def defaults_of(data: str, model: str) -> DictConfig | None:
     return config
 
 
-def known_keys(config_name: str) -> list[str]:
-    """Return every key and group that an override of `config_name` may name, at its default choices."""
+def known_keys(config_name: str, words: Sequence[str] = ()) -> list[str]:
+    """Return every key and group that an override of `config_name` may name.
+
+    The choices are those in the words of a command line if they can be composed as a single run, or else the defaults.
+    """
+    given, _ = get_args_parser().parse_known_args(list(words))
+    chosen = [word for word in given.overrides if word.lstrip("+").partition("=")[0] in groups()]
+    if given.config_dir:
+        chosen.append(f"hydra.searchpath=[{quoted(f'file://{Path(given.config_dir).absolute()}')}]")
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose(config_name)
+        try:
+            config = compose(config_name, chosen)
+        except CompositionError:
+            config = compose(config_name)
     keys = flatten_keys(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
     return [*dict.fromkeys(prefix for key in keys for prefix in prefixes(key)), *groups()]
 

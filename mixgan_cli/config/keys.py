@@ -104,11 +104,18 @@ def meant(key: str, known: Iterable[str]) -> str:
         return f" In mixgan, {ANSWERS[last]}."
     exact = exact or [found for end in SYNONYMS.get(last, ()) for found in _ending_in(end, known)]
     if 0 < len(exact) <= 3:
-        return suggestion(exact)
+        return suggestion(_closest_first(key, exact))
     if exact:  # such as name or weight
         return nearest(key, exact)
     similar = closest(last, {each.rpartition(".")[2] for each in known}, cutoff=0.75)
-    return suggestion([found for name in similar for found in _ending_in(name, known)][:3]) or nearest(key, known)
+    found = [each for name in similar for each in _ending_in(name, known)]
+    return suggestion(_closest_first(key, found)[:3]) or nearest(key, known)
+
+
+def _closest_first(key: str, known: Iterable[str]) -> list[str]:
+    """Return keys with those first that begin like `key`, with its groups; otherwise in the same order."""
+    groups = prefixes(key)[:-1]
+    return sorted(known, key=lambda each: -len({*groups} & {*prefixes(each)}))
 
 
 def _ending_in(name: str, known: Iterable[str]) -> list[str]:

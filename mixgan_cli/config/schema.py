@@ -505,6 +505,8 @@ def _readable(problem: Any, config: dict[str, Any], schema: type[Strict]) -> str
         return f"{'.'.join(map(str, problem['loc']))}: missing"
     if problem["type"] == "value_error":
         return f"{key}.{message}" if key else message
+    if problem["type"] == "too_short":
+        message = f"Give at least {problem['ctx']['min_length']}"
     return f"{key}={problem['input']!r}: {message}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -22,7 +23,14 @@ def _as_path(value: Any) -> Any:
     return os.path.expanduser(value) if isinstance(value, str) else value  # noqa: PTH111 (raises without a home)
 
 
-Checkpoint = Annotated[str, BeforeValidator(str), Field(pattern=r"^(last|best|\d[\d_]*)$")]
+def _as_checkpoint(value: Any) -> str:
+    """Return the name of a checkpoint. Raises an error of pydantic if it is none."""
+    if not re.fullmatch(r"last|best|\d[\d_]*", str(value), re.ASCII):
+        raise PydanticCustomError("checkpoint", "a checkpoint is last, best or a number of images shown")
+    return str(value)
+
+
+Checkpoint = Annotated[str, BeforeValidator(_as_checkpoint)]
 """A checkpoint of a run: last, best, or a number of images shown."""
 PathText = Annotated[str, BeforeValidator(_as_path)]
 """The path of a file or folder, as text."""

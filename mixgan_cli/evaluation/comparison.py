@@ -119,6 +119,12 @@ class Comparison:
         layer = self.layer(extractor, metric)
         return self.fake_features(extractor).kept[layer], self.store.of_reference(extractor).kept[layer]
 
+    def check_same_shape(self) -> None:
+        """Raise Unavailable if generated and real samples have different shapes, so that pixels cannot be compared."""
+        if self.fake.shape[1:] != self.real.shape[1:]:
+            shapes = f"{list(self.fake.shape[1:])} and {list(self.real.shape[1:])}"
+            raise Unavailable(f"pixels of images of different shapes, {shapes}, have no distance")
+
     def fake_features(self, extractor: str) -> Features:
         """Return what an extractor computes of the generated images, in one pass for all metrics."""
         if extractor not in self._fake_features:
@@ -131,8 +137,10 @@ class Comparison:
         """Return the layer that a metric of torch-fidelity uses.
 
         Raises:
-            Unavailable: its weights are missing or incomplete.
+            Unavailable: its weights are missing or incomplete, or it compares pixels of images of different shapes.
         """
+        if extractor == "pixels":
+            self.check_same_shape()
         layer = layer_for(metric, extractor, self.settings.feature_layer)
         missing = self.store.extractors[extractor].missing
         if layer in missing:

@@ -108,6 +108,13 @@ def test_checkpoint_can_be_a_file(mixgan, run):
     assert outcome.code == 2 and "give either run=DIR" in outcome.err
 
 
+def test_pixels_of_other_sizes_are_unavailable_with_the_sizes(mixgan, run):
+    words = ("evaluation.extractors=[pixels]", "evaluation.metrics=[fid,kid]", "data=digits", "data.size=16")
+    outcome = mixgan("evaluate", f"run={run}", *SHORT, *words)
+    reason = "pixels of images of different shapes, [1, 8, 8] and [1, 16, 16], have no distance"
+    assert set(outcome.json["unavailable"].values()) == {reason}
+
+
 def test_compare_adds_another_result(mixgan, run):
     """Other latents are the same protocol; fewer images are another one, and are not compared unless forced."""
     results = json.loads((run / "results.json").read_text())
@@ -115,6 +122,8 @@ def test_compare_adds_another_result(mixgan, run):
     assert same.code == 0, same.err
     assert same.json["compared"] == {"with": str(run), "metrics": results["metrics"], "differences": []}
     assert same.json["metrics"]["ms_ssim"] != results["metrics"]["ms_ssim"]
+    (line,) = [line.split() for line in same.err.splitlines() if line.startswith("ms_ssim ")]
+    assert line[1:3] == [f"{each['ms_ssim']:.4g}" for each in (same.json["metrics"], results["metrics"])]
     fewer = ("evaluate", f"run={run}", *SHORT, "evaluation.n_fake=10", f"compare={run}/results.json", "to=fewer.json")
     refused = mixgan(*fewer)
     assert refused.code == 2 and "n_fake: 10 and 16" in refused.err and "force=true" in refused.err

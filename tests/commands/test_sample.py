@@ -106,3 +106,10 @@ def test_killed_sampling_of_pictures_can_be_repeated(mixgan, hmog):
 def test_unknown_expert_is_refused(mixgan, hmog):
     outcome = mixgan("sample", f"run={hmog}", "expert=8", "hardware=cpu")
     assert outcome.code == 2 and "numbered 0 to 7" in outcome.err
+
+
+def test_name_of_no_checkpoint_is_refused(mixgan, hmog):
+    outcome = mixgan("sample", f"run={hmog}", "checkpoint=bset", "hardware=cpu")
+    assert (
+        outcome.code == 2 and "checkpoint='bset': a checkpoint is last, best or a number of images shown" in outcome.err
+    )

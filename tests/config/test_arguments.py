@@ -44,6 +44,7 @@ WRONG = {
     "--cfg bogus": "invalid choice: 'bogus'",
     "--cfg job --info": "--cfg and --info: --cfg and --info print a single run",
     "--resolve": "Add --cfg job",
+    "--config-dir nowhere model/gate=own": "--config-dir nowhere: there is no such folder",
 }
 
 

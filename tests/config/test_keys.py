@@ -31,6 +31,8 @@ COMMON = {
     "optimizer": "'objective.optimizer' or 'objective/optimizer'",
     "btach": "'training.batch' or 'evaluation.batch'",
     "training.nimgs": "'training.nimg'",
+    "data.sise": "'data.size' or 'model.latent.size'",
+    "sweep.nam": "'sweep.name' or",
 }
 
 
@@ -48,6 +50,14 @@ def test_hints_are_those_of_the_command():
     known = known_keys("sample")
     assert meant("n_samples", known) == " Did you mean 'n'?"
     assert meant("wandb", known) == meant("resume", known) == ""
+
+
+def test_hints_know_the_choices_of_the_command_line(mixgan, tmp_path):
+    gate = tmp_path / "model" / "gate" / "own.yaml"
+    gate.parent.mkdir(parents=True)
+    gate.write_text("_target_: mixgan_cli.models.SoftmaxGate\nsharpness: 5.0\n")
+    outcome = mixgan("train", "--config-dir", str(tmp_path), "model=mog", "model/gate=own", "model.gate.sharpnes=3")
+    assert outcome.code == 2 and "Did you mean 'model.gate.sharpness'?" in outcome.err
 
 
 def test_synonyms_lead_to_keys_that_exist():

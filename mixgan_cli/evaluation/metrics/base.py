@@ -132,8 +132,8 @@ class Metric:
         """Raise Unavailable if something that it requires is not there."""
         for requirement in self.requires:
             is_there, reason = {
-                "images": (comparison.is_images, "is for images; for points take evaluation=points"),
-                "points": (not comparison.is_images, "is for points, not for images"),
+                "images": (comparison.is_images, "only for images; for points take evaluation=points"),
+                "points": (not comparison.is_images, "only for points"),
                 "gate_weights": (comparison.weights_BK is not None, "these images do not come from a mixture"),
                 "discriminator": (comparison.discriminator is not None, "needs the discriminator of a run"),
             }[requirement]

@@ -46,7 +46,7 @@ class ExpertClasses(Metric):
         if classifier.NAME not in comparison.settings.extractors:
             raise Unavailable(f"needs a classifier of images: evaluation.extractors=[…,{classifier.NAME}]")
         if not comparison.is_images:
-            raise Unavailable("is for images; for points take evaluation=points")
+            raise Unavailable("only for images; for points take evaluation=points")
         assert comparison.weights_BK is not None
         layer = comparison.layer(classifier.NAME, "isc")
         logits_BC = comparison.fake_features(classifier.NAME).kept[layer]

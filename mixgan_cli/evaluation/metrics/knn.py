@@ -10,7 +10,6 @@ from scipy.stats import hypergeom
 from torch import Tensor
 
 from mixgan_cli.config.schema import Evaluation
-from mixgan_cli.errors import Unavailable
 from mixgan_cli.evaluation.comparison import Comparison, Layers
 from mixgan_cli.evaluation.metrics.base import Metric, ResultKey
 
@@ -51,11 +50,8 @@ class KNN(Metric):
         if extractor is not None:
             fake, real = comparison.features(extractor)
         else:
-            fake, real = comparison.fake, comparison.real
-            if fake.shape[1:] != real.shape[1:]:
-                shapes = f"{list(fake.shape[1:])} and {list(real.shape[1:])}"
-                raise Unavailable(f"pixels of images of different shapes, {shapes}, have no distance")
-            fake, real = fake.flatten(1), real.flatten(1)
+            comparison.check_same_shape()
+            fake, real = comparison.fake.flatten(1), comparison.real.flatten(1)
             if not comparison.is_images:
                 fake, real = fake.double(), real.double()
         n = comparison.notes["neighbour_test_n"] = min(len(fake), len(real))

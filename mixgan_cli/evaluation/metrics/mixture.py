@@ -68,11 +68,11 @@ class ExpertDivergence(Metric):
     def compute(self, comparison: Comparison, extractor: str | None) -> dict[str, Any]:
         """Return the estimate. Raises Unavailable if there is no discriminator with a softmax over experts."""
         if comparison.weights_BK is None or comparison.discriminator is None:
-            raise Unavailable("is estimated by the classifier of experts in a run's discriminator")
+            raise Unavailable("needs the classifier of experts in a run's discriminator")
         form = comparison.discriminator.head.form
         if form != "general":
             raise Unavailable(
-                "is estimated by a softmax over experts (model.head.form=general, or model/head=multiclass); this "
+                "needs a softmax over experts (model.head.form=general, or model/head=multiclass); this "
                 f"model's head has form={form}"
             )
         as_input = to_float if comparison.is_images else Tensor.float

@@ -40,7 +40,7 @@ class Modes(Metric):
     def compute(self, comparison: Comparison, extractor: str | None) -> dict[str, Any]:
         """Return both values. Raises Unavailable if the data are not a mixture of Gaussians."""
         if comparison.reference.gaussians is None:
-            raise Unavailable("is for data that are a mixture of Gaussians")
+            raise Unavailable("only for data that are a mixture of Gaussians")
         covered, share = modes(comparison.fake, *comparison.reference.gaussians)
         return {"modes_covered": covered, "high_quality": share}
 
@@ -55,7 +55,7 @@ class HistogramDistance(Metric):
         """Return the distance. Raises Unavailable if the data set has no window for histograms."""
         reference, distance, key = comparison.reference, type(self).distance, next(iter(self.results))
         if reference.extent is None:
-            raise Unavailable("is for points in the plane whose data set has a window for histograms")
+            raise Unavailable("only for points in the plane whose data set has a window for histograms")
         comparison.notes["histograms"] = {"window": reference.extent, "bins": BINS, "eps": EPS}
         values = {key: distance(comparison.fake, reference.samples, reference.extent)}
         if reference.second_draw is not None:
