@@ -168,7 +168,8 @@ class Archive:
         rest = self._entries.keys() - set(used)
         kinds = Counter("hidden" if _hidden(name) else Path(name).suffix.lower() or "no suffix" for name in rest)
         kinds["broken links"] = self._broken_links
-        several = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(5) if count)
+        most = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))[:5]  # in the same order in each process
+        several = ", ".join(f"{count:,} {kind}" for kind, count in most if count)
         return f"{kinds.total():,} files ({several}{', …' if len(+kinds) > 5 else ''})" if several else ""
 
     def _size(self, name: str) -> int:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, PngImagePlugin, features
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError, features
 from pydantic import Field
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
@@ -144,6 +144,8 @@ def image_blocks(
 
     def decode(content: bytes) -> np.ndarray | str:
         """Return the preprocessed image, or why it cannot be decoded: as text, because an error keeps the content."""
+        if not content:
+            return "the file is empty"
         try:
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 pixels = image.width * image.height
@@ -151,6 +153,8 @@ def image_blocks(
                     raise ValueError(f"{image.width}×{image.height}, more than {MAX_PIXELS:,} pixels")
                 with large_image if pixels > LARGE_PIXELS else nullcontext():
                     return preprocessing(image)
+        except UnidentifiedImageError:  # its message has an address in memory
+            return "not an image, or its beginning is damaged"
         except Exception as error:  # Pillow raises many kinds
             return str(error)
 

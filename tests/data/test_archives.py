@@ -229,3 +229,9 @@ def test_hostile_names_write_and_read_nothing_else(tmp_path):
     assert "link.bin" not in hostile.names
     assert all(content == b"payload" for _, content in hostile.read_each(hostile.names))
     assert not (tmp_path.parent.parent / "outside.bin").exists()
+
+
+def test_kinds_of_files_left_out_are_in_a_fixed_order(tmp_path):
+    for name in ("one.png", "b.txt", "a.db", "c.db", "Readme", "d.csv"):
+        (tmp_path / name).touch()
+    assert Archive(tmp_path, "data.root").left_out(["one.png"]) == "5 files (2 .db, 1 .csv, 1 .txt, 1 no suffix)"
