@@ -184,6 +184,10 @@ class Faults:
         """SIGINT (Ctrl+C) at random moments: the run saves its state and exits with 130."""
         return self._at_random(signal.SIGINT, "interrupted", max(1, self.kills // 10), 130)
 
+    def hung_up(self) -> int:
+        """SIGHUP (a closed terminal) at random moments: the run saves its state and exits with 129."""
+        return self._at_random(signal.SIGHUP, "hung-up", max(1, self.kills // 10), 129)
+
     def killed_within_a_save(self) -> int:
         """SIGKILL before each single step of a save: writing, syncing, renaming, linking, removing."""
         steps = [(os, "fsync"), (Path, "replace"), (os, "link"), (Path, "unlink"), (torch, "save")]
