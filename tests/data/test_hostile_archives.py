@@ -172,7 +172,7 @@ HOSTILE = {
         lambda p: [png(p / f"{n}.png", 6_000) for n in range(16)]),
     "a long text in an image": ("text", "folder", "Decompressed data too large",
         lambda p: png(p / "a.png", 8, bytes(300 * MIB))),
-    "a program as image": ("eps", "folder", "cannot identify",
+    "a program as image": ("eps", "folder", "not an image",
         lambda p: written(p / "a.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")),
     "a long file in a folder": ("holes", "folder", "more than 268,435,456 bytes",
         lambda p: written(p / "a.png", b"", LONG)),

@@ -180,7 +180,7 @@ def test_pre_empted_job_is_requeued_and_resumes(tmp_path, cluster, mixgan):
     environment, did = cluster
     command = [sys.executable, "-m", "mixgan_cli", "train", "-m", *TINY, *LONG, "sweep=slurm", "seed=0,1"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE) as process:
-        checkpoint = wait_for(lambda: next(tmp_path.glob("outputs/*-0/checkpoints/last.pt"), None), process)
+        checkpoint = wait_for(lambda: next(tmp_path.glob("outputs/*-s0/checkpoints/last.pt"), None), process)
         os.kill(int((did / "pid").read_text()), signal.SIGUSR2)  # as SLURM does before the time is out
         assert process.wait(timeout=DEADLINE) == 0
         assert json.loads(process.stdout.readlines()[-1])["jobs"] == {"done": 2, "failed": 0, "missing": 0}
