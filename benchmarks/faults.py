@@ -62,6 +62,7 @@ def begin(folder: Path, seed: int, *overrides: str, prepare: Callable[[], None] 
         os.dup2(log, 1)
         os.dup2(log, 2)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell makes background jobs ignore it
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup makes its program ignore it
         prepare()
         code = cli.main(["train", *RUN, f"seed={seed}", f"paths.run={folder}", *overrides])
     except KeyboardInterrupt:  # before the run handles signals

@@ -92,6 +92,7 @@ def _run(arguments: list[str], folder: str, environment: dict[str, str], logs: s
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its jobs in the background ignore it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup this
     for descriptor, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(Path(logs) / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     from mixgan_cli.cli import main

@@ -29,11 +29,13 @@ LONG = [*TINY, "training.nimg=2000", "training.checkpoint_nimg=2000", "evaluatio
 
 
 @pytest.fixture(autouse=True)
-def _ctrl_c_is_heard():
-    """Here and in processes begun from here; a shell lets its jobs in the background ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def _signals_are_heard():
+    """Here and in processes begun from here; a shell lets its jobs in the background ignore SIGINT, nohup SIGHUP."""
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def without_times(records):
