@@ -1,7 +1,7 @@
 """The command line: run a command with its composed configuration, and turn errors into exit codes.
 
 Exit codes: 0 done, 1 failed, 2 invalid configuration or input (one message, no traceback), 130 interrupted by Ctrl+C,
-143 by SIGTERM, 129 by SIGHUP, 141 if the reader of the output ended.
+143 by SIGTERM, 129 by SIGHUP, 141 if the reader of the output ended, 137 if a job of a sweep was killed (SIGKILL).
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import hydra
 from omegaconf import DictConfig
@@ -41,6 +42,7 @@ from mixgan_cli.config.schema import (
     conf_dir,
 )
 from mixgan_cli.errors import ConfigError, TrainingStopped, UserError, error_summary, nearest
+from mixgan_cli.runtime.child_process import ProcessDied, run_in_child
 from mixgan_cli.runtime.io import write_errors
 from mixgan_cli.runtime.signals import Interrupted, Interruptions, interruption
 from mixgan_cli.runtime.streams import CLOSED_PIPE_EXIT_CODE, OutputError, discard_output, prepare_streams, print_line
@@ -282,28 +284,45 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
 
 
 def run_job(name: str, config: DictConfig, sweep: Sweep | None) -> Outcome:
-    """Run one command in the current process, and return how it ended."""
+    """Run one command and return how it ended. A job of a sweep has a process of its own, which may be killed."""
     prepare_streams()  # of a process that a launcher started
     log_to_stderr()
-    try:
+
+    def prepare_and_run() -> Outcome:
         check_values(config, COMMANDS[name].schema)  # before torch is imported
-        with (
-            Interruptions() as interruptions,
-            interruptions.deferred(),
-        ):  # a signal in C code of torch aborts its import
-            command = importlib.import_module(f"mixgan_cli.commands.{name}")
-        if interruptions.received:
-            raise Interrupted(interruptions.received)
-        result = command.run(config)
-        if sweep and result:
-            sweep.objective_value(result["metrics"])
+        command = import_command(name)  # before the fork, so that not every job of a sweep has to
+
+        def run() -> Outcome:
+            result = command.run(config)
+            if sweep and result:
+                sweep.objective_value(result["metrics"])
+            return Outcome(0, result)
+
+        work = partial(attempt, name, run)
+        return run_in_child(work) if sweep else work()
+
+    return attempt(name, prepare_and_run)
+
+
+def import_command(name: str) -> ModuleType:
+    """Import a command's module, and with it torch. A signal waits, as it aborts the import inside C code of torch."""
+    with Interruptions() as interruptions, interruptions.deferred():
+        command = importlib.import_module(f"mixgan_cli.commands.{name}")
+    if interruptions.received:
+        raise Interrupted(interruptions.received)
+    return command
+
+
+def attempt(name: str, work: Callable[[], Outcome]) -> Outcome:
+    """Return the outcome of `work`. An error is reported and becomes one, so that the other jobs of a sweep run."""
+    try:
+        return work()
     except BrokenPipeError:
         raise
-    except Exception as error:  # handled here, so that the other jobs of a sweep run
+    except Exception as error:
         if signal := interruption(error):
             raise signal from error
         return report_error(error, name)
-    return Outcome(0, result)
 
 
 def finish_sweep(sweep: Sweep, printed: set[str | None]) -> int:
@@ -333,6 +352,8 @@ def report_error(error: Exception, name: str) -> Outcome:
         message, code = explain(error, COMMANDS[name].config, sys.argv[1:]), 2
     elif isinstance(error, (TrainingStopped, OutputError)):
         message, code = str(error), 1
+    elif isinstance(error, ProcessDied):
+        message, code = str(error), error.exit_code
     elif isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, str(error)):
         message, code = f"not enough memory ({error_summary(error)}). Use a smaller batch, model or data set", 1
     elif isinstance(error, OSError) and error.errno is not None:  # a full or read-only disk, a name that is too long

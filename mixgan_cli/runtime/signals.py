@@ -49,14 +49,16 @@ def interruption(error: BaseException) -> Interrupted | None:
 class Interruptions:
     """Turn SIGTERM, SIGINT and SIGHUP into `Interrupted`. Inside `deferred()`, keep the signal in `received` instead.
 
-    A second Ctrl+C inside `deferred()` raises immediately. A repeat within REPEAT_SECONDS does not: it is the same
-    Ctrl+C, forwarded to each process of a run on several devices.
+    A second Ctrl+C inside `deferred()` raises immediately. A repeat within REPEAT_SECONDS does not, and a signal that
+    was raised is not raised again within this time: it is the same one, which a terminal or SLURM sent to all processes
+    and a sweep or a launcher forwarded.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         """The signal that arrived inside `deferred()`."""
         self._received_at = 0.0
+        self._raised: tuple[int, float] | None = None
         self._deferring = False
         self._before: dict[int, Any] = {}
 
@@ -83,8 +85,12 @@ class Interruptions:
         repeated = number == signal.SIGINT and self.received is not None and now - self._received_at > REPEAT_SECONDS
         if self.received is None:
             self.received, self._received_at = number, now
-        if not self._deferring or repeated:
-            raise Interrupted(number, in_critical_section=self._deferring)
+        if self._deferring and not repeated:
+            return
+        if self._raised and self._raised[0] == number and now - self._raised[1] <= REPEAT_SECONDS:
+            return
+        self._raised = number, now
+        raise Interrupted(number, in_critical_section=self._deferring)
 
 
 SIGTERM_EXIT_CODE = 128 + signal.SIGTERM

@@ -123,6 +123,19 @@ def test_signals_are_deferred_and_then_raised(monkeypatch):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+def test_forwarded_signal_does_not_interrupt_what_the_first_one_began():
+    """A terminal's Ctrl+C reaches a job twice: directly, and forwarded by its sweep."""
+    with Interruptions():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        except Interrupted:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+        else:
+            pytest.fail("the first one was not raised")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_ignored_signal_stays_ignored(number):
     before = signal.signal(number, signal.SIG_IGN)  # as the shell does for jobs in the background, and nohup

@@ -12,7 +12,7 @@ import pytest
 
 from tests.commands.test_train import same, weights
 from tests.conftest import TINY
-from tests.processes import DEADLINE
+from tests.processes import DEADLINE, at_work
 
 SPY = """
 import os, sys
@@ -215,3 +215,36 @@ def test_jobs_end_with_their_sweep(tmp_path, environment):
     assert repeated.returncode == 0, repeated.stderr
     assert told(repeated)[-1]["jobs"] == {"done": 2, "failed": 0, "missing": 0}
     assert "resumed at" in repeated.stderr
+
+
+@pytest.mark.integ
+@pytest.mark.parametrize(
+    "launcher", [(), ("sweep=joblib",), ("sweep=submitit",)], ids=["sequential", "joblib", "submitit"]
+)
+def test_killed_job_does_not_block_its_sweep(tmp_path, environment, mixgan, launcher):
+    """SIGKILL in the second of three jobs: the others run, the job is marked, and the repeated sweep resumes it."""
+    words = [*LONG, f"sweep={launcher}", "seed=0,1,2"]
+    command = [sys.executable, "-m", "mixgan_cli", "train", "-m", *TINY, *words]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, stderr=subprocess.PIPE) as process:
+        checkpoint = wait_for(lambda: next(tmp_path.glob("outputs/*-s1/checkpoints/last.pt"), None), process)
+        killed = checkpoint.parents[1]
+        (pid,) = at_work(killed)
+        os.kill(pid, signal.SIGKILL)
+        err = process.communicate(timeout=DEADLINE)[1]
+        assert process.returncode == 128 + signal.SIGKILL, err
+    message = "killed by signal 9 (SIGKILL), often the out-of-memory killer"
+    assert f"seed=1 failed: {message}" in err and "Traceback" not in err
+    by_seed = {job["overrides"][-1]: job for job in records(tmp_path)}
+    assert {seed: job["status"] for seed, job in by_seed.items()} == {
+        "seed=0": "done", "seed=1": "failed", "seed=2": "done",
+    }  # fmt: skip
+    assert (by_seed["seed=1"]["exit_code"], by_seed["seed=1"]["error"]) == (137, message)
+    assert not (killed / "DONE").exists()
+
+    repeated = sweep(tmp_path, environment, *words)
+    assert repeated.returncode == 0, repeated.stderr
+    assert told(repeated)[-1]["jobs"] == {"done": 3, "failed": 0, "missing": 0}
+    logs = "".join(path.read_text() for path in tmp_path.glob("outputs/sweeps/*/.submitit/*/*.err"))
+    assert (repeated.stderr + logs).count(f"{killed.relative_to(tmp_path)}: resumed at") == 1
+    whole = mixgan("train", *TINY, *LONG, "seed=1", "paths.outputs=whole")
+    assert same(weights(whole.json["run_dir"]), weights(killed))
