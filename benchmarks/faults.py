@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,8 @@ class Lost(Exception):
     """The run differs from the undisturbed one."""
 
 
-def begin(folder: Path, seed: int, *overrides: str, prepare: Callable[[], None] = lambda: None) -> int:
-    """Start or resume the run in this folder and return its process id."""
+def begin(folder: Path, seed: int | str, *overrides: str, prepare: Callable[[], None] = lambda: None) -> int:
+    """Start or resume the run in this folder, or a sweep over several seeds, and return its process id."""
     sys.stdout.flush()
     process = os.fork()
     if process:
@@ -92,11 +93,20 @@ def ended(process: int, within: float) -> int | None:
     return None
 
 
-def finish(folder: Path, seed: int, *overrides: str) -> None:
+def finish(folder: Path, seed: int | str, *overrides: str) -> None:
     """Repeat the command, which must finish the run."""
     code = wait(begin(folder, seed, *overrides))
     if code:
         raise Lost(f"the run was not resumed: exit code {code}\n{said(folder)}")
+
+
+def at_work(folder: Path) -> int | None:
+    """Return the id of the process that trains the run in this folder, if any: it has the run's lock open."""
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):  # it has ended, or belongs to another user
+            if link.readlink() == (folder / ".lock").resolve():
+                return int(link.parts[2])
+    return None
 
 
 def remains(folder: Path) -> dict[str, Any]:
@@ -302,6 +312,34 @@ class Faults:
         last.write_bytes(sorted((folder / "checkpoints").glob("[0-9]*.pt"))[0].read_bytes())
         finish(folder, 0)
         compare(folder, self.undisturbed(0))
+        return hits
+
+    def job_killed(self) -> int:
+        """SIGKILL to a job of a sweep (sequential, joblib, submitit): the others run; the same command resumes it."""
+        launchers = [(), ("sweep=joblib",), ("sweep=submitit",)] * max(1, self.kills // 25)
+        hits = tries = 0
+        while hits < len(launchers):
+            if tries == 10 * len(launchers):
+                raise Lost(f"{hits} of {tries} jobs were killed: the fault was not injected")
+            folder = self.root / f"job-{tries}-${{seed}}"  # Hydra fills in the seed
+            words = ("0,1", "-m", f"hydra.sweep.dir={self.root}/sweep-{tries}", *SHORT, *launchers[hits])
+            runs = [self.root / f"job-{tries}-{seed}" for seed in (0, 1)]
+            process, run = begin(folder, *words), self.chance.choice(runs)
+            while not at_work(run):
+                if ended(process, 0.02) is not None:
+                    raise Lost(f"the job was not started\n…{said(folder)}")
+            time.sleep(self.chance.uniform(0, self.seconds / 10))  # SHORT is a tenth
+            if worker := at_work(run):
+                os.kill(worker, signal.SIGKILL)
+            code = wait(process)
+            if code not in (0, 128 + signal.SIGKILL):
+                raise Lost(f"exit code {code}\n…{said(folder)}")
+            if code and not all((other / "DONE").exists() for other in runs if other != run):
+                raise Lost(f"the other job did not run\n…{said(folder)}")
+            finish(folder, *words)
+            for seed, each in enumerate(runs):
+                compare(each, self.undisturbed(seed, *SHORT))
+            hits, tries = hits + bool(code), tries + 1
         return hits
 
     def _until(self, folder: Path, process: int, nimg: int) -> None:

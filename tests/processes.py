@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cache
 from multiprocessing import forkserver
 from pathlib import Path
@@ -86,16 +85,6 @@ class Program:
         if self.process.exitcode is None:
             self.kill()
         return Ended(self.process.exitcode or 0, self.output(), (self.logs / "err").read_text())
-
-
-def at_work(run: Path) -> list[int]:
-    """Return the ids of the processes that train a run: they have its lock open."""
-    found = set()
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        with suppress(OSError):  # it has ended, or is not ours
-            if link.readlink() == (run / ".lock").resolve():
-                found.add(int(link.parts[2]))
-    return sorted(found)
 
 
 def _run(arguments: list[str], folder: str, environment: dict[str, str], logs: str) -> None:

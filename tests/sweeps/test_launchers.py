@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.faults import at_work
 from tests.commands.test_train import same, weights
 from tests.conftest import TINY
-from tests.processes import DEADLINE, at_work
+from tests.processes import DEADLINE
 
 SPY = """
 import os, sys
@@ -223,13 +224,12 @@ def test_jobs_end_with_their_sweep(tmp_path, environment):
 )
 def test_killed_job_does_not_block_its_sweep(tmp_path, environment, mixgan, launcher):
     """SIGKILL in the second of three jobs: the others run, the job is marked, and the repeated sweep resumes it."""
-    words = [*LONG, f"sweep={launcher}", "seed=0,1,2"]
+    words = [*LONG, *launcher, "seed=0,1,2"]
     command = [sys.executable, "-m", "mixgan_cli", "train", "-m", *TINY, *words]
     with subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, stderr=subprocess.PIPE) as process:
         checkpoint = wait_for(lambda: next(tmp_path.glob("outputs/*-s1/checkpoints/last.pt"), None), process)
         killed = checkpoint.parents[1]
-        (pid,) = at_work(killed)
-        os.kill(pid, signal.SIGKILL)
+        os.kill(at_work(killed), signal.SIGKILL)
         err = process.communicate(timeout=DEADLINE)[1]
         assert process.returncode == 128 + signal.SIGKILL, err
     message = "killed by signal 9 (SIGKILL), often the out-of-memory killer"
