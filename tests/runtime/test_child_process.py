@@ -4,6 +4,8 @@ import errno
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -169,3 +171,16 @@ def test_child_ends_with_its_parent(tmp_path):
     parent.join()
     wait_until(lambda: not child.exists() or "\nState:\tZ" in (child / "status").read_text())
     assert not (tmp_path / "saved").exists()
+
+
+IMPORTING = """
+import threading, torch
+torch.cuda.is_available = torch.cuda.device_count = None
+import mixgan_cli.commands.train
+assert threading.active_count() == 1 and not torch.cuda.is_initialized()
+"""
+
+
+def test_importing_a_command_leaves_cuda_and_threads_to_the_child():
+    """A sweep imports it before the fork, which neither survives."""
+    assert subprocess.run([sys.executable, "-c", IMPORTING]).returncode == 0
