@@ -34,6 +34,18 @@ test: setup browser ## run lint and the tests of every change (three minutes on 
 integ: setup ## run long tests, some on the real data in $MIXGAN_DATA and the weights in $MIXGAN_WEIGHTS
 	$(PYTEST) --maxschedchunk 1 -m integ --durations=30 $(ARGS)
 
+OLDEST := .venv-oldest
+
+$(OLDEST)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(OLDEST)
+	sed -E 's/^torch==.*/torch==2.11.0/; s/^torchvision==.*/torchvision==0.26.0/' constraints.txt > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable '.[dev]'
+	@touch $@
+
+test-oldest: $(OLDEST)/.installed ## run the tests of training, optimisers and devices with the oldest PyTorch that mixgan supports
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal \
+	  -m "not integ and not slow" tests/training tests/optim tests/runtime tests/models/test_networks.py $(ARGS)
+
 test-all: setup browser ## run test and integ with ten times as many random configurations and every combination of parts (hours)
 	$(MAKE) lint
 	TEST_ALL=1 $(PYTEST) --maxschedchunk 1 --durations=30 $(ARGS)
@@ -181,4 +193,4 @@ help-reproduce: ## show the estimated cost of each reproduce target
 clean: ## remove what was built, but not the runs in outputs/
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
-.PHONY: help setup quickstart train browser test integ test-all lint bench bench-plain bench-gpu bench-extractor bench-evaluation bench-busy bench-safety faults calibrate results configuration theory report-picture reproduce-mggan-ring reproduce-mggan-cifar10 reproduce-mggan-stl10 reproduce-mggan-imagenet32 reproduce-megan-cifar10 reproduce-megan-celeba reproduce-hmog-mnist reproduce-hmog-fashion_mnist reproduce-hmog-utzap50k reproduce-hmog-flowers102 reproduce-hmog-celeba reproduce-compare help-reproduce clean
+.PHONY: help setup quickstart train browser test integ test-oldest test-all lint bench bench-plain bench-gpu bench-extractor bench-evaluation bench-busy bench-safety faults calibrate results configuration theory report-picture reproduce-mggan-ring reproduce-mggan-cifar10 reproduce-mggan-stl10 reproduce-mggan-imagenet32 reproduce-megan-cifar10 reproduce-megan-celeba reproduce-hmog-mnist reproduce-hmog-fashion_mnist reproduce-hmog-utzap50k reproduce-hmog-flowers102 reproduce-hmog-celeba reproduce-compare help-reproduce clean
