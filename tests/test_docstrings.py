@@ -37,7 +37,7 @@ OF_OUR_OWN = {
     "NoPenalty", "ScoreHead", "Constant",  # nothing, one number
     "Adversarial", "Form", "Term", "GeneratorTerm", "GateTerm", "GeneratedBatch",  # what all have in common
     "accuracy_of", "weights_for", "load", "train", "cached_features",  # how it is done here
-    "memory_of_precision_recall",  # measured here
+    "memory_of_precision_recall", "perfect_sampler",  # measured here
     "expert_usage", "gate_entropy", "contingency", "by_level", "nmi", "purity",  # textbook quantities
 }  # fmt: skip
 """Components without an external source."""

@@ -8,6 +8,7 @@ from mixgan_cli.data.datasets.celeba import CelebA
 from mixgan_cli.data.datasets.cifar10 import CIFAR10, ImageNet32
 from mixgan_cli.data.datasets.folder import Flowers102, Folder, UTZap50K
 from mixgan_cli.data.datasets.mnist import MNIST, Digits, FashionMNIST
+from mixgan_cli.data.datasets.stacked_mnist import StackedMNIST
 from mixgan_cli.data.datasets.stl10 import STL10
 from mixgan_cli.data.datasets.toy2d import Grid, Pair, RandomGMM, Ring, Spiral, Toy2D
 
@@ -27,6 +28,7 @@ __all__ = [
     "RandomGMM",
     "Ring",
     "Spiral",
+    "StackedMNIST",
     "Toy2D",
     "UTZap50K",
 ]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mixgan_cli.config.schema import Evaluation
 from mixgan_cli.data.dataset import Dataset, ImageDataset, Source, size_of
+from mixgan_cli.data.datasets.stacked_mnist import StackedDigits
 from mixgan_cli.data.datasets.toy2d import Toy2D
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.evaluation.classifier import Labelled
@@ -30,6 +31,8 @@ class ReferenceSet:
     """As many points again [N, 2], independent of the others. They show what a perfect generator would score."""
     labelled: Labelled | None = None
     """The data set, for a classifier of its images; None without labels."""
+    digits: Labelled | None = None
+    """The single digits, if the images are stacks of three of them."""
 
     def first(self, n: int) -> ReferenceSet:
         """Return the first n samples as a reference set."""
@@ -51,5 +54,8 @@ def reference_set(source: Source, dataset: Dataset, settings: Evaluation) -> Ref
     if isinstance(source, Toy2D):  # points of the next seed are independent of these
         second_draw = dataset.reals(n, seed + 1)
         return ReferenceSet(samples, description, source.gaussians, source.extent, second_draw)
+    if isinstance(dataset, StackedDigits):
+        digits = Labelled(dataset.single.train, dataset.single.held_out)
+        return ReferenceSet(samples, description, digits=digits)
     labelled = Labelled(dataset.train, dataset.held_out) if isinstance(dataset, ImageDataset) else None
     return ReferenceSet(samples, description, labelled=labelled)

@@ -45,6 +45,37 @@ class Modes(Metric):
         return {"modes_covered": covered, "high_quality": share}
 
 
+class ReverseKL(Metric):
+    """How unevenly the modes of a mixture of Gaussians are covered: KL(shares of the modes ‖ equal shares)."""
+
+    name = "modes"
+    results: ClassVar = {
+        "reverse_kl": ResultKey(
+            "lower",
+            "Divergence of the modes' shares from equal ones, in nats, over samples within three standard deviations "
+            "of a mode (PacGAN); lower is better.",
+            rank=None,
+        ),
+        "reverse_kl_real": ResultKey(role="of_real"),
+        "reverse_kl_all": ResultKey(
+            "lower", "The same over all samples, by the nearest mode.", rank=None, role="variant"
+        ),
+    }
+
+    def compute(self, comparison: Comparison, extractor: str | None) -> dict[str, Any]:
+        """Return the values. Raises Unavailable if the data are not such a mixture, or no sample is near a mode."""
+        if comparison.reference.gaussians is None:
+            raise Unavailable("only for data that are a mixture of Gaussians")
+        gaussians, second_draw = comparison.reference.gaussians, comparison.reference.second_draw
+        values = {
+            "reverse_kl": reverse_kl(comparison.fake, *gaussians),
+            "reverse_kl_all": reverse_kl(comparison.fake, *gaussians, only_high_quality=False),
+        }
+        if second_draw is not None:
+            values["reverse_kl_real"] = reverse_kl(second_draw[: len(comparison.fake)], *gaussians)
+        return values
+
+
 class HistogramDistance(Metric):
     """Base class of distances between two histograms of points. A second draw of real points scores KEY_real."""
 
@@ -70,10 +101,32 @@ def modes(points_N2: Tensor, means_M2: Tensor, std_M: Tensor) -> tuple[int, floa
     fewest standard deviations away. A mode with at least one such point is covered (Srivastava et al. 2017, section 5).
     Real points score 1 - exp(-4.5) = 98.9 %, a little more where modes overlap.
     """
+    mode_N, good_N = _nearest_modes(points_N2, means_M2, std_M)
+    return len(mode_N[good_N].unique()), good_N.double().mean().item()
+
+
+def reverse_kl(points_N2: Tensor, means_M2: Tensor, std_M: Tensor, only_high_quality: bool = True) -> float:
+    """Return KL(p ‖ u) in nats, p the shares of the modes among the points, u equal shares; from 0 to log M.
+
+    Lin et al. (PacGAN, NeurIPS 2018) leave out points that are not of high quality.
+
+    Raises:
+        Unavailable: no point is of high quality.
+    """
+    mode_N, good_N = _nearest_modes(points_N2, means_M2, std_M)
+    if only_high_quality:
+        mode_N = mode_N[good_N]
+        if not len(mode_N):
+            raise Unavailable("no sample is within three standard deviations of a mode")
+    share_M = torch.bincount(mode_N, minlength=len(means_M2)).double() / len(mode_N)
+    return torch.xlogy(share_M, share_M * len(means_M2)).sum().item()
+
+
+def _nearest_modes(points_N2: Tensor, means_M2: Tensor, std_M: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the nearest mode of each point [N], in standard deviations, and whether it is within three of them [N]."""
     deviations = torch.cdist(points_N2.double(), means_M2.double()) / std_M.double()
     nearest_N = deviations.min(dim=1)
-    good_N = nearest_N.values <= 3
-    return len(nearest_N.indices[good_N].unique()), good_N.double().mean().item()
+    return nearest_N.indices, nearest_N.values <= 3
 
 
 def symmetric_kl(fake_N2: Tensor, real_M2: Tensor, extent: float) -> float:

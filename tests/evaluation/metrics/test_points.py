@@ -7,11 +7,12 @@ import pytest
 import torch
 from scipy import stats
 
+from mixgan_cli.config.components import build
 from mixgan_cli.data.datasets.toy2d import Pair, Ring, Spiral
 from mixgan_cli.errors import Unavailable
 from mixgan_cli.evaluation.evaluator import Evaluator
 from mixgan_cli.evaluation.metrics import points
-from mixgan_cli.evaluation.metrics.points import BINS, EPS, histogram, modes, symmetric_kl, wasserstein
+from mixgan_cli.evaluation.metrics.points import BINS, EPS, histogram, modes, reverse_kl, symmetric_kl, wasserstein
 from mixgan_cli.evaluation.reference import ReferenceSet, reference_set
 from tests.conftest import composed
 
@@ -140,6 +141,28 @@ def test_missing_modes_are_not_counted():
     std = torch.full((3,), 0.1)
     assert modes(points, means, std) == (2, 0.5)
     assert modes(points + 100, means, std) == (0, 0.0)
+
+
+def test_reverse_kl_is_that_of_the_modes_shares():
+    means, std = torch.tensor([[0.0, 0.0], [10.0, 0.0], [20.0, 0.0]]), torch.full((3,), 0.1)
+    near = torch.tensor([[0.1, 0.0], [0.0, 0.2], [0.0, 0.0], [10.0, 0.2]])
+    points = torch.cat((near, torch.tensor([[19.0, 0.0], [19.0, 1.0]])))  # two that belong to the third, from afar
+    assert reverse_kl(points, means, std) == pytest.approx(stats.entropy([3, 1, 0], [1, 1, 1]))
+    assert reverse_kl(points, means, std, only_high_quality=False) == pytest.approx(stats.entropy([3, 1, 2], [1, 1, 1]))
+    assert reverse_kl(near[:3], means, std) == pytest.approx(math.log(3))
+    with pytest.raises(Unavailable, match="three standard deviations"):
+        reverse_kl(points + 100, means, std)
+
+
+def test_reverse_kl_of_pacgan_sets():
+    for name, modes_of in (("ring_pacgan", 8), ("grid_pacgan", 25)):
+        source = build(composed(f"data={name}").data)
+        means, std = source.gaussians
+        points = source.load().points_N2
+        assert (len(means), len(points)) == (modes_of, 100_000)
+        assert reverse_kl(points, means, std) < 1e-4 and modes(points, means, std)[0] == modes_of
+        assert std[0].item() == pytest.approx({8: 0.01, 25: 0.05}[modes_of])
+        assert means.abs().max().item() == pytest.approx({8: 1.0, 25: 4.0}[modes_of])
 
 
 def test_each_mode_has_its_own_width():
