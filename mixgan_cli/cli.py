@@ -250,7 +250,7 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
             sys.argv[1 : 1 + len(words)] = words
         if name == "train" and (sweep := plan(command.config, words)):
             sys.argv.append(sweep_dir_override(sweep))
-            sweep.clear_stop()
+            sweep.begin()
         with safe_path():
             job()
     except Interrupted as error:

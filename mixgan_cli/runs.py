@@ -36,6 +36,7 @@ from mixgan_cli.runtime.io import (
     write_json,
     write_text,
 )
+from mixgan_cli.runtime.outputs import check_folder
 
 log = logging.getLogger("mixgan")
 
@@ -131,6 +132,11 @@ def run_name(run: Run) -> str:
     """
     readable = run.name or f"{run.data['name']}-{run.model.name}"
     return f"{readable}-{configuration_hash(run.model_dump(mode='json'))}-s{run.seed}"
+
+
+def run_folder(run: Run) -> Path:
+    """Return the path of the run's folder, before a suffix that `force` adds."""
+    return Path(run.paths.run or Path(run.paths.outputs) / run_name(run))
 
 
 METRIC_NAME = re.compile(r"\w[\w.+-]{0,99}")
@@ -321,11 +327,13 @@ def open_run(run: Run) -> Iterator[RunFolder]:
     With `force`, a finished run is left as it is, and a new folder with the suffix -2, -3, … is used.
 
     Raises:
-        RunError: the folder cannot be written, belongs to another configuration, or is used by another process.
+        RunError: the folder cannot be written, belongs to another configuration, has files of something else, or is
+            used by another process.
     """
-    base = Path(run.paths.run or Path(run.paths.outputs) / run_name(run))
+    base, key = run_folder(run), "paths.run" if run.paths.run else "paths.outputs"
+    check_folder(base, key)
     folder = next(each for each in map(RunFolder, _candidates(base)) if not (run.force and each.done))
-    with write_errors(f"paths.outputs: {folder.path}"):
+    with write_errors(f"{key}: {folder.path}"):
         folder.path.mkdir(parents=True, exist_ok=True)
         for entry in folder.path.iterdir():  # someone else may have made the folder, with links out of it
             inside(entry, folder.path)
@@ -335,7 +343,7 @@ def open_run(run: Run) -> Iterator[RunFolder]:
         yield folder
         return
     with lock:
-        with write_errors(f"paths.outputs: {folder.path}"):
+        with write_errors(f"{key}: {folder.path}"):
             if not try_lock(lock):
                 raise RunError(f"{folder.path}: another process is at work on this run")
             if folder.config.is_file():
@@ -344,6 +352,7 @@ def open_run(run: Run) -> Iterator[RunFolder]:
                 for written in (folder.path, folder.checkpoint("last").parent):
                     remove_leftovers(written, seconds=0)
             else:
+                _refuse_other_files(folder, key)
                 if not run.force:
                     _report_other_names(folder.path)
                 folder.write_config(run.model_dump(mode="json"))
@@ -396,6 +405,17 @@ def _check_same_configuration(folder: RunFolder, run: Run) -> None:
         raise RunError(
             f"{folder.path}: this folder belongs to another configuration:\n  " + "\n  ".join(different) + "\n"
             "Use the configuration of the folder, or another paths.run"
+        )
+
+
+def _refuse_other_files(folder: RunFolder, key: str) -> None:
+    """Refuse a folder that is to become a run's, but has a file, or a folder with files, that the run would change."""
+    paths = (folder.results, folder.metrics, folder.generator.parent, folder.samples, folder.figures)
+    found = [path.name for path in paths if path.is_file() or (path.is_dir() and any(path.iterdir()))]
+    if found:
+        raise RunError(
+            f"{key}: {folder.path}: {', '.join(found)} would be changed, but there is no config.yaml, so this is not a "
+            "run's folder. Give another folder"
         )
 
 

@@ -1,4 +1,5 @@
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,47 @@ def test_folder_of_another_configuration_is_refused(tmp_path):
     with pytest.raises(RunError, match=r"model\.k: 8 there, 4 here") as caught, open_run(other):
         pass
     assert "logger" not in str(caught.value)
+
+
+@pytest.mark.parametrize("folder", ["/", ".", ".."])
+def test_run_needs_a_folder_with_a_name(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in ((), ("force=true",)):
+        run = composed(f"paths.run='{folder}'", *words)
+        with pytest.raises(RunError, match=r"paths.run=.*not the name of a folder"), open_run(run):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["file", "fifo"])
+def test_run_in_place_of_a_file_is_refused(kind, tmp_path):
+    path = tmp_path / "x"
+    path.write_text("mine") if kind == "file" else os.mkfifo(path)
+    with pytest.raises(RunError, match=r"paths.run=.*Not a directory"), open_run(composed(f"paths.run={path}")):
+        pass
+    with (
+        pytest.raises(RunError, match=r"paths.outputs: .*cannot be written"),
+        open_run(composed(f"paths.outputs={path}")),
+    ):
+        pass
+    assert path.is_fifo() == (kind == "fifo")
+
+
+@pytest.mark.parametrize("name", ["results.json", "metrics.jsonl", "samples/a.png", "checkpoints/last.pt"])
+def test_run_in_a_folder_of_something_else_is_refused(name, tmp_path):
+    mine = tmp_path / "project" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    run = composed(f"paths.run={tmp_path}/project")
+    with (
+        pytest.raises(RunError, match=f"paths.run: .*project: {name.partition('/')[0]} would be changed"),
+        open_run(run),
+    ):
+        pass
+    assert mine.read_text() == "mine" and not (tmp_path / "project" / "config.yaml").exists()
+    mine.unlink()
+    with open_run(run):
+        pass
 
 
 def test_differences_include_keys_of_one_side():

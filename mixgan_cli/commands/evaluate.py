@@ -31,7 +31,8 @@ from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.tables import MISSING
 from mixgan_cli.runs import Results, RunFolder, read_result
 from mixgan_cli.runtime.device import Compute, resolve_hardware
-from mixgan_cli.runtime.io import inside, read_json, write_errors, write_json
+from mixgan_cli.runtime.io import inside, read_json, write_json
+from mixgan_cli.runtime.outputs import check_output, output_file
 from mixgan_cli.runtime.random import permutation
 from mixgan_cli.training.restore import restore
 
@@ -42,6 +43,8 @@ def run(config: DictConfig) -> dict[str, Any]:
     """Compute metrics, and return them with their protocol and the unavailable metrics."""
     settings: EvaluateCommand = parse(config, EvaluateCommand)
     check_settings(settings.evaluation)
+    if settings.to:  # before the evaluation, which may be long
+        check_output(Path(settings.to), _is_result, settings.force)
     compute = resolve_hardware(settings.hardware)
     others = read_results(settings.compare) if settings.compare else []
     result = _of_images(settings, compute) if settings.images else _of_run(settings, compute)
@@ -57,8 +60,8 @@ def run(config: DictConfig) -> dict[str, Any]:
         "protocol": dict(result.protocol),
     }
     if settings.to:
-        with write_errors(f"to={settings.to}"):
-            write_json(Path(settings.to), output)  # before the comparison, which may be refused
+        with output_file(Path(settings.to), _is_result, settings.force) as temporary:
+            write_json(temporary, output)  # before the comparison, which may be refused
     if other:
         require_comparable(result.protocol, other.protocol, settings.force)
         output["compared"] = {
@@ -67,6 +70,16 @@ def run(config: DictConfig) -> dict[str, Any]:
             "differences": differences(result.protocol, other.protocol),
         }
     return output
+
+
+def _is_result(path: Path) -> bool:
+    """Return whether a file is one that `to=` wrote, and none of a run."""
+    try:
+        content = read_json(path, path.parent)
+    except RunError:
+        return False
+    written = {"metrics", "unavailable", "protocol"} <= content.keys()
+    return written and "run" not in content and ("run_dir" in content or "images" in content)
 
 
 def read_results(path: str) -> list[Results]:

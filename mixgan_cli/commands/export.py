@@ -16,7 +16,8 @@ from mixgan_cli.models.export.onnx import interface, to_onnx
 from mixgan_cli.models.export.safetensors import TrainedGenerator, save_generator
 from mixgan_cli.reporting.model_card import ExportedModel, model_card
 from mixgan_cli.runs import RunFolder
-from mixgan_cli.runtime.io import atomic_folder, atomic_write, inside, read_errors, write_errors, write_text
+from mixgan_cli.runtime.io import atomic_write, inside, read_errors, read_text, write_text
+from mixgan_cli.runtime.outputs import output_folder
 from mixgan_cli.training.restore import trained_generator
 
 
@@ -32,20 +33,19 @@ def run(config: DictConfig) -> dict[str, Any]:
     with read_errors(RunFolder(Path(settings.run)).results):
         card = model_card(exported)
     graph = to_onnx(trained.sampler, _metadata(trained)) if settings.onnx else None
-    with write_errors(f"to={settings.to}"):
-        to = _folder(settings)
-        if graph is None and (to / "generator.onnx").exists():
-            raise RunError(
-                f"to={to}: contains a generator.onnx, which onnx=false would leave next to another generator. "
-                "Use another folder, or onnx=true"
-            )
-        generator, model = trained.sampler.generator, trained.model.model_dump(mode="json")
-        with atomic_folder(to) as folder:
-            save_generator(folder / "generator.safetensors", generator, model, trained.shape)
-            if graph is not None:
-                with atomic_write(folder / "generator.onnx") as temporary:
-                    temporary.write_bytes(graph)
-            write_text(folder / "MODEL.md", card)
+    to = _folder(settings)
+    if graph is None and (to / "generator.onnx").exists():
+        raise RunError(
+            f"to={to}: contains a generator.onnx, which onnx=false would leave next to another generator. "
+            "Use another folder, or onnx=true"
+        )
+    generator, model = trained.sampler.generator, trained.model.model_dump(mode="json")
+    with output_folder(to, _is_older, settings.force) as folder:
+        save_generator(folder / "generator.safetensors", generator, model, trained.shape)
+        if graph is not None:
+            with atomic_write(folder / "generator.onnx") as temporary:
+                temporary.write_bytes(graph)
+        write_text(folder / "MODEL.md", card)
     names = ["generator.safetensors", *(["generator.onnx"] if settings.onnx else []), "MODEL.md"]
     return {"to": str(to), "files": names}
 
@@ -55,6 +55,13 @@ def _folder(settings: ExportCommand) -> Path:
     if settings.to:
         return Path(settings.to)
     return inside(source / "export", source) if source.is_dir() else source.with_name("export")
+
+
+def _is_older(file: Path) -> bool:
+    """Return whether the folder of a file has a model card of mixgan, and the file is none that people edit."""
+    card = file.with_name("MODEL.md")
+    own = card.is_file() and "\nlibrary_name: mixgan\n" in read_text(card, card.parent)
+    return own and file.name != card.name
 
 
 def _metadata(trained: TrainedGenerator) -> dict[str, str]:

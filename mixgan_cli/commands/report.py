@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from mixgan_cli.api import load
 from mixgan_cli.config.keys import flatten_keys
 from mixgan_cli.config.schema import ReportCommand, parse
-from mixgan_cli.errors import ConfigError, RunError, UserError, error_summary
+from mixgan_cli.errors import ConfigError, UserError, error_summary
 from mixgan_cli.evaluation.metrics.registry import find_metrics, glossary, is_deviation
 from mixgan_cli.reporting.group_section import group_section, split_by_protocol
 from mixgan_cli.reporting.page import GroupSection, Page, PageTable, RunSection
@@ -26,10 +26,13 @@ from mixgan_cli.reporting.sweep_table import Entry, SweepTable
 from mixgan_cli.reporting.tables import write_tables
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.device import Compute, resolve_hardware
-from mixgan_cli.runtime.io import inside, write_errors
+from mixgan_cli.runtime.io import inside, read_text
+from mixgan_cli.runtime.outputs import output_folder
 from mixgan_cli.sweeps.sweep import Job
 
 log = logging.getLogger("mixgan")
+
+PAGE = "index.html"
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -44,25 +47,31 @@ def run(config: DictConfig) -> dict[str, Any]:
     remarks += _import_own_metrics(jobs, settings.trusted)
     table, unread = SweepTable.readable(jobs)
     to = Path(settings.to) if settings.to else _default_folder(paths)
-    with write_errors(f"to={to}"):
-        to.mkdir(parents=True, exist_ok=True)
-    tables, plots, groups = inside(to / "tables", to), inside(to / "figures", to), split_by_protocol(table)
-    sections, failed = _sections(table, _best_of_each(groups, settings.details), settings, plots)
-    with write_errors(f"to={to}"):
+    groups = split_by_protocol(table)
+    with output_folder(to, _is_older, settings.force) as folder:
+        tables, plots = folder / "tables", folder / "figures"
+        sections, failed = _sections(table, _best_of_each(groups, settings.details), settings, plots)
         if len(table.entries) > 1:
             _write_tables(table, tables)
         page = Page(
             title=_title(paths, table),
-            groups=_groups(groups, sections, to),
+            groups=_groups(groups, sections, to, plots),
             published=_published(table, tables),
             remarks=[*remarks, *unread, *failed, *table.remarks()],
             differences=table.incomparabilities(),
             glossary=glossary(table.metrics),
         )
-        path = page.write(to / "index.html")
+        page.write(folder / PAGE)
+    path = to / PAGE
     log.info("%s: %d run%s", path, len(table.entries), "" if len(table.entries) == 1 else "s")
-    written = {name: str(folder) for name, folder in {"tables": tables, "figures": plots}.items() if folder.is_dir()}
+    written = {name: str(to / name) for name in ("tables", "figures") if (to / name).is_dir()}
     return {"page": str(path), "runs": len(table.entries), **written}
+
+
+def _is_older(file: Path) -> bool:
+    """Return whether a file is in the folder of a page that mixgan wrote."""
+    page = next((each / PAGE for each in file.parents if (each / PAGE).is_file()), None)
+    return page is not None and '<meta name="generator" content="mixgan ' in read_text(page, page.parent)[:4000]
 
 
 def _import_own_metrics(jobs: Sequence[Job], trusted: Sequence[str]) -> list[str]:
@@ -88,7 +97,7 @@ def _sections(
     compute = resolve_hardware(settings.hardware)
     for number, entry in enumerate(entries, start=1):
         folder = entry.job.run
-        to = inside(plots / f"{number}-{folder.path.name}", plots)
+        to = plots / f"{number}-{folder.path.name}"
         try:
             drawn = _draw_missing(folder, to, settings, compute)
             sections[f"{entry.job.run_dir}"] = run_section(folder, table.name_of(entry), number, to, drawn)
@@ -114,8 +123,8 @@ def _draw_missing(folder: RunFolder, to: Path, settings: ReportCommand, compute:
         compute.place(sampler)
         for name, figure in mixture_plots(sampler, None, folder.read_config()["seed"]):
             drawn[name] = save_figure(figure, to, name)
-    except OSError as error:
-        raise RunError(f"to={to}: cannot be written ({error_summary(error)})") from error
+    except OSError:
+        raise
     except Exception as error:  # a user's own component may not support every analysis
         log.warning("warning: %s: plots could not be drawn (%s)", folder.path, error_summary(error))
     return drawn
@@ -132,10 +141,11 @@ def _write_tables(table: SweepTable, folder: Path) -> None:
     write_tables(folder, "runs", runs, all_runs)
 
 
-def _groups(tables: Sequence[SweepTable], sections: Mapping[str, RunSection], to: Path) -> list[GroupSection]:
-    """Return a section for each group, with its plots in figures/, or in a folder for each of several groups."""
-    plots = inside(to / "figures", to)
-    folders = [plots if len(tables) == 1 else inside(plots / f"group-{n}", plots) for n in range(1, len(tables) + 1)]
+def _groups(
+    tables: Sequence[SweepTable], sections: Mapping[str, RunSection], to: Path, plots: Path
+) -> list[GroupSection]:
+    """Return a section for each group, with its plots in `plots`, or in a folder for each of several groups."""
+    folders = [plots if len(tables) == 1 else plots / f"group-{n}" for n in range(1, len(tables) + 1)]
     return [
         group_section(table, number, sections, to, folder)
         for number, (table, folder) in enumerate(zip(tables, folders, strict=True), start=1)

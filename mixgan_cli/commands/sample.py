@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import filecmp
 import math
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,17 @@ from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.plots.run import write_grid
 from mixgan_cli.reporting.plots.save import write_figure
 from mixgan_cli.reporting.plots.toy2d import draw_scatter
+from mixgan_cli.reporting.read_run import open_png
 from mixgan_cli.runtime.device import resolve_hardware
-from mixgan_cli.runtime.io import atomic_folder, atomic_write, inside, write_errors
+from mixgan_cli.runtime.io import atomic_write, inside, read_bytes, write_errors
+from mixgan_cli.runtime.outputs import output_file, output_folder
 
 SUFFIXES = {"grid": (".png", ""), "npz": (".npz", ""), "png": ("",)}
 """Suffixes that `to` may have."""
+SOFTWARE = "mixgan sample"
+"""Text in a PNG by which the command knows that it wrote it."""
+ARRAYS = {"images", "latents", "weights"}
+"""Arrays of each .npz."""
 WRITES = {"grid": "format=grid writes a PNG", "npz": "format=npz writes an .npz", "png": "format=png writes a folder"}
 
 
@@ -41,8 +49,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     sampler = load(settings.run, settings.trusted, settings.checkpoint)
     compute.place(sampler)
     fakes = sampler.draw(settings.n, settings.seed, settings.expert, settings.truncation)
-    with write_errors(f"to={settings.to}"):
-        to = _write(settings, sampler, fakes)
+    to = _write(settings, sampler, fakes)
     return {"to": str(to), **settings.model_dump(include={"n", "seed", "expert", "truncation"})}
 
 
@@ -53,24 +60,40 @@ def _write(settings: SampleCommand, sampler: Sampler, fakes: GeneratorOutput) ->
     checkpoint = "" if settings.checkpoint is None else f"-{settings.checkpoint}"
     name = f"seed{settings.seed}{expert}{truncation}{checkpoint}-n{settings.n}"
     source, file_name = Path(settings.run), name + {"npz": ".npz", "png": "", "grid": ".png"}[settings.format]
-    if settings.to:
-        to = Path(settings.to)
-    else:
-        to = inside(source / "samples" / file_name, source) if source.is_dir() else source.with_name(file_name)
-    if settings.format == "npz":
-        with atomic_write(to) as temporary, temporary.open("wb") as file:
-            np.savez(file, **_arrays(settings, sampler, fakes))
-    elif settings.format == "png":
+    in_run = not settings.to and source.is_dir()
+    to = Path(settings.to) if settings.to else source / "samples" / file_name if in_run else source.with_name(file_name)
+    if in_run:
+        inside(to, source)
+    if settings.format == "png":
         _need_images(samples, "png")
-        with atomic_folder(to) as folder:
+        with output_folder(to, listed=False) as folder:
             for number, image in enumerate(_channels_last(samples)):
                 Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(folder / f"{number:06d}.png")
             _check_no_others(to, folder)
-    elif samples.dim() == 2:
-        write_figure(draw_scatter(samples, None, fakes.weights_BK.argmax(dim=1), name), to)
-    else:
-        write_grid(to, samples, columns=math.ceil(math.sqrt(len(samples))))
+        return to
+    with (
+        write_errors(f"to={to}"),
+        atomic_write(to) if in_run else output_file(to, _is_own, settings.force) as temporary,
+    ):
+        if settings.format == "npz":
+            with temporary.open("wb") as file:
+                np.savez(file, **_arrays(settings, sampler, fakes))
+        elif samples.dim() == 2:
+            write_figure(draw_scatter(samples, None, fakes.weights_BK.argmax(dim=1), name), temporary, SOFTWARE)
+        else:
+            write_grid(temporary, samples, math.ceil(math.sqrt(len(samples))), SOFTWARE)
     return to
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether a file is a grid or arrays that this command wrote."""
+    if zipfile.is_zipfile(path):
+        with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as arrays:
+            names = {name.removesuffix(".npy") for name in arrays.namelist()}
+            return ARRAYS <= names <= ARRAYS | {"experts"}
+        return False
+    picture = open_png(read_bytes(path, path.parent))
+    return picture is not None and picture.info.get("Software") == SOFTWARE
 
 
 def _check_no_others(to: Path, folder: Path) -> None:

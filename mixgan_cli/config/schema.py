@@ -393,6 +393,7 @@ class SampleCommand(Strict):
     expert: NonNegativeInt | None
     format: Literal["grid", "png", "npz"]
     to: PathText | None
+    force: bool
     trusted: tuple[str, ...]
     hardware: Hardware
 
@@ -404,6 +405,7 @@ class ExportCommand(Strict):
     checkpoint: Checkpoint | None
     to: PathText | None
     onnx: bool
+    force: bool
     trusted: tuple[str, ...]
 
 
@@ -415,6 +417,7 @@ class ReportCommand(Strict):
     details: NonNegativeInt
     redraw: bool
     checkpoint: Checkpoint | None
+    force: bool
     trusted: tuple[str, ...]
     hardware: Hardware
 

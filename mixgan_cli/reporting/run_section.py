@@ -21,7 +21,7 @@ from mixgan_cli.reporting.plots.save import DARK, save_figure
 from mixgan_cli.reporting.read_run import read_curves, read_png, read_results, sample_pictures
 from mixgan_cli.reporting.tables import MISSING, format_value
 from mixgan_cli.runs import ADDED, Results, RunFolder, identity
-from mixgan_cli.runtime.io import read_errors, read_json, read_text, write_errors
+from mixgan_cli.runtime.io import read_errors, read_json, read_text
 
 
 def run_section(folder: RunFolder, name: str, number: int, to: Path, drawn: Mapping[str, Path]) -> RunSection:
@@ -192,8 +192,7 @@ def _curves(folder: RunFolder, to: Path) -> list[Picture]:
     figure = draw_curves(read_curves(folder.metrics))
     if figure is None:
         return []
-    with write_errors(f"to={to}"):
-        path = save_figure(figure, to, "curves")
+    path = save_figure(figure, to, "curves")
     return _picture("Learning curves", "Losses, and metrics during training, against images shown.", path, to)
 
 

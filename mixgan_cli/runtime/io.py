@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 import time
 import zlib
 from collections.abc import Iterator
@@ -47,9 +48,13 @@ def environment_number(variable: str, default: int) -> int:
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to, and rename it to `path` at the end if nothing was raised.
 
+    A file that is replaced keeps its mode.
+
     Raises:
-        OSError: the file cannot be written, also if a library (torch, matplotlib) hides this behind its own error.
+        OSError: the file cannot be written, also if a library (torch, matplotlib) hides this behind its own error; or
+            `path` is a device or a FIFO, which would be replaced by a file.
     """
+    _refuse_nodes(path)
     with _temporary(path) as temporary:
         try:
             yield temporary
@@ -59,8 +64,25 @@ def atomic_write(path: Path) -> Iterator[Path]:
             raise
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
+        keep_mode(path, temporary)
         temporary.replace(path)
         _sync_folder(path.parent)
+
+
+def _refuse_nodes(path: Path) -> None:
+    """Raise OSError if a path is neither a file, a folder nor a link, and something is there."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        mode = path.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def keep_mode(old: Path, new: Path) -> None:
+    """Give a file the mode of the one that it is about to replace, if there is one."""
+    with suppress(FileNotFoundError):
+        mode = old.lstat().st_mode
+        if stat.S_ISREG(mode):
+            new.chmod(stat.S_IMODE(mode))
 
 
 @contextmanager
@@ -68,20 +90,26 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder for files that belong together, and rename it to `path` if nothing was raised.
 
     If there is a folder `path`, it and its other files remain: its files of the same names are removed before the new
-    ones are moved to it. So a process that is killed never leaves an old file next to a new one.
+    ones are moved to it, also those in folders. So a process that is killed never leaves an old file next to a new one.
+    A file that is replaced keeps its mode.
     """
     exists = path.is_dir()
     with _temporary(path / "files" if exists else path) as temporary:
         temporary.mkdir()
         yield temporary
         if exists:
-            files = list(temporary.iterdir())
-            for file in files:
-                (path / file.name).unlink(missing_ok=True)
-            _sync_folder(path)
-            for file in files:
-                file.replace(path / file.name)
-            _sync_folder(path)
+            files = {file: path / file.relative_to(temporary) for file in temporary.rglob("*") if file.is_file()}
+            for file, there in files.items():
+                keep_mode(there, file)
+                there.unlink(missing_ok=True)
+            folders = {there.parent for there in files.values()}
+            for folder in folders:
+                folder.mkdir(parents=True, exist_ok=True)
+                _sync_folder(folder)
+            for file, there in files.items():
+                file.replace(there)
+            for folder in folders:
+                _sync_folder(folder)
         else:
             temporary.replace(path)
             _sync_folder(path.parent)

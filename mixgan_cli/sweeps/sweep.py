@@ -19,9 +19,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter
 
-from mixgan_cli.errors import ConfigError
+from mixgan_cli.errors import ConfigError, RunError
 from mixgan_cli.runs import RunFolder, affects_result
 from mixgan_cli.runtime.io import read_errors, read_json, write_errors, write_json
+from mixgan_cli.runtime.outputs import check_folder
 from mixgan_cli.runtime.signals import end_with_parent, save_before_requeue
 from mixgan_cli.sweeps import gpus
 
@@ -82,6 +83,8 @@ class Job:
         return RunFolder(Path(self.run_dir or ""))
 
 
+TABLES = ("jobs.csv", "table.csv")
+"""Files that are written at the end of a sweep."""
 RECORD = TypeAdapter(Job)
 """Checks the types of a record that is read."""
 WRITE_AGAIN = "Delete it, and repeat the sweep, which writes it again"
@@ -102,8 +105,19 @@ class Sweep:
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
 
-    def clear_stop(self) -> None:
-        """Allow jobs to run even if an earlier attempt was stopped by `fail_fast`."""
+    def begin(self) -> None:
+        """Check the folder before the first job, and allow jobs even if `fail_fast` stopped an earlier attempt.
+
+        Raises:
+            RunError: the folder has no name of its own, is a file or device, or has tables of something else.
+        """
+        check_folder(self.folder, "hydra.sweep.dir")
+        tables = [name for name in TABLES if (self.folder / name).is_file()]
+        if tables and not self._jobs.is_dir():
+            raise RunError(
+                f"hydra.sweep.dir={self.folder}: {', '.join(tables)} would be replaced, but there is no jobs/, so this "
+                "is not a sweep's folder. Give another one, or sweep.name"
+            )
         self._stopped.unlink(missing_ok=True)
 
     def run(self, config: DictConfig, work: Callable[[], Outcome]) -> Outcome | None:
@@ -112,7 +126,12 @@ class Sweep:
             return None
         hydra = HydraConfig.get()
         with self._guard():
-            begun = Job(tuple(hydra.overrides.task), hydra.job.num, "begun", gpus=self._claim_resources(config))
+            begun = Job(
+                tuple(hydra.overrides.task),
+                hydra.job.num,
+                "begun",
+                gpus=self._claim_resources(config),
+            )
             self._write(begun)  # remains if the process is killed
             log.info("%s", self._title(begun))
             outcome = work()
@@ -149,7 +168,9 @@ class Sweep:
                 found.append(RECORD.validate_python(read_json(path, self._jobs, WRITE_AGAIN)))
         if self.planned is None:
             return sorted(found, key=lambda job: job.number)
-        jobs = {job.id: job for job in (Job(overrides, number) for number, overrides in enumerate(self.planned))}
+        jobs = {
+            job.id: job for job in (Job(each, number) for number, each in enumerate(self.planned))
+        }
         jobs |= {job.id: job for job in found if job.id in jobs}
         return list(jobs.values())
 

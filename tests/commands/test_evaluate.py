@@ -201,3 +201,25 @@ def test_files_naming_other_code_are_refused(mixgan, run):
     outcome = mixgan("evaluate", f"run={run}", *SHORT)
     assert outcome.code == 2 and "os.system is not a component of mixgan" in outcome.err
     assert not Path("harm").exists()
+
+
+def test_own_result_is_replaced_and_other_files_are_kept(mixgan, run):
+    command = ("evaluate", f"run={run}", *SHORT, "to=answer.json")
+    assert mixgan(*command).code == 0 and mixgan(*command, "seed=1").code == 0
+    stored = (run / "results.json").read_text()
+    for mine in ("mine", "{}", "[1]", stored):
+        Path("answer.json").write_text(mine)
+        outcome = mixgan(*command)
+        assert outcome.code == 2 and "to=answer.json: it would be replaced" in outcome.err and outcome.out == ""
+        assert Path("answer.json").read_text() == mine
+    assert mixgan(*command, "force=true").code == 0 and "protocol" in json.loads(Path("answer.json").read_text())
+
+
+def test_result_through_a_link_and_standard_output(run, start):
+    Path("away").mkdir()
+    Path("link.json").symlink_to("away/answer.json")
+    assert start("evaluate", f"run={run}", *SHORT, "to=link.json").finish().code == 0
+    assert Path("link.json").is_symlink()
+    ended = start("evaluate", f"run={run}", *SHORT, "to=/dev/stdout").finish()
+    assert ended.code == 0 and ended.out.startswith(Path("away/answer.json").read_text())
+    assert json.loads(ended.out.splitlines()[-1])["metrics"]

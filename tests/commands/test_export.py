@@ -11,6 +11,7 @@ import torch
 import yaml
 
 import mixgan_cli
+from mixgan_cli.runtime.outputs import LIST
 from tests.conftest import MGGAN
 
 FILES = ["generator.safetensors", "generator.onnx", "MODEL.md"]
@@ -29,7 +30,7 @@ def python_of(card):
 def test_exported_files_work_as_the_card_shows(mixgan, run, monkeypatch):
     outcome = mixgan("export", f"run={run}", "to=away")
     assert outcome.code == 0 and outcome.json == {"to": "away", "files": FILES}, outcome.err
-    assert outcome.err == "" and sorted(path.name for path in Path("away").iterdir()) == sorted(FILES)
+    assert outcome.err == "" and sorted(path.name for path in Path("away").glob("[!.]*")) == sorted(FILES)
     generator = mixgan_cli.load(run)
     shutil.rmtree(run)
     monkeypatch.chdir("away")
@@ -80,6 +81,33 @@ def test_repeated_export_writes_the_same(mixgan, run):
     assert all((to / name).read_bytes() == content for name, content in before.items())
     outcome = mixgan("export", f"run={run}", "onnx=false")
     assert outcome.code == 2 and "contains a generator.onnx" in outcome.err
+
+
+def test_edited_card_and_files_of_others_are_kept(mixgan, run):
+    command = ("export", f"run={run}", "onnx=false", "to=away")
+    assert mixgan(*command).code == 0
+    before = Path("away/generator.safetensors").read_bytes()
+    Path("away/MODEL.md").write_text("mine")
+    assert_refused(mixgan(*command), "to=away: MODEL.md would be replaced", "force=true")
+    assert Path("away/MODEL.md").read_text() == "mine" and mixgan(*command, "force=true").code == 0
+    Path("other").mkdir()
+    Path("other/generator.safetensors").write_bytes(before + b"mine")
+    assert_refused(mixgan(*command[:-1], "to=other"), "to=other: generator.safetensors would be replaced")
+    for to, why in {"/": "not the name of a folder", "other/generator.safetensors": "Not a directory"}.items():
+        assert_refused(mixgan(*command[:-1], f"to={to}"), f"to={to}", why)
+
+
+def test_export_of_an_older_version_is_replaced(mixgan, run):
+    """It has no list of files: the card shows that the others are mixgan's, and is kept itself if it differs."""
+    command = ("export", f"run={run}", "onnx=false", "to=away")
+    assert mixgan(*command).code == 0
+    Path("away", LIST).unlink()
+    Path("away/generator.safetensors").write_bytes(b"of a longer run")
+    assert mixgan(*command).code == 0
+    Path("away", LIST).unlink()
+    with Path("away/MODEL.md").open("a") as card:
+        card.write("mine")
+    assert_refused(mixgan(*command), "to=away: MODEL.md would be replaced")
 
 
 def assert_refused(outcome, *words):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from mixgan_cli.reporting.plots.mixture import CAPTIONS
+from mixgan_cli.runtime.outputs import LIST
 from tests.browser import opened
 from tests.conftest import TINY
 from tests.data.make import picture
@@ -184,6 +186,39 @@ def test_invalid_arguments_give_one_message(mixgan, hmog, arguments, message):
     hmog.rename("run")
     outcome = mixgan("report", *arguments)
     assert outcome.code == 2 and message in outcome.err and "Traceback" not in outcome.err
+
+
+def test_page_is_written_again_and_files_of_others_are_kept(mixgan, hmog):
+    """The first page is as one of an older version, without a list of files."""
+    command = ("report", str(hmog), "to=page", "hardware=cpu")
+    Path("page/figures").mkdir(parents=True)
+    Path("page/figures/mine.png").write_bytes(b"mine")
+    assert mixgan(*command).code == 0
+    Path("page", LIST).unlink()
+    Path("page/index.html").chmod(0o640)
+    for _ in range(2):
+        curves = next(Path("page/figures").rglob("curves.png"))
+        curves.write_bytes(b"of a shorter run") if not Path("page", LIST).exists() else None
+        assert mixgan(*command).code == 0
+    assert curves.read_bytes().startswith(b"\x89PNG") and Path("page/figures/mine.png").read_bytes() == b"mine"
+    assert Path("page/index.html").stat().st_mode & 0o777 == 0o640
+    before = {path: path.read_bytes() for path in Path("page").rglob("*") if path.is_file()}
+    Path("page/index.html").write_text("mine")
+    outcome = mixgan(*command)
+    assert outcome.code == 2 and "to=page: index.html would be replaced" in outcome.err
+    after = {path: path.read_bytes() for path in Path("page").rglob("*") if path.is_file()}
+    assert after == {**before, Path("page/index.html"): b"mine"}  # nothing was written
+    assert mixgan(*command, "force=true").code == 0 and Path("page/index.html").read_text() != "mine"
+    Path("site").mkdir()
+    Path("site/index.html").write_text("mine")
+    assert mixgan(*command[:2], "to=site").code == 2 and Path("site/index.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("to", "why"), [("/", "not the name"), (".", "not the name"), ("fifo", "Not a directory")])
+def test_page_needs_a_folder_of_its_own(mixgan, hmog, to, why):
+    os.mkfifo("fifo")
+    outcome = mixgan("report", str(hmog), f"to={to}")
+    assert outcome.code == 2 and f"to={to}: " in outcome.err and why in outcome.err and Path("fifo").is_fifo()
 
 
 def test_wandb_gets_the_plots_during_training(mixgan, monkeypatch):

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -50,10 +51,16 @@ def test_npz_has_latents_weights_and_experts(mixgan, run):
             assert np.abs(alone.astype(int) - image).max() <= 1  # another batch may round otherwise
 
 
-def test_points_as_arrays(mixgan):
+def stored_points(mixgan):
+    """Train a run on points in the plane."""
     settings = [word for word in TINY if not word.startswith(("data.size", "model.backbone"))]
     outcome = mixgan("train", *settings, *FEW, "data=ring", "model.backbone.generator_widths=[8]")
-    to = mixgan("sample", f"run={outcome.json['run_dir']}", "format=npz", "n=7", "hardware=cpu").json["to"]
+    assert outcome.code == 0, outcome.err
+    return outcome.json["run_dir"]
+
+
+def test_points_as_arrays(mixgan):
+    to = mixgan("sample", f"run={stored_points(mixgan)}", "format=npz", "n=7", "hardware=cpu").json["to"]
     assert np.load(to)["images"].shape == (7, 2) and np.load(to)["images"].dtype == np.float32
 
 
@@ -84,9 +91,52 @@ def test_unwritable_paths_are_refused(mixgan, hmog, form):
 
 
 @pytest.mark.parametrize("to", ["/", "."])
-def test_folder_without_a_name_is_refused(mixgan, hmog, to):
-    outcome = mixgan("sample", f"run={hmog}", "n=1", f"to={to}", "hardware=cpu")
-    assert outcome.code == 2 and f"to={to}: cannot be written (Is a directory)" in outcome.err
+@pytest.mark.parametrize(
+    ("form", "why"), [("grid", ": cannot be written (Is a directory)"), ("png", ": not the name of a folder")]
+)
+def test_folder_without_a_name_is_refused(mixgan, hmog, to, form, why):
+    outcome = mixgan("sample", f"run={hmog}", "n=1", f"to={to}", f"format={form}", "hardware=cpu")
+    assert outcome.code == 2 and f"to={to}{why}" in outcome.err
+
+
+@pytest.mark.parametrize(("form", "name"), [("grid", "a.png"), ("npz", "a.npz")])
+def test_own_files_are_replaced_and_others_kept(mixgan, hmog, form, name):
+    command = ("sample", f"run={hmog}", "n=4", f"format={form}", f"to={name}", "hardware=cpu")
+    assert mixgan(*command).code == 0 and mixgan(*command, "seed=1").code == 0
+    next((hmog / "samples").glob("0*.png")).rename("mine.png")
+    np.savez("mine.npz", images=np.zeros(3))
+    for mine in (b"mine", Path("mine.png").read_bytes(), Path("mine.npz").read_bytes(), b"PK\x05\x06" + bytes(18)):
+        Path(name).write_bytes(mine)
+        outcome = mixgan(*command)
+        assert outcome.code == 2 and f"to={name}: it would be replaced" in outcome.err, outcome.err
+        assert Path(name).read_bytes() == mine
+    assert mixgan(*command, "force=true").code == 0 and Path(name).read_bytes() != mine
+
+
+def test_links_and_fifos_in_a_run_are_not_written_through(mixgan, hmog):
+    """The run may come from anyone: what it names is not what the user names."""
+    results, picture = (hmog / "results.json").read_text(), hmog / "samples" / "seed0-n4.png"
+    picture.symlink_to("../results.json")
+    command = ("sample", f"run={hmog}", "n=4", "hardware=cpu")
+    assert mixgan(*command).code == 0 and not picture.is_symlink() and (hmog / "results.json").read_text() == results
+    picture.unlink()
+    os.mkfifo(picture)
+    outcome = mixgan(*command)
+    assert outcome.code == 2 and "cannot be written (not a regular file)" in outcome.err and picture.is_fifo()
+
+
+def test_points_are_drawn_again(mixgan):
+    run = stored_points(mixgan)
+    for seed in (0, 1):
+        assert mixgan("sample", f"run={run}", f"seed={seed}", "to=a.png", "hardware=cpu").code == 0
+
+
+def test_grid_and_arrays_go_to_standard_output(hmog, start):
+    program = start("sample", f"run={hmog}", "n=4", "to=/dev/stdout", "hardware=cpu")
+    program.process.join()
+    written = (program.logs / "out").read_bytes()
+    assert program.poll() == 0 and written.startswith(b"\x89PNG") and written.endswith(b"}\n")
+    assert Path("/dev/stdout").is_symlink()
 
 
 def test_folder_with_files_is_refused(mixgan, hmog):

@@ -364,7 +364,7 @@ def full_disk(monkeypatch):
 def test_run_that_starts_on_a_full_disk_says_so(mixgan, full_disk):
     full_disk(True)
     outcome = mixgan("train", *TINY, "paths.run=here")
-    assert outcome.code == 2 and "paths.outputs: here: cannot be written (No space left on device)" in outcome.err
+    assert outcome.code == 2 and "paths.run: here: cannot be written (No space left on device)" in outcome.err
     full_disk(False)
     assert mixgan("train", *TINY, "paths.run=here").code == 0
 

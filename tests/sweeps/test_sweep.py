@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,17 @@ def test_unwritable_table_is_reported(mixgan):
     outcome = mixgan("train", "-m", *TINY, "seed=0,1", "evaluation=none", f"hydra.sweep.dir={folder}")
     assert outcome.code == 2 and outcome.err.endswith("hydra.sweep.dir: sweep: cannot be written (Is a directory)\n")
     assert "Traceback" not in outcome.err and len(told(outcome)) == 2
+
+
+@pytest.mark.parametrize("folder", ["/", ".", "fifo", "project"])
+def test_sweep_needs_a_folder_of_its_own(mixgan, folder):
+    os.mkfifo("fifo")
+    Path("project").mkdir()
+    Path("project/table.csv").write_text("mine")
+    outcome = mixgan("train", "-m", *TINY, "seed=0,1", f"hydra.sweep.dir={folder}")
+    assert outcome.code == 2 and f"hydra.sweep.dir={folder}: " in outcome.err and "Traceback" not in outcome.err
+    assert Path("project/table.csv").read_text() == "mine" and Path("fifo").is_fifo()
+    assert {path.name for path in Path().iterdir()} <= {"fifo", "project", "own-cache"}
 
 
 def test_invalid_choice_ends_a_sweep_before_it_starts(mixgan):

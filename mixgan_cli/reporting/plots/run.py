@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torchvision.utils import make_grid
 
@@ -111,14 +112,24 @@ def upper_left(picture: Image.Image, folder: Path) -> Image.Image:
     return picture.crop((0, 0, side, min(side, picture.height)))
 
 
-def write_grid(path: Path, images_NCHW: Tensor, columns: int) -> None:
-    """Write uint8 images [N, C, H, W] as one PNG; small images are enlarged by whole pixels to be visible."""
+def write_grid(path: Path, images_NCHW: Tensor, columns: int, software: str | None = None) -> None:
+    """Write uint8 images [N, C, H, W] as one PNG; small images are enlarged by whole pixels to be visible.
+
+    Args:
+        path: the file.
+        images_NCHW: the images.
+        columns: images in a row.
+        software: what the PNG names as its software; None: nothing.
+    """
     grid = make_grid(images_NCHW, nrow=columns, padding=1, pad_value=255)
     zoom = max(1, -(-MIN_SIDE // images_NCHW.shape[-1]))
     picture = Image.fromarray(grid.permute(1, 2, 0).numpy())
     picture = picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
+    texts = PngInfo()
+    if software:
+        texts.add_text("Software", software)
     with atomic_write(path) as temporary:
-        picture.save(temporary, format="PNG", optimize=True)
+        picture.save(temporary, format="PNG", optimize=True, pnginfo=texts)
 
 
 def _panels(curves: Mapping[str, Points]) -> dict[str, list[str]]:

@@ -33,9 +33,16 @@ def save_figure(figure: Figure, folder: Path, name: str, pdf: bool = True) -> Pa
     return folder / f"{name}.png"
 
 
-def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG, or as a PDF if that is the path's suffix."""
-    suffix, metadata = ("pdf", {"CreationDate": None}) if path.suffix == ".pdf" else ("png", None)
+def write_figure(figure: Figure, path: Path, software: str | None = None) -> None:
+    """Write a figure as a PNG, or as a PDF if that is the path's suffix.
+
+    Args:
+        figure: the figure.
+        path: the file.
+        software: what a PNG names as its software; None: matplotlib.
+    """
+    of_png = {"Software": software} if software else None
+    suffix, metadata = ("pdf", {"CreationDate": None}) if path.suffix == ".pdf" else ("png", of_png)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format=suffix, dpi=120, metadata=metadata)
 
