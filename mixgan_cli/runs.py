@@ -76,6 +76,12 @@ NOT_IDENTITY = frozenset(
 """Keys that do not affect the result: name, device, logger, paths, how often files are written."""
 
 
+WITH_ALARMS = frozenset({"training.report_nimg", "training.checkpoint_nimg"})
+"""Keys that decide when alarms are checked, and so the length of a run that an alarm ends (`alarms.stop`).
+
+They belong to the identity of such a run only.
+"""
+
 ADDED: Mapping[str, Any] = {
     "alarms.loss": None,
     "alarms.spread": None,
@@ -99,16 +105,17 @@ older run lacks the key. A key with this value does not change the hash of a con
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the resolved keys and values that identify a run: all except those of NOT_IDENTITY."""
     flat = flatten_keys(config)
-    if not flat.get("alarms.stop"):  # alarms that only warn do not affect the result
+    stops = bool(flat.get("alarms.stop"))
+    if not stops:  # alarms that only warn do not affect the result
         flat = {key: value for key, value in flat.items() if not key.startswith("alarms.")}
     if flat.get("lineage.weights") is None:  # the run began with its own initial weights, perhaps in another folder
         flat = {key: value for key, value in flat.items() if "lineage" not in prefixes(key)}
-    return {key: value for key, value in flat.items() if affects_result(key)}
+    return {key: value for key, value in flat.items() if affects_result(key, stops)}
 
 
-def affects_result(key: str) -> bool:
-    """True if a key, or a group, belongs to a run's identity."""
-    return NOT_IDENTITY.isdisjoint(prefixes(key))
+def affects_result(key: str, stops: bool) -> bool:
+    """True if a key, or a group, belongs to the identity of a run that an alarm ends (`stops`), or of another one."""
+    return (stops and key in WITH_ALARMS) or NOT_IDENTITY.isdisjoint(prefixes(key))
 
 
 def configuration_hash(config: Mapping[str, Any]) -> str:

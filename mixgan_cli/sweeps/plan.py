@@ -52,8 +52,10 @@ def plan(config_name: str, words: Sequence[str]) -> Sweep | None:
         if not str(config.hydra.sweep.dir).strip():
             raise ConfigError("hydra.sweep.dir='': the path is empty. Give one, or leave the key out")
         task = [override for override in overrides if not override.is_hydra_override()]
+        swept = {override.key_or_group for override in task if override.is_sweep_override()}
+        stops = bool(OmegaConf.select(config, "alarms.stop")) or "alarms.stop" in swept
         if settings.name is None:
-            config.sweep.name = _name([override for override in task if affects_result(override.key_or_group)])
+            config.sweep.name = _name([override for override in task if affects_result(override.key_or_group, stops)])
         launcher, sweeper = config.hydra.launcher, config.hydra.sweeper
         planned = None
         if _is(sweeper, BasicSweeper):
@@ -71,6 +73,7 @@ def plan(config_name: str, words: Sequence[str]) -> Sweep | None:
             settings.fail_fast,
             settings.optimize,
             () if _is(launcher, BasicLauncher) else gpus.visible(),
+            stops,
         )
 
 

@@ -53,11 +53,13 @@ class Job:
     run_dir: str | None = None
     gpus: tuple[str, ...] = ()
     """The GPUs that its sweep claimed for it, if any."""
+    stops: bool = False
+    """See `Sweep`."""
 
     @property
     def id(self) -> str:
         """A hash of the overrides that affect the result, 8 hexadecimal digits."""
-        return overrides_hash(word for word in self.overrides if affects_result(_key(word)))
+        return overrides_hash(word for word in self.overrides if affects_result(_key(word), self.stops))
 
     @property
     def values(self) -> dict[str, str]:
@@ -102,6 +104,8 @@ class Sweep:
     optimize: str | None
     gpus: tuple[str, ...]
     """The GPUs of the machine the sweep was started on, shared among its jobs there."""
+    stops: bool = False
+    """If true, an alarm may end some of the runs (`alarms.stop`)."""
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
 
@@ -131,6 +135,7 @@ class Sweep:
                 hydra.job.num,
                 "begun",
                 gpus=self._claim_resources(config),
+                stops=self.stops,
             )
             self._write(begun)  # remains if the process is killed
             log.info("%s", self._title(begun))
@@ -169,7 +174,7 @@ class Sweep:
         if self.planned is None:
             return sorted(found, key=lambda job: job.number)
         jobs = {
-            job.id: job for job in (Job(each, number) for number, each in enumerate(self.planned))
+            job.id: job for job in (Job(each, number, stops=self.stops) for number, each in enumerate(self.planned))
         }
         jobs |= {job.id: job for job in found if job.id in jobs}
         return list(jobs.values())

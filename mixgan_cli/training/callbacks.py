@@ -173,6 +173,8 @@ class Callbacks:
         self._watch = FolderWatch(folder) if distributed.is_main() else None
         self._reported: tuple[float, int] | None = None
         """Seconds of training and images at the last report."""
+        self.alarms_due = alarms.stop
+        """True if alarms may have changed since the ranks agreed on whether to end: on all ranks or on none."""
 
     def after_step(self, state: State, interruptions: Interruptions) -> None:
         """Do everything that has come due since the last call: before the first iteration and after each one.
@@ -188,7 +190,9 @@ class Callbacks:
         self.tracker.advance(progress.nimg)
         self._reported = self._reported or (progress.seconds, progress.nimg)
         saving = self._due(training.checkpoint_nimg, state)
-        if self._due(training.report_nimg, state) or saving:
+        reporting, evaluating = (self._due(every, state) for every in (training.report_nimg, training.evaluate_nimg))
+        self.alarms_due |= self.monitor.alarms.stop and (reporting or saving or evaluating)
+        if reporting or saving:
             with interruptions.deferred():
                 stats = self._report(state)
             saving = saving and not stats.current  # while steps are skipped, keep the previous checkpoint
@@ -197,7 +201,7 @@ class Callbacks:
                 for name, path in self.draw(progress.nimg).items():
                     self.tracker.image(name, path, progress.nimg)
         evaluated = None
-        if self._due(training.evaluate_nimg, state) and not self._last(state) and self.evaluate:
+        if evaluating and not self._last(state) and self.evaluate:
             began = time.monotonic()
             evaluated = self.evaluate(progress.nimg)
             progress.evaluating += time.monotonic() - began

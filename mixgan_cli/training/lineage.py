@@ -129,6 +129,13 @@ def _longer(settings: Run, folder: RunFolder, given: set[str]) -> Run:
             key,
             f"{nimg:,}",
         )
+    if state["progress"].get("ended"):
+        weights = _checksum(state["ema"])
+        log.warning(
+            "warning: an alarm ended %s, and would end a run of the new length from the start, too. So the result "
+            "differs from that of such a run",
+            folder.path,
+        )
     lineage = Lineage(how="continued", source=str(folder.path), nimg=nimg, weights=weights)
     return run.model_copy(update={"lineage": lineage})
 
@@ -146,7 +153,8 @@ def _changed(
         for key, value in command.items()
         if stored.get(key) != value and not given.isdisjoint(prefixes(key)) and value != "auto"
     }
-    allowed = {key: value for key, value in different.items() if key in LENGTH or not affects_result(key)}
+    stops = bool(stored.get("alarms.stop"))
+    allowed = {key: value for key, value in different.items() if key in LENGTH or not affects_result(key, stops)}
     not_keys = given - {group for key in command for group in prefixes(key)}  # experiment, for example
     if refused := sorted(not_keys | (different.keys() - allowed.keys())):
         raise ConfigError(

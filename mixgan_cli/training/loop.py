@@ -138,7 +138,10 @@ def make_step(state: State) -> StepFn:
 
 
 AGREE_EVERY = 10
-"""Iterations between two agreements of several ranks on whether to end. Each waits for the slowest rank."""
+"""Iterations between two agreements of several ranks on whether to end. Each waits for the slowest rank.
+
+They also agree after each check of the alarms, so that an alarm ends a run at the same iteration on any number of them.
+"""
 ALARM = 1
 """A rank's vote to end the run because of an alarm. Other votes are 0, to continue, and ALARM + the number of a signal.
 
@@ -153,8 +156,9 @@ def _end_if_agreed(state: State, callbacks: Callbacks, interruptions: Interrupti
         Interrupted: a rank received a signal.
     """
     progress = state.progress
-    if distributed.world_size() > 1 and progress.step % AGREE_EVERY:
+    if distributed.world_size() > 1 and progress.step % AGREE_EVERY and not callbacks.alarms_due:
         return
+    callbacks.alarms_due = False
     alarm = ALARM if callbacks.monitor.ends(progress) else 0
     received = interruptions.received
     vote = distributed.max_over_ranks(ALARM + received if received else alarm)

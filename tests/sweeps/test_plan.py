@@ -50,6 +50,15 @@ def test_keys_that_do_not_affect_results_keep_the_folder(word):
     assert ids[0] == ids[1]
 
 
+def test_intervals_count_if_an_alarm_may_end_a_run():
+    intervals = ("training.report_nimg=80,800", "training.checkpoint_nimg=80")
+    for stop, jobs in (("alarms.stop=false", 1), ("alarms.stop=true", 2), ("alarms.stop=false,true", 4)):
+        sweep = of("-m", stop, *intervals)
+        ids = {Job(overrides, 0, stops=sweep.stops).id for overrides in sweep.planned}
+        assert len(ids) == jobs and sweep.jobs()[0].stops == sweep.stops
+        assert (sweep.folder == of("-m", stop, intervals[0]).folder) == (jobs == 1)
+
+
 @pytest.mark.parametrize("word", ["training.nimg=1000", "data=mnist", "evaluation=full", "seed=0,1"])
 def test_keys_that_affect_results_change_the_folder(word):
     words = [each for each in GRID if each.partition("=")[0] != word.partition("=")[0]]

@@ -1,11 +1,15 @@
 """Statistics of the generator's activations, and alarms of collapse."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
 from mixgan_cli.config.schema import Alarms
 from mixgan_cli.models.networks import build_networks
+from mixgan_cli.runtime import distributed
+from mixgan_cli.training import loop
 from mixgan_cli.training.callbacks import CollapseMonitor, activation_stats
 from mixgan_cli.training.checkpoint import Best, Progress
 from tests.conftest import composed
@@ -92,6 +96,22 @@ def test_alarm_ends_the_run_if_configured():
         assert not monitor.ends(monitor.progress)
         monitor.check(active_neurons=0.1)
         assert monitor.ends(monitor.progress) is stop
+
+
+@pytest.mark.parametrize("step", [3, 10])
+def test_ranks_agree_after_alarms_were_checked(monkeypatch, step):
+    """So that an alarm ends a run at the same iteration on any number of ranks, not at the next tenth one."""
+    monitor = Recorder()
+    monitor.check(active_neurons=0.1)
+    monitor.progress.step = step
+    state, interruptions = SimpleNamespace(progress=monitor.progress), SimpleNamespace(received=0)
+    monkeypatch.setattr(distributed, "max_over_ranks", lambda vote: vote)
+    for ranks in (1, 2):
+        monkeypatch.setattr(distributed, "world_size", lambda ranks=ranks: ranks)
+        callbacks = SimpleNamespace(monitor=monitor, alarms_due=True)
+        monitor.progress.ended = False
+        loop._end_if_agreed(state, callbacks, interruptions)
+        assert monitor.progress.ended and not callbacks.alarms_due
 
 
 # Activations

@@ -94,6 +94,18 @@ def test_schedule_that_depends_on_the_length_is_reported(mixgan):
     assert config_of(outcome.json["run_dir"])["lineage"]["weights"]
 
 
+def test_run_that_an_alarm_ended_is_another_one_when_continued(mixgan):
+    """A run of the new length from the start ends where the alarm is raised."""
+    settings = [*TINY, "alarms.stop=true", "alarms.spread=1000", "objective.d_steps=1"]
+    short = mixgan("train", *settings).json["run_dir"]
+    refused = mixgan("train", f"continue={short}", "training.nimg=240", "training.report_nimg=80")
+    assert refused.code == 2 and "training.report_nimg: continue=" in refused.err
+    outcome = mixgan("train", f"continue={short}", "training.nimg=240")
+    assert outcome.code == 0 and "an alarm ended" in outcome.err, outcome.err
+    whole = mixgan("train", *settings, "training.nimg=240").json["run_dir"]
+    assert outcome.json["run_dir"] != whole and config_of(outcome.json["run_dir"])["lineage"]["weights"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
