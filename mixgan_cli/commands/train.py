@@ -15,14 +15,14 @@ from mixgan_cli.config.compose import given_keys, made_choices, sweep_name
 from mixgan_cli.config.redact import log_to_stderr
 from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.data.dataset import Dataset, ImageDataset, Source, size_of
-from mixgan_cli.errors import DataError, TrainingStopped, error_summary
+from mixgan_cli.errors import ConfigError, DataError, TrainingStopped, error_summary
 from mixgan_cli.evaluation.evaluator import Evaluator, check_settings
 from mixgan_cli.evaluation.ranking import best_values
 from mixgan_cli.evaluation.reference import reference_set
 from mixgan_cli.models.export.safetensors import checkpoint_errors, save_generator
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.plots.training import captions, draw_figures, draw_samples
-from mixgan_cli.runs import RunFolder, open_run, write_environment
+from mixgan_cli.runs import RunFolder, open_run, run_folder, write_environment
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute, resolve_hardware
 from mixgan_cli.runtime.distributed import is_worker, launch, process_group, processes_per_node
@@ -76,6 +76,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
             training = settings.training.in_images(size_of(dataset, "train"))
             settings = settings.model_copy(update={"training": training})
         check_longer(settings)
+        _check_apart(source, settings)
         with _open_on_all_ranks(settings) as folder:
             if distributed.broadcast(folder.done):
                 return _finished(folder, source)
@@ -96,6 +97,22 @@ def _run(settings: Run) -> dict[str, Any] | None:
             except BaseException as error:
                 folder.mark_failed(error)
                 raise
+
+
+def _check_apart(source: Source, settings: Run) -> None:
+    """Check that the run's pictures do not become images of its own data set.
+
+    Raises:
+        ConfigError: the folder of a run that is not finished is in the folder of the data.
+    """
+    reads = getattr(source, "reads", None)  # sets that take any image below their root have it
+    folder = run_folder(settings)
+    if reads and reads(folder) and not RunFolder(folder).done:
+        key = "paths.run" if settings.paths.run else "paths.outputs"
+        raise ConfigError(
+            f"{key}: {folder} is in data.root={settings.data['root']}, so the run's pictures would become images of "
+            f"the data set. Give another {key}"
+        )
 
 
 @contextmanager

@@ -88,6 +88,10 @@ class Folder:
         packed = prepare(name.lower(), recipe, {"all": reader})["all"]
         return random_split(packed, self.held_out, self.split_seed)
 
+    def reads(self, path: Path) -> bool:
+        """Return whether pictures in a folder would be images of this set: it is below `root`."""
+        return self.root is not None and path.resolve().is_relative_to(Path(self.root).resolve())
+
     def locate(self) -> tuple[Archive, list[str]]:
         """Return the archive and the names of its images. Raises DataError if there is no such archive."""
         archive = _ImageArchive(Path(str(self.root)), "data.root")

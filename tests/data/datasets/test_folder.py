@@ -2,6 +2,7 @@
 
 import logging
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from mixgan_cli.data.cache import cache_dir
 from mixgan_cli.data.datasets.folder import Flowers102, UTZap50K, folder_labels
 from mixgan_cli.data.images import image_names
 from mixgan_cli.errors import DataError
+from tests.conftest import TINY
 from tests.data.make import COMMON, everything, folder, picture
 
 
@@ -152,3 +154,18 @@ def test_flowers102_labels_are_the_kinds(layout, tmp_path):
 def test_utzap50k_cannot_be_downloaded():
     with pytest.raises(DataError, match=r"vision\.cs\.utexas\.edu"):
         UTZap50K(None, crop="center", channels=3, held_out=2, labels=True, **COMMON).fetch()
+
+
+@pytest.mark.parametrize(
+    "key", ["paths.outputs=photos/outputs", "paths.run=photos/run", "paths.outputs=linked/outputs"]
+)
+def test_run_in_the_folder_of_its_images_is_refused(mixgan, key):
+    """Its sample grids would be images of the set, so that the next run has other data."""
+    for number in range(40):
+        picture(Path(f"photos/{number}.png"), 8, 8, number)
+    Path("linked").symlink_to("photos")
+    settings = (*TINY, "data=folder", "data.root=photos", "data.size=8", "evaluation=none", "training.nimg=16")
+    outcome = mixgan("train", *settings, key)
+    assert outcome.code == 2 and f"{key.partition('=')[0]}: " in outcome.err and "is in data.root=photos" in outcome.err
+    assert not Path(key.partition("=")[2]).exists()
+    assert mixgan("train", *settings).code == 0
