@@ -14,7 +14,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -251,7 +251,8 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
         if name == "train" and (sweep := plan(command.config, words)):
             sys.argv.append(sweep_dir_override(sweep))
             sweep.begin()
-        with safe_path():
+        prints = given.cfg or given.info  # with values from the environment, which a YAML file may name
+        with safe_path(), redact.masked_stdout() if prints else nullcontext():
             job()
     except Interrupted as error:
         log.error("mixgan %s: interrupted by %s; run the same command to continue", name, error)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
 
 from mixgan_cli.errors import ConfigError
 
@@ -57,10 +59,30 @@ def _secrets() -> list[tuple[str, str]]:
 
 
 def masked(text: str) -> str:
-    """Replace the values of environment variables with the name of a secret in a text."""
+    """Replace the values of environment variables with the name of a secret in a text.
+
+    They may be escaped as in Python, or quoted and broken into lines as in YAML.
+    """
     for name, value in _secrets():
-        text = text.replace(value, f"(${name})")
+        for form in (value, value.replace("'", "''"), repr(value)[1:-1]):
+            pattern = r"\s+".join(map(re.escape, form.split()))
+            text = re.sub(pattern, f"(${name})", text) if pattern else text
     return text
+
+
+@contextmanager
+def masked_stdout() -> Iterator[None]:
+    """Hold back what is printed to standard output in the block, and print it without secrets at the end.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    held = io.StringIO()
+    try:
+        with redirect_stdout(held):
+            yield
+    finally:
+        sys.stdout.write(masked(held.getvalue()))
 
 
 class RedactingFormatter(logging.Formatter):

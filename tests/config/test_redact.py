@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,16 @@ def test_all_secrets_of_the_environment_are_masked(monkeypatch):
     )
     record = logging.LogRecord("mixgan", logging.INFO, "", 0, "%s!", (KEY,), None)
     assert redact.RedactingFormatter("%(message)s").format(record) == "($WANDB_API_KEY)!"
+
+
+@pytest.mark.parametrize("value", ["s3cret-of-mine", "a'b: second's #3", "zebra-line\nquokka", "words " * 30])
+@pytest.mark.parametrize("words", [("--cfg", "job", "--resolve"), ("--cfg", "all", "--resolve"), ("--info", "config")])
+def test_printed_configuration_has_no_secret_from_a_file(mixgan, tmp_path, monkeypatch, value, words):
+    """A YAML file of the user's may name the variable; what is printed may be kept in a log."""
+    monkeypatch.setenv("MY_TOKEN", value)
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nname: ${oc.env:MY_TOKEN}\n")
+    outcome = mixgan("train", "--config-dir", str(tmp_path), "experiment=mine", *words)
+    assert outcome.code == 0 and "MY_TOKEN" in outcome.out and "model:" in outcome.out
+    shown = outcome.out + outcome.err
+    assert not [part for part in re.split(r"\W+", value) if len(part) > 4 and part in shown]
