@@ -15,8 +15,10 @@ from mixgan_cli.config.compose import given_keys, made_choices, sweep_name
 from mixgan_cli.config.redact import log_to_stderr
 from mixgan_cli.config.schema import Run, parse
 from mixgan_cli.data.dataset import Dataset, ImageDataset, Source, size_of
-from mixgan_cli.errors import ConfigError, DataError, TrainingStopped, error_summary
+from mixgan_cli.errors import ConfigError, DataError, TrainingStopped, Unavailable, error_summary
 from mixgan_cli.evaluation.evaluator import Evaluator, check_settings
+from mixgan_cli.evaluation.extractors import INCEPTION
+from mixgan_cli.evaluation.inception import file_checksum, find_weights
 from mixgan_cli.evaluation.ranking import best_values
 from mixgan_cli.evaluation.reference import reference_set
 from mixgan_cli.models.export.safetensors import checkpoint_errors, save_generator
@@ -79,7 +81,7 @@ def _run(settings: Run) -> dict[str, Any] | None:
         _check_apart(source, settings)
         with _open_on_all_ranks(settings) as folder:
             if distributed.broadcast(folder.done):
-                return _finished(folder, source)
+                return _finished(folder, source, settings)
             try:
                 dataset = source.load() if dataset is None else dataset
                 check_training_set(dataset, settings.training.batch)
@@ -122,9 +124,10 @@ def _open_on_all_ranks(settings: Run) -> Iterator[RunFolder]:
         yield distributed.broadcast(folder)
 
 
-def _finished(folder: RunFolder, source: Source) -> dict[str, Any] | None:
+def _finished(folder: RunFolder, source: Source, settings: Run) -> dict[str, Any] | None:
     if distributed.is_main():
         _warn_if_data_changed(folder, source)
+        _warn_if_weights_changed(folder, settings.evaluation.weights)
     log.info("%s: this run is finished (force=true starts it again in a new folder)", folder.path)
     if folder.read_results().unavailable:
         log.info("to compute the unavailable metrics: mixgan evaluate run=%s", folder.path)
@@ -152,6 +155,23 @@ def _warn_if_data_changed(folder: RunFolder, source: Source) -> None:
             "force=true trains again on the current images",
             ", ".join(changed),
         )
+
+
+def _warn_if_weights_changed(folder: RunFolder, named: str | None) -> None:
+    """Log a warning if a finished run was measured with other Inception weights than the named or found ones."""
+    extractors = folder.read_results().protocol.get("extractors")
+    recorded = extractors.get(INCEPTION) if isinstance(extractors, Mapping) else None
+    before = recorded.get("weights") if isinstance(recorded, Mapping) else None
+    if before is None:
+        return
+    with suppress(Unavailable, OSError):
+        path = find_weights(named, may_download=False)
+        if file_checksum(path) != before:
+            log.warning(
+                "warning: %s: these are other Inception weights than those of the results (checksum %s). "
+                "mixgan evaluate run=%s evaluation.weights=%s measures the run with them",
+                *(path, before, folder.path, path),
+            )
 
 
 def _resume(state: State, folder: RunFolder, settings: Run) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from mixgan_cli.config.compose import groups
 from mixgan_cli.data.datasets.mnist import IDX
+from mixgan_cli.evaluation.inception import file_checksum
 from mixgan_cli.training.checkpoint import read_state
 from tests.conftest import TINY
 
@@ -119,6 +120,24 @@ def test_evaluations_and_samples_do_not_change_the_weights(mixgan):
     busy = mixgan("train", *TINY, "training.evaluate_nimg=40", "training.sample_nimg=40")
     assert plain.json["run_dir"] != busy.json["run_dir"]
     assert same(weights(plain.json["run_dir"]), weights(busy.json["run_dir"]))
+
+
+def test_finished_run_warns_if_its_weights_changed(mixgan, run):
+    """The path of the Inception weights is not part of the identity, so their checksum is compared."""
+    Path("one.pth").write_bytes(b"one")
+    Path("other.pth").write_bytes(b"other")
+    results = json.loads((run / "results.json").read_text())
+    checksum = file_checksum(Path("one.pth"))
+    for recorded in ({"inception-v3-compat": {"weights": checksum}}, {"inception-v3-compat": 3}, {}, 3):
+        results["protocol"]["extractors"] = recorded
+        (run / "results.json").write_text(json.dumps(results))
+        for name, warns in (
+            ("one.pth", False),
+            ("other.pth", checksum in str(recorded)),
+        ):
+            outcome = mixgan("train", *TINY, f"evaluation.weights={name}")
+            assert outcome.code == 0 and "this run is finished" in outcome.err
+            assert (f"{name}: these are other Inception weights" in outcome.err) == warns
 
 
 def test_finished_run_warns_if_its_data_changed(mixgan, tmp_path):
