@@ -255,7 +255,7 @@ def test_files_of_other_kinds_are_not_read(mixgan, run, kind, file):
     np.save("images.npy", np.zeros((16, 8, 8), np.uint8))
     (run / file).parent.mkdir(exist_ok=True)
     kind(run / file)
-    signal.alarm(30)  # ends the tests, if something waits
+    signal.alarm(300)  # ends the tests, if something waits
     try:
         for name in FILES[file]:
             if name == "resume":
