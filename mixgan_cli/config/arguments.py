@@ -15,6 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, Sweep
 from hydra.errors import HydraException
 from hydra.main import get_args_parser
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from mixgan_cli.config.compose import groups, known_keys, quoted
 from mixgan_cli.config.keys import meant
@@ -45,6 +47,8 @@ PATH_KEYS = (
 """Last names of keys that hold a path."""
 MAX_KEY = 255
 """Longest key of an override [characters]. Hydra looks for a file of this name, and takes minutes for 100,000."""
+LONG_NUMBER = re.compile(r"(?:\d_?){4301}")
+"""A number with more digits than Python reads."""
 
 
 def flags_first(words: Sequence[str]) -> list[str]:
@@ -183,11 +187,27 @@ def _check_override(word: str, groups_of_all: Mapping[str, Sequence[str]]) -> No
     key = word.partition("=")[0]
     if len(key) > MAX_KEY:
         raise ConfigError(f"{key[:MAX_KEY]}…: there is no such key. It has {len(key):,} characters")
+    if "\0" in word:
+        raise ConfigError(f"{word!r}: no value can have a null character")
+    if LONG_NUMBER.search(word):
+        raise ConfigError(f"{key}: a number of more than 4,300 digits")
     choices = groups_of_all.get(key.lstrip("+").partition("@")[0])
     with suppress(HydraException):  # it is read again after paths are quoted
         override = OverridesParser.create().parse_override(word) if choices else None
-        if override and not isinstance(override.value(), (str, list, Sweep, Glob)):
+        if override and not _is_choice(override.value()):
             raise ConfigError(f"{word}: there is no such choice. Known: {', '.join(choices or ())}")
+
+
+def _is_choice(value: Any) -> bool:
+    """Return whether Hydra can look for the choices that a value of a group names: a text, or a list of texts."""
+    if isinstance(value, list):
+        return all(isinstance(each, str) and "${" not in each for each in value)
+    if isinstance(value, str):
+        try:
+            OmegaConf.create({"choice": str(value)})  # an interpolation such as ${model}
+        except OmegaConfBaseException:
+            return False
+    return isinstance(value, (str, Sweep, Glob))
 
 
 def _refuse(message: str) -> NoReturn:

@@ -130,13 +130,18 @@ def check_run(key: str, component: Mapping[str, Any], run: Any) -> None:
     Raises:
         ValueError: it cannot be used there.
     """
-    rule = getattr(target_of(component), "check_run", None)
+    target = target_of(component)
+    rule = getattr(target, "check_run", None)
     if rule is None:
         return
+    parameters = inspect.signature(target).parameters
+    arguments = {name: each.default for name, each in parameters.items() if each.default is not each.empty}
     try:
-        rule(key, {name: value for name, value in component.items() if name != TARGET}, run)
+        rule(key, arguments | {name: value for name, value in component.items() if name != TARGET}, run)
     except ConfigError as error:
         raise ValueError(str(error)) from error
+    except KeyError as error:
+        raise ValueError(f"{key}.{error.args[0]}: missing. Give {key}.{error.args[0]}=…") from error
 
 
 def folder_name(name: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -521,5 +521,8 @@ def _keys(config: Any) -> set[str]:
 
 def _fields(schema: type[Strict], path: list[str]) -> list[str]:
     for step in path:
-        schema = schema.model_fields[step].annotation  # type: ignore[assignment]
+        kind = schema.model_fields[step].annotation
+        schema = next(
+            each for each in (kind, *get_args(kind)) if hasattr(each, "model_fields")
+        )  # a group, or one or null
     return list(schema.model_fields)
