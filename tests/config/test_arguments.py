@@ -129,8 +129,10 @@ def test_empty_path_is_refused(mixgan, words):
 
 
 @pytest.mark.parametrize(
-    "word", ["model=null", "hardware=2", "data=1.5", "model/gate=true", "evaluation={a:1}", "+schedule=null"]
-)
+    "word",
+    ["model=null", "hardware=2", "data=1.5", "model/gate=true", "evaluation={a:1}", "+schedule=null", "data=[null]",
+     "hardware=[[cpu]]", "logger=[jsonl,1]", "hardware=[${seed}]", "experiment='${'"],
+)  # fmt: skip
 def test_choice_that_is_no_name_is_refused_by_its_group(mixgan, word):
     outcome = mixgan("train", word)
     assert outcome.code == 2 and f"mixgan train: {word}: there is no such choice. Known: " in outcome.err
@@ -140,6 +142,18 @@ def test_choice_that_is_no_name_is_refused_by_its_group(mixgan, word):
 def test_long_override_is_refused_at_once(mixgan, word):
     began = time.monotonic()
     assert mixgan("train", word, "seed=x").code == 2 and time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(("evaluate", f"compare={'9' * 5000}"), "compare: a number of more than 4,300 digits"),
+     (("train", f"hardware={'9' * 5000}"), "hardware: a number of more than 4,300 digits"),
+     (("train", "data='\0'"), "data='\\x00'\": no value can have a null character"),
+     (("report", "paths=x\0"), "paths=x\\x00': no value can have a null character")],
+)  # fmt: skip
+def test_value_that_no_library_reads_is_refused_by_its_key(mixgan, words, message):
+    outcome = mixgan(*words)
+    assert outcome.code == 2 and message in outcome.err and outcome.err.count("\n") == 1, outcome.err
 
 
 def test_single_path_needs_no_brackets(mixgan):

@@ -63,6 +63,8 @@ WRONG = {
     "model.backbone.channels=8193": "channels=8193: Input should be less than or equal to 8192",
     "training.batch=1073741824": "training.batch=1073741824: Input should be less than or equal to 1048576",
     "data.size=2048": "data.size=2048: Input should be less than or equal to 1024",
+    "~objective.terms.diversity.weight": "diversity.weight: missing. Give objective.terms.diversity.weight=…",
+    "++evaluation.interim={x: 1}": "evaluation.interim.x: there is no such key",
     "-x": "unrecognized arguments: -x",
     "nonsense": "cannot read the override 'nonsense'",
 }
