@@ -310,6 +310,13 @@ class RunFolder:
         results = self.read_results()
         return {"run_dir": str(self.path), "metrics": results.metrics, "unavailable": results.unavailable}
 
+    def remove_leftovers(self) -> None:
+        """Remove the temporary files of a killed process that trained this run, but not those of other commands."""
+        for written in (self.path, self.checkpoint("last").parent, self.figures, self.figures / "dark"):
+            remove_leftovers(inside(written, self.path), seconds=0)
+        for drawn in ("[0-9]*.png", "real.png"):  # `mixgan sample` may be writing others
+            remove_leftovers(self.samples, drawn, seconds=0)
+
     def mark_done(self) -> None:
         """Write DONE, the last file of a run."""
         write_text(self.path / "DONE", time.strftime("%Y-%m-%dT%H:%M:%S%z\n"))
@@ -356,10 +363,10 @@ def open_run(run: Run) -> Iterator[RunFolder]:
             if folder.config.is_file():
                 _check_same_configuration(folder, run)
                 (folder.path / "FAILED").unlink(missing_ok=True)  # from an earlier attempt
-                for written in (folder.path, folder.checkpoint("last").parent):
-                    remove_leftovers(written, seconds=0)
+                folder.remove_leftovers()
             else:
                 _refuse_other_files(folder, key)
+                remove_leftovers(folder.path, folder.config.name, seconds=0)
                 if not run.force:
                     _report_other_names(folder.path)
                 folder.write_config(run.model_dump(mode="json"))

@@ -121,7 +121,7 @@ def _temporary(path: Path) -> Iterator[Path]:
     if not path.name:  # "/" or "."
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path.parent, path.name)
+    remove_leftovers(path.parent, glob.escape(path.name))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     _remove(temporary)  # an old file, or a link that someone created
     try:
@@ -134,15 +134,15 @@ LEFTOVER_SECONDS = 3600.0
 """A temporary file to which nothing was written for this time is what a killed process left."""
 
 
-def remove_leftovers(folder: Path, name: str | None = None, seconds: float = LEFTOVER_SECONDS) -> None:
+def remove_leftovers(folder: Path, names: str = "*", seconds: float = LEFTOVER_SECONDS) -> None:
     """Remove what killed processes left in a folder: temporary files to which nothing was written for this time [s].
 
     Args:
         folder: the folder.
-        name: remove only the temporary files of the file with this name; None: of all files.
+        names: remove only the temporary files of the files whose names match this pattern.
         seconds: the time; 0 if no other process writes to the folder.
     """
-    for temporary in folder.glob(f".{glob.escape(name) if name else '*'}.[0-9]*.tmp"):
+    for temporary in folder.glob(f".{names}.[0-9]*.tmp"):
         with suppress(OSError):  # another process has removed it
             if time.time() - temporary.lstat().st_mtime >= seconds:
                 _remove(temporary)
