@@ -185,6 +185,9 @@ def _resume(state: State, folder: RunFolder, settings: Run) -> None:
         return
     with checkpoint_errors(last):
         state.load(last)
+    if distributed.is_main():
+        with suppress(OSError):  # the next checkpoint does it again
+            state.keep_older(folder, settings.training.keep)
     log.info("%s: resumed at %s images", folder.path, f"{state.progress.nimg:,}")
 
 

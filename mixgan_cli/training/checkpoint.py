@@ -125,10 +125,20 @@ class State:
         Raises:
             OSError: it cannot be written.
         """
-        last = folder.checkpoint("last")
-        self.save(last)
+        self.save(folder.checkpoint("last"))
+        self.keep_older(folder, n)
+
+    def keep_older(self, folder: RunFolder, n: int) -> None:
+        """Name last.pt, which holds this state, by its images as well, and remove all but the n latest ones.
+
+        A resumed run calls it, too, because the process before it may have been killed after it saved last.pt.
+
+        Raises:
+            OSError: the files cannot be written or removed.
+        """
         if n == 1:
             return
+        last = folder.checkpoint("last")
         named = folder.checkpoint(f"{self.progress.nimg:09d}")
         named.unlink(missing_ok=True)
         try:

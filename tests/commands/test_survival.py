@@ -196,6 +196,39 @@ def test_last_checkpoints_are_kept(mixgan):
     assert measured.code == 0 and measured.json["protocol"]["nimg"] == 80, measured.err
 
 
+def test_killed_run_keeps_the_checkpoints_it_should(mixgan, finished):
+    """It was killed after it had saved last.pt, before that got its other name and older ones were removed."""
+    words = ("training.keep=2", "training.checkpoint_nimg=40")
+    folder = finished(*words)
+    (folder / "DONE").unlink()
+    (folder / "checkpoints" / "000000120.pt").rename(folder / "checkpoints" / "000000040.pt")
+    assert mixgan("train", *TINY, *words).code == 0
+    names = sorted(path.name for path in (folder / "checkpoints").glob("[0-9]*.pt"))
+    assert names == ["000000080.pt", "000000120.pt"] and (folder / "DONE").exists()
+
+
+def test_resumed_run_removes_its_temporary_files_only(mixgan, finished):
+    """`mixgan sample` may be writing others at the same time."""
+    folder = finished()
+    names = ("checkpoints/.last.pt", "samples/.000000096.png", "samples/.real.png", "figures/dark/.experts.png")
+    own = [folder / f"{name}.9.tmp" for name in names]
+    others = [folder / "samples" / ".seed0-n16.png.9.tmp", folder / "export" / ".MODEL.md.9.tmp"]
+    for path in (*own, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (folder / "DONE").unlink()
+    assert mixgan("train", *TINY).code == 0
+    assert not any(path.exists() for path in own) and all(path.exists() for path in others)
+
+
+def test_leftover_of_a_run_killed_at_its_start_is_removed(mixgan):
+    Path("here").mkdir()
+    for name in (".config.yaml.9.tmp", ".mine.9.tmp"):
+        Path("here", name).touch()
+    assert mixgan("train", *TINY, "evaluation=none", "paths.run=here").code == 0
+    assert [path.name for path in Path("here").glob(".*.tmp")] == [".mine.9.tmp"]
+
+
 def test_non_finite_steps_are_skipped_and_reported(mixgan, monkeypatch):
     """Some, and the run ends well, with finite weights; and it is told."""
     from mixgan_cli.objectives.adversarial import Wasserstein
