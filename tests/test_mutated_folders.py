@@ -111,7 +111,13 @@ def change_text(chance: random.Random, path: Path) -> bool:
             path.write_text("\n".join(lines) + "\n")
         else:
             return False
-    except (ValueError, IndexError, OSError, yaml.YAMLError):  # damaged by a change before, or no text can hold it
+    except (
+        ValueError,
+        IndexError,
+        OSError,
+        RecursionError,
+        yaml.YAMLError,
+    ):  # damaged by a change before, or no text can hold it
         return False
     return True
 
