@@ -4,31 +4,38 @@
 
 A run of a few seconds on the included digits is trained once undisturbed. Then it is trained with a fault, and the same
 command is repeated until the run is finished. The result counts as lost if anything differs: a tensor of the last or
-the best state (weights, moving average, optimisers), or a line of metrics.jsonl, except its times. Runs are processes
-forked from this one, so that each starts at once. The exit code is 1 if anything was lost.
+the best state (weights, moving average, optimisers) or of the generator's file, a line of metrics.jsonl, except its
+times, or a metric of results.json; or if a temporary file is left. Runs are processes forked from this one, so that
+each starts at once. The exit code is 1 if anything was lost.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import random
+import re
 import resource
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from itertools import zip_longest
+from contextlib import contextmanager, suppress
+from itertools import count, zip_longest
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from mixgan_cli import cli
 from mixgan_cli.commands import train  # noqa: F401 - before the fork, for all of its processes
+from mixgan_cli.training import loop
 from mixgan_cli.training.checkpoint import read_state
 
 RUN = (
@@ -38,17 +45,29 @@ RUN = (
     "evaluation.metrics=[ms_ssim,mixture]", "evaluation.n_fake=16", "evaluation.n_real=16", "training.figures=false",
 )  # fmt: skip
 """A run that saves its state after every iteration and draws no figures, so it spends most of its time saving."""
+GENERATOR = "checkpoints/generator.safetensors"
 TIMES = ("seconds", "img_per_second", "evaluating")
 RARELY = ("training.checkpoint_nimg=40",)
 SHORT = ("training.nimg=240", "training.evaluate_nimg=80")
+BRIEF = ("training.nimg=40", "training.evaluate_nimg=16")
 LIMITS = (9_000, 30_000)
 """Limits of the file size [bytes]: room for the log, or for the log and sample grids, but not for a checkpoint."""
 START_LIMIT = 4_000
 """Limit of the file size [bytes] that is less than the log of a third of the run."""
+DISK_BYTES = 2**21
+"""Size of the small disk: room for the whole run, but not for twice as many checkpoints."""
+AUDITED = ("os.rename", "os.remove", "os.link", "os.symlink", "os.mkdir", "os.rmdir", "os.truncate")
+"""Audit events of a change to the disk, besides opening a file to write to it."""
+WRITES = ("write", "fsync", "truncate", "write_end_of_file")
+"""Functions of C that write to a file and have no audit event; the last one is the end of torch.save."""
 
 
 class Lost(Exception):
     """The run differs from the undisturbed one."""
+
+
+class Skipped(Exception):
+    """The fault cannot be injected on this machine."""
 
 
 def begin(folder: Path, seed: int | str, *overrides: str, prepare: Callable[[], None] = lambda: None) -> int:
@@ -110,12 +129,22 @@ def at_work(folder: Path) -> int | None:
 
 
 def remains(folder: Path) -> dict[str, Any]:
-    """Return the contents of the run's log and checkpoints, without times."""
+    """Return the contents of the run's log, checkpoints, generator and results, without times, and what is left over.
+
+    A checkpoint that does not exist is left out.
+    """
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return {
         "log": [{name: value for name, value in record.items() if name not in TIMES} for record in records],
-        **{name: flat(read_state(folder / "checkpoints" / f"{name}.pt")) for name in ("last", "best")},
+        **{
+            name: flat(read_state(path))
+            for name in ("last", "best")
+            if (path := folder / "checkpoints" / f"{name}.pt").is_file()
+        },
         "older checkpoints": [path.name for path in sorted((folder / "checkpoints").glob("[0-9]*.pt"))],
+        "metrics": flat(json.loads((folder / "results.json").read_text())["metrics"]),
+        "generator": {f"/{name}": tensor for name, tensor in load_file(folder / GENERATOR).items()},
+        "temporary files": [str(path.relative_to(folder)) for path in folder.rglob("*.tmp")],
     }
 
 
@@ -133,15 +162,85 @@ def compare(folder: Path, reference: dict[str, Any]) -> None:
     found = remains(folder)
     for part, expected in reference.items():
         if isinstance(expected, list):
-            for one, other in zip_longest(expected, found[part]):
+            for one, other in zip_longest(expected, found.get(part, [])):
                 if one != other:
                     raise Lost(f"{part}: {other} instead of {one}")
             continue
-        for key in expected.keys() | found[part].keys():
-            one, other = expected.get(key), found[part].get(key)
+        for key in expected.keys() | found.get(part, {}).keys():
+            one, other = expected.get(key), found.get(part, {}).get(key)
             same = torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
             if not same:
                 raise Lost(f"{part}{key} differs")
+
+
+def kill_before_write(place: int) -> None:
+    """Let this process be killed before the write with this number (from 1) after the last iteration of its run.
+
+    A write is anything that changes the disk: to open a file for it, write, sync, rename, link, remove.
+    """
+    left = [place]
+
+    def written(*_: Any) -> None:
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(event: str, arguments: tuple[Any, ...]) -> None:
+        opened = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if begun and (opened or event in AUDITED):
+            written()
+
+    def profile(_: Any, event: str, called: Any) -> None:
+        if event == "c_call" and called.__name__ in WRITES and not printed(called.__self__):
+            written()
+
+    def printed(owner: Any) -> bool:
+        return isinstance(owner, io.StringIO | io.BytesIO) or owner in (sys.stdout, sys.stderr)
+
+    begun: list[bool] = []
+    real = loop.iterate
+
+    def iterate(state: Any, *others: Any) -> Any:
+        result = real(state, *others)
+        if state.progress.nimg >= state.config["training"]["nimg"]:
+            begun.append(True)
+            sys.setprofile(profile)
+        return result
+
+    loop.iterate = iterate
+    sys.addaudithook(audit)
+
+
+@contextmanager
+def mounted(folder: Path, size: int) -> Iterator[None]:
+    """Mount a disk of this size [bytes] in the memory.
+
+    Raises:
+        Skipped: it cannot be mounted.
+    """
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "mixgan-faults", str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise Skipped(f"not tried: {error}") from error
+    if done.returncode:
+        raise Skipped(f"not tried: a disk cannot be mounted ({' '.join(done.stderr.split())})")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Fill a disk with a file, and return the file."""
+    filler = folder / "filler"
+    with filler.open("ab", buffering=0) as file:
+        for size in (4096, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+    return filler
 
 
 class Faults:
@@ -225,6 +324,22 @@ class Faults:
                 compare(folder, self.undisturbed(0, *SHORT))
         return hits
 
+    def killed_before_each_final_write(self) -> int:
+        """SIGKILL before each write after the last iteration: state, evaluation, log, generator, results, `DONE`."""
+        every = max(1, 50 // self.kills)
+        hits = 0
+        for place in count(1 + self.chance.randrange(every), every):
+            folder = self.root / f"final-{place}"
+            code = wait(begin(folder, 0, *BRIEF, prepare=lambda place=place: kill_before_write(place)))
+            if code != -signal.SIGKILL:
+                break
+            hits += 1
+            finish(folder, 0, *BRIEF)
+            compare(folder, self.undisturbed(0, *BRIEF))
+        if code or hits * every < 50:
+            raise Lost(f"after {hits} places, exit code {code}\n…{said(folder)}")
+        return hits
+
     def disk_full(self) -> int:
         """Files cannot grow for a while: the run continues, and writes checkpoints and log lines later."""
         for limit in LIMITS:
@@ -268,6 +383,54 @@ class Faults:
             finish(folder, 0, *RARELY)
             self._compare_rare(folder, "trained, but the results cannot be written (File too large)")
         return len(LIMITS)
+
+    def small_disk(self) -> int:
+        """The disk is full for a while: the run continues, or is resumed when there is space."""
+        disk, hits = self.root / "small-disk", 0
+        with mounted(disk, DISK_BYTES):
+            for number in range(max(3, self.kills // 10)):
+                folder = disk / f"run-{number}"
+                output = self.root / f"small-disk-{number}.log"
+                folder.with_suffix(".log").symlink_to(output)
+                process = begin(folder, 0, *RARELY)
+                self._until(folder, process, 40 * self.chance.randrange(1, 40))
+                filler = fill(disk)
+                code = self._told(folder, process, "(No space left on device)")
+                if code is None:  # the first run ends on the full disk
+                    code = ended(process, 600 if number == 0 else self.chance.uniform(0, self.seconds / 2))
+                filler.unlink()
+                code = wait(process) if code is None else code
+                if code not in (0, 1):
+                    raise Lost(f"exit code {code}\n…{said(folder)}")
+                finish(folder, 0, *RARELY)
+                self._compare_rare(folder, "(No space left on device)")
+                shutil.rmtree(folder)
+                hits += 1
+        return hits
+
+    def deleted_folder(self) -> int:
+        """The run's folder is deleted or moved while it trains: the run stops with 1, and is resumed where it says."""
+        away = self.root / "moved-there"
+        for number, lose in enumerate((lambda path: path.rename(away), lambda path: shutil.rmtree(path, True))):
+            folder = self.root / f"deleted-{number}"
+            process = begin(folder, 0, *RARELY)
+            self._until(folder, process, 40 * self.chance.randrange(1, 40))
+            lose(folder)
+            if (code := wait(process)) != 1:
+                raise Lost(f"exit code {code}, not 1\n…{said(folder)}")
+            place = re.search(r"; (?:paths\.run=(.+)|the same command) resumes it$", said(folder), re.MULTILINE)
+            if not place:
+                raise Lost(f"the output does not say where the state is\n…{said(folder)}")
+            kept = Path(place[1] or folder)
+            finish(kept, 0, *RARELY)
+            reference, found = self.undisturbed(0, *RARELY), remains(kept)
+            if kept != away:  # what the folder held is gone: older states, and the log up to there
+                reference = {part: value for part, value in reference.items() if part != "older checkpoints"}
+                reference["log"] = reference["log"][-len(found["log"]) :]
+                if "best" not in found:
+                    del reference["best"]
+            compare(kept, reference)
+        return 2
 
     def read_only(self) -> int:
         """The checkpoint folder is read-only for a while (removed if the user is root): the run continues."""
@@ -349,6 +512,13 @@ class Faults:
             if time.monotonic() > deadline or ended(process, 0.002) is not None:
                 raise Lost(f"the run did not reach {nimg} images\n…{said(folder)}")
 
+    def _told(self, folder: Path, process: int, words: str) -> int | None:
+        """Wait until the run prints these words; return its exit code if it ends before, else None."""
+        while words not in folder.with_suffix(".log").read_text():
+            if (code := ended(process, 0.01)) is not None:
+                return code
+        return None
+
     def _half_way(self, folder: Path, limit: int) -> int:
         """Return the process of a half-finished run whose files cannot grow beyond `limit` bytes from now on."""
         process = begin(folder, 0, *RARELY)
@@ -391,6 +561,8 @@ def main() -> int:
             began = time.monotonic()
             try:
                 times, what = do(), "nothing"
+            except Skipped as error:
+                times, what = 0, str(error)
             except Lost as error:
                 times, what, lost = 0, f"**{error}**", lost + 1
             print(
