@@ -171,7 +171,9 @@ def names_a_key(message: str, words: Sequence[str], known: Sequence[str]) -> boo
     names = {name for key, _, _ in given for name in (key, *re.split(r"[./]", key))}
     if any(re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", message) for name in names):
         return True
-    if any(message.partition(": ")[0][:100] in value for key, _, value in given if key in PATH_KEYS):
+    if any(
+        message.partition(": ")[0][:100] in "\n".join(value.splitlines()) for key, _, value in given if key in PATH_KEYS
+    ):
         return True
     return any(re.search(rf"\b{re.escape(key)}\b" if "." in key else rf"\b{key}[=:]", message) for key in known)
 

@@ -70,7 +70,11 @@ def explain(error: Exception, config_name: str, words: Sequence[str] = ()) -> st
     if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
         return f"{error_summary(error)}: {error_summary(error.__cause__)}"
     first, _, rest = (text or type(error).__name__).partition("\n")
-    return f"{first} {rest.splitlines()[0]}" if first.endswith(":") and rest else first
+    message = f"{first} {rest.splitlines()[0]}" if first.endswith(":") and rest else first
+    if "interpolation" in message:  # of a group's choice: Hydra quotes it, but does not name the group
+        word = next((word for word in words if "${" in word and word.partition("=")[2] in message), None)
+        return f"{word}: {message}" if word else message
+    return message
 
 
 def given_keys() -> list[str]:

@@ -156,6 +156,12 @@ def test_value_that_no_library_reads_is_refused_by_its_key(mixgan, words, messag
     assert outcome.code == 2 and message in outcome.err and outcome.err.count("\n") == 1, outcome.err
 
 
+@pytest.mark.parametrize("word", ["data=${nothing}", "data=${..seed}", "data=x${seed}"])
+def test_wrong_interpolation_of_a_choice_names_the_group(mixgan, word):
+    outcome = mixgan("fetch", word)
+    assert outcome.code == 2 and f"mixgan fetch: {word}: Error resolving interpolation" in outcome.err, outcome.err
+
+
 def test_single_path_needs_no_brackets(mixgan):
     for name in ("7", "a=b"):
         assert f"mixgan report: {name}: there is no such folder" in mixgan("report", f"paths={name}").err
