@@ -71,8 +71,11 @@ def explain(error: Exception, config_name: str, words: Sequence[str] = ()) -> st
         return f"{error_summary(error)}: {error_summary(error.__cause__)}"
     first, _, rest = (text or type(error).__name__).partition("\n")
     message = f"{first} {rest.splitlines()[0]}" if first.endswith(":") and rest else first
-    if "interpolation" in message:  # of a group's choice: Hydra quotes it, but does not name the group
-        word = next((word for word in words if "${" in word and word.partition("=")[2] in message), None)
+    asserted = isinstance(error, AssertionError)  # by Hydra, for a choice that is no text
+    if "interpolation" in message or asserted:  # of a group's choice: Hydra may quote it, but does not name the group
+        choices = [word for word in words if "${" in word and word.lstrip("+").partition("=")[0] in groups()]
+        word = next((word for word in choices if asserted or word.partition("=")[2] in message), None)
+        message = "there is no such choice" if asserted else message
         return f"{word}: {message}" if word else message
     return message
 

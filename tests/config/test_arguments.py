@@ -162,6 +162,11 @@ def test_wrong_interpolation_of_a_choice_names_the_group(mixgan, word):
     assert outcome.code == 2 and f"mixgan fetch: {word}: Error resolving interpolation" in outcome.err, outcome.err
 
 
+def test_interpolation_to_a_number_is_no_choice(mixgan):
+    outcome = mixgan("train", "schedule=${oc.select:nothing,1}")
+    assert outcome.code == 2 and "schedule=${oc.select:nothing,1}: there is no such choice" in outcome.err, outcome.err
+
+
 def test_single_path_needs_no_brackets(mixgan):
     for name in ("7", "a=b"):
         assert f"mixgan report: {name}: there is no such folder" in mixgan("report", f"paths={name}").err
