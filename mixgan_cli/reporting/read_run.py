@@ -155,6 +155,7 @@ def _as_jobs(runs: Sequence[Path]) -> tuple[list[Job], list[str]]:
         except UserError as error:
             if len(runs) == 1:
                 raise
+            described.pop(run, None)  # its results may be what cannot be read
             remarks.append(f"left out: {error}")
     added = {key: _as_text(ADDED[key]) for values in described.values() for key in values.keys() & ADDED.keys()}
     described = {run: added | values for run, values in described.items()}  # older runs lack them
