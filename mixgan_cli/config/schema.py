@@ -488,6 +488,13 @@ def _validated(composed: DictConfig | dict[str, Any], schema: type[Strict], cont
         inner = {problem["loc"][:-1] for problem in problems}  # a list of wrong values also counts as too short
         problems = [each for each in problems if each["type"] != "too_short" or each["loc"] not in inner]
         raise ConfigError("\n".join(_readable(problem, config, schema) for problem in problems)) from error
+    except UnicodeEncodeError as error:  # pydantic cannot pass on the message of a check that shows bytes of no text
+        wrong = [
+            f"{key}={value!r}: its characters are not text"
+            for key, value in flatten_keys(config).items()
+            if isinstance(value, str) and value in error.object and re.search("[\ud800-\udfff]", value)
+        ]
+        raise ConfigError("\n".join(wrong) or str(error)) from error
 
 
 def _readable(problem: Any, config: dict[str, Any], schema: type[Strict]) -> str:

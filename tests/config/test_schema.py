@@ -26,6 +26,7 @@ WRONG = {
     "model.beta=0.1": "model.beta=0.1: ScoreHead does not classify experts",
     "+model.gate.k=4": "TreeGate.k=4: the program sets this itself",
     "~data.size": "Digits: missing a required argument: 'size'",
+    "evaluation.feature_layer='caf\udce9'": "evaluation.feature_layer='caf\\udce9': its characters are not text",
     "evaluation.extractors=[]": "evaluation.extractors=[]: Give at least 1",
     "evaluation.extractors=[inception-v3]": "Did you mean 'inception-v3-compat'",
     "objective/augment=diffaugmnt": "Did you mean 'diffaugment'",
