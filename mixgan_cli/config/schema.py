@@ -324,6 +324,7 @@ class Run(Strict):
                 components.check_run(f"objective.terms.{name}", node, self)
             components.check_run("model.head", model.head, self)
             components.check_run("objective.adversarial", objective.adversarial, self)
+            components.check_run("objective.penalty", objective.penalty, self)
             components.check_run("model.gate", model.gate, self)
         return self
 

@@ -3,9 +3,18 @@
 Configurations name these classes as `mixgan_cli.objectives.Hinge`, whichever file defines them.
 """
 
-from mixgan_cli.objectives.adversarial import Adversarial, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
+from mixgan_cli.objectives.adversarial import (
+    Adversarial,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    PairedAdversarial,
+    RelativisticPairing,
+    Wasserstein,
+)
 from mixgan_cli.objectives.augment import DiffAugment
-from mixgan_cli.objectives.penalties import R1, GradientPenalty, NoPenalty
+from mixgan_cli.objectives.penalties import R1, GradientPenalty, NoPenalty, ZeroCentred
 from mixgan_cli.objectives.terms import Competition, Diversity, GateTerm, GeneratedBatch, GeneratorTerm, LoadBalance
 
 __all__ = [
@@ -24,5 +33,8 @@ __all__ = [
     "Minimax",
     "NoPenalty",
     "NonSaturating",
+    "PairedAdversarial",
+    "RelativisticPairing",
     "Wasserstein",
+    "ZeroCentred",
 ]

@@ -1,8 +1,10 @@
 """Adversarial losses on raw scores [N]: the output of the network, before any sigmoid.
 
-Each class has three losses, all minimised: `real` and `fake`, whose sum is the discriminator's loss, and `generator`.
-Each is a mean over its batch, which only least squares halves. A new loss is a subclass of `Adversarial`, and a YAML
-file in conf/objective/. If it is part of mixgan, this package exports it in `__all__`.
+An `Adversarial` has three losses, all minimised: `real` and `fake`, whose sum is the discriminator's loss, and
+`generator`. Each is a mean over its batch, which only least squares halves. A `PairedAdversarial` compares the scores
+of real and generated samples pair by pair, so it has two losses, `discriminator` and `generator`, and the generator's
+step is given real samples, too. A new loss is a subclass of one of the two, and a YAML file in conf/objective/. If it
+is part of mixgan, this package exports it in `__all__`.
 """
 
 from __future__ import annotations
@@ -119,3 +121,48 @@ class Hinge(Adversarial):
     def generator(self, score_N: Tensor) -> Tensor:
         """Return the generator's loss, a scalar."""
         return -score_N.mean()
+
+
+class PairedAdversarial(ABC):
+    """The interface of an adversarial loss on pairs of a real and a generated sample: see `objectives.pairing`."""
+
+    probabilistic = False
+    """False: only differences of scores have a meaning."""
+
+    @classmethod
+    def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
+        """Check that pairs can have equal weights, and that both steps get real samples from all of the set.
+
+        Raises:
+            ConfigError: generated samples weigh K times as much, or the order of the real samples is fixed.
+        """
+        if run.objective.fake_weight == "k":
+            raise ConfigError(f"objective.fake_weight=k: {cls.__name__} weighs pairs of a real and a fake; take one")
+        if not run.training.shuffle:
+            raise ConfigError(
+                f"training.shuffle=false: with {cls.__name__} the steps of discriminator and generator take the "
+                "batches in turn, and in a fixed order the discriminator might never see some images. Take true"
+            )
+
+    @abstractmethod
+    def discriminator(self, real_P: Tensor, fake_P: Tensor) -> Tensor:
+        """Return the discriminator's loss on the scores of pairs, a scalar."""
+
+    @abstractmethod
+    def generator(self, real_P: Tensor, fake_P: Tensor) -> Tensor:
+        """Return the generator's loss on the scores of pairs, a scalar."""
+
+
+class RelativisticPairing(PairedAdversarial):
+    """L_D = E softplus(-(D(x) - D(G(z)))), L_G = E softplus(-(D(G(z)) - D(x))) (Huang et al. 2024, eq. 2).
+
+    Adding a constant to all scores changes nothing.
+    """
+
+    def discriminator(self, real_P: Tensor, fake_P: Tensor) -> Tensor:
+        """Return the discriminator's loss, a scalar."""
+        return softplus(fake_P - real_P).mean()
+
+    def generator(self, real_P: Tensor, fake_P: Tensor) -> Tensor:
+        """Return the generator's loss, a scalar."""
+        return softplus(real_P - fake_P).mean()

@@ -1,19 +1,23 @@
 """Penalties that are added to the discriminator's adversarial loss.
 
 A penalty maps (score, real, fake) to a scalar, or to None if there is nothing to add. `score` is the function that maps
-samples [N, …] to scores [N]. The numbers of real and generated samples may differ. A new penalty is a class with
-`__call__`, and the key `penalty` in an objective's YAML file.
+samples [N, …] to scores [N]. The numbers of real and generated samples may differ. A penalty with `on_scores = True`
+maps the samples of one kind and the scores that the loss has for them to a scalar, see `ZeroCentred`. A new penalty is
+a class with `__call__`, and the key `penalty` in an objective's YAML file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 
+from mixgan_cli.config.components import class_name
+from mixgan_cli.config.schema import Run
+from mixgan_cli.errors import ConfigError
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.random import uniform
 
@@ -77,6 +81,59 @@ class R1:
         real = real[::every].detach().requires_grad_()  # the same ones for any number of ranks
         (gradient,) = torch.autograd.grad(score(real).sum(), real, create_graph=True)
         return self.weight / 2 * gradient.flatten(1).square().sum(dim=1).mean()
+
+
+class ZeroCentred:
+    r"""weight / 2 · (E ‖∇D(x)‖² + E ‖∇D(G(z))‖²), R_1 and R_2 of R3GAN (Huang et al. 2024, eq. 3).
+
+    The squared norm is the sum over all axes of a sample. The gradient is that with respect to the samples before any
+    augmentation T, through D(T(x)), and of the scores that the adversarial loss uses, so it costs no passes of its own.
+
+    Args:
+        weight: the paper's gamma.
+        real: if true, add R_1, at the real samples.
+        fake: if true, add R_2, at the generated samples.
+    """
+
+    per_sample = True
+    """True: the penalty assumes that the score of a sample does not depend on others, which batch norm breaks."""
+    refuses_batch_norm = True
+    """True: the sum of all scores has the gradients of the single scores only if a sample has no effect on others."""
+    on_scores = True
+    """True: it is called with samples and their scores, once for the real and once for the generated samples."""
+
+    def __init__(self, weight: NonNegativeFloat, real: bool = True, fake: bool = True) -> None:
+        self.weight, self.real, self.fake = weight, real, fake
+
+    @classmethod
+    def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
+        """Check that the configuration gives the discriminator no batch norm.
+
+        Raises:
+            ConfigError: it does.
+        """
+        norm = str(run.model.backbone.get("discriminator_norm"))
+        if norm.startswith("batch"):
+            raise ConfigError(f"model.backbone.discriminator_norm={norm}: {no_batch_norm(cls.__name__)}")
+
+    def __call__(self, samples: Tensor, scores_N: Tensor, generated: bool) -> Tensor | None:
+        """Return the weighted penalty on samples [N, …] with these scores, a scalar; None: not on samples of this kind.
+
+        Its gradient goes through ∇D.
+        """
+        if not (self.fake if generated else self.real):
+            return None
+        (gradient,) = torch.autograd.grad(scores_N.sum(), samples, create_graph=True)
+        return self.weight / 2 * gradient.flatten(1).square().sum(dim=1).mean()
+
+
+def no_batch_norm(penalty: str) -> str:
+    """Return why a penalty refuses batch norm, and what to do."""
+    return (
+        f"{class_name(penalty)} takes the gradient of each sample's own score, and with batch norm in the "
+        "discriminator it depends on the other samples. Take model.backbone.discriminator_norm=none or layer, or "
+        "another model/backbone"
+    )
 
 
 def _pairs(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from mixgan_cli.config.components import TARGET, attribute, class_name
 from mixgan_cli.config.schema import Objective, Training
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.networks import Networks
+from mixgan_cli.objectives.penalties import no_batch_norm
 from mixgan_cli.objectives.terms import GateTerm
 
 log = logging.getLogger("mixgan")
@@ -28,7 +29,8 @@ def check_networks(networks: Networks, objective: Objective, batch: int, fakes: 
         fakes: `training.fakes`, see `fakes_per_step`.
 
     Raises:
-        ConfigError: a batch or an expert's share is too small for batch norm, or an optimiser has no parameters.
+        ConfigError: a batch or an expert's share is too small for batch norm, an optimiser has no parameters, or the
+            penalty does not allow the discriminator's batch norm.
     """
     generator, discriminator = networks
     fakes_per_step(networks, objective, batch, fakes)
@@ -39,6 +41,8 @@ def check_networks(networks: Networks, objective: Objective, batch: int, fakes: 
     if any(isinstance(module, _BatchNorm) for module in discriminator.modules()):
         if batch < 2:
             raise ConfigError("training.batch=1: the discriminator has batch norm and needs two images. Take 2")
+        if attribute(objective.penalty[TARGET], "refuses_batch_norm"):
+            raise ConfigError(f"objective.penalty: {no_batch_norm(objective.penalty[TARGET])}")
         if attribute(objective.penalty[TARGET], "per_sample"):
             log.warning(
                 "warning: a gradient penalty assumes that the discriminator is a function of one sample, and this one "

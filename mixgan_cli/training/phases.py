@@ -7,25 +7,20 @@ captured in a CUDA graph and replayed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from mixgan_cli.data.batches import Batches
 from mixgan_cli.models.heads import DiscriminatorOutput
-from mixgan_cli.models.networks import Networks
 from mixgan_cli.objectives import diversity
-from mixgan_cli.objectives.adversarial import Adversarial
-from mixgan_cli.objectives.terms import GateTerm, GeneratedBatch, GeneratorTerm, Term
+from mixgan_cli.objectives.adversarial import Adversarial, PairedAdversarial
+from mixgan_cli.objectives.terms import GateTerm, GeneratedBatch, GeneratorTerm
 from mixgan_cli.optim.optimizers import Optimizers, schedule_of
-from mixgan_cli.optim.schedules import Schedule
-from mixgan_cli.runtime import distributed
-from mixgan_cli.runtime.device import Compute
-from mixgan_cli.runtime.random import uniform
+from mixgan_cli.training.context import StepContext
 from mixgan_cli.training.step import SKIPPED, optimizer_step
 
 Scalars = dict[str, Tensor]
@@ -48,43 +43,11 @@ class Phase(Protocol):
         """Return the inputs of the next step after `nimg` images and `iteration` iterations: tensors of any shape."""
 
 
-@dataclass(frozen=True)
-class StepContext:
-    """What all phases share."""
+class ShownSamples(NamedTuple):
+    """Samples [N, …], real or generated, as they are and as the discriminator sees them."""
 
-    networks: Networks
-    adversarial: Adversarial
-    fakes: int
-    """Number of samples that all ranks generate per step."""
-    compute: Compute
-    augment: Callable[[Tensor], Tensor] | None
-    """Applied to all samples before the discriminator sees them."""
-    schedules: Mapping[str, Schedule] = field(default_factory=dict)
-    """Schedules of the penalty's weight (`penalty`) and of the probability that a sample is augmented (`augment`)."""
-    fake_parts: int = 1
-    """Number of equal parts of the generated samples that pass through the discriminator one after the other."""
-
-    def latents(self) -> Tensor:
-        """Draw this rank's latents for a step, [B, Z]."""
-        return self.networks.generator.latents(self.fakes // distributed.sync_size())
-
-    def augmented(self, samples: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Return samples [N, …] as the discriminator sees them; with a schedule, each is augmented at random."""
-        if self.augment is None:
-            return samples
-        if "factor/augment" not in inputs:
-            return self.augment(samples)
-        chosen = uniform(len(samples), *[1] * (samples.dim() - 1), device=samples.device) < inputs["factor/augment"]
-        return torch.where(chosen, self.augment(samples), samples)
-
-    def inputs(self, terms: Mapping[str, Term], nimg: int, iteration: int) -> dict[str, Tensor]:
-        """Return scheduled values, scalars on the device: weights of terms by name, `schedules` as `factor/NAME`."""
-        values = {f"factor/{name}": schedule.factor(nimg, iteration) for name, schedule in self.schedules.items()}
-        for name, term in terms.items():
-            if term.schedule:
-                values[name] = term.weight * term.schedule.factor(nimg, iteration)
-        parameter = next(self.networks.generator.parameters())
-        return {name: parameter.new_full((), value) for name, value in values.items()}
+    samples: Tensor
+    augmented: Tensor
 
 
 class DiscriminatorStep(NamedTuple):
@@ -111,46 +74,72 @@ class DiscriminatorPhase:
     scale: diversity.Scale
     detach_features: bool
     """If true, the classifier of experts does not train the body."""
-    batches: Batches
-    batch: int
     optimizers: Optimizers
     steps: int
 
     @property
     def n_real(self) -> int:
         """Number of real images that a step shows to the discriminator, over all ranks together."""
-        return self.batch
+        return self.context.batch
 
     def inputs(self, nimg: int, iteration: int) -> dict[str, Tensor]:
         """Return the next batch of real samples [N, …], and scheduled factors, scalars."""
-        return {"real": self.batches.get_batch(nimg, self.batch), **self.context.inputs({}, nimg, iteration)}
+        return {"real": self.context.reals(nimg, iteration), **self.context.inputs({}, nimg, iteration)}
 
     def step(self, inputs: Mapping[str, Tensor]) -> DiscriminatorStep:
         """Take one step on the real samples in `inputs` [N, …] and on fresh latents."""
-        context, (generator, _) = self.context, self.context.networks
-        real = context.augmented(inputs["real"], inputs)
+        context, generator = self.context, self.context.networks.generator
+        real = self._shown(inputs["real"], inputs)
         latent_BZ = context.latents()
         with torch.no_grad(), context.compute.autocast():
             samples, weights_BK = generator(latent_BZ)
-            fake = context.augmented(samples, inputs)
+        with context.compute.autocast():
+            fake = self._shown(samples.to(real.samples.dtype) if self._on_scores else samples, inputs)
         scalars: Scalars = {}
         losses = self._losses(real, fake, weights_BK, scalars, inputs.get("factor/penalty"))
         loss, skipped = optimizer_step(losses, self.optimizers)
         return DiscriminatorStep({"loss/discriminator": loss, **scalars, SKIPPED: skipped}, latent_BZ)
 
+    @property
+    def _on_scores(self) -> bool:
+        """True if the penalty is that of the scores which the loss uses, with respect to samples not augmented."""
+        return getattr(self.penalty, "on_scores", False)
+
+    def _shown(self, samples: Tensor, inputs: Mapping[str, Tensor]) -> ShownSamples:
+        """Return samples [N, …] and what the discriminator sees of them."""
+        if self._on_scores:
+            samples = samples.detach().requires_grad_()
+        return ShownSamples(samples, self.context.augmented(samples, inputs))
+
     def _losses(
-        self, real: Tensor, fake: Tensor, weights_BK: Tensor, scalars: Scalars, penalty_factor: Tensor | None
+        self,
+        real: ShownSamples,
+        fake: ShownSamples,
+        weights_BK: Tensor,
+        scalars: Scalars,
+        penalty_factor: Tensor | None,
     ) -> Iterator[Tensor]:
-        """Yield the loss term by term; each is differentiated before the next is computed. Add values to `scalars`."""
+        """Yield the loss term by term; each is differentiated before the next is computed. Add values to `scalars`.
+
+        A loss on pairs is one term, with the penalty on scores.
+        """
         context, discriminator = self.context, self.context.networks.discriminator
-        with context.compute.autocast():
-            output = _float32(discriminator(real))
-        scalars["score/real"] = output.scores_N.mean()
-        yield context.adversarial.real(output.scores_N)
-        with context.compute.autocast():
-            output = _float32(discriminator(fake, self.detach_features, context.fake_parts))
+        adversarial = context.adversarial
+        output = self._discriminate(real.augmented)
+        real_N = output.scores_N
+        scalars["score/real"] = real_N.mean()
+        penalties = self._penalties(real, real_N, penalty_factor, generated=False)
+        if isinstance(adversarial, Adversarial):
+            yield _total(adversarial.real(real_N), *penalties)
+        output = self._discriminate(fake.augmented, self.detach_features, context.fake_parts)
         scalars["score/fake"] = output.scores_N.mean()
-        loss = context.adversarial.fake(output.scores_N)
+        of_fakes = self._penalties(fake, output.scores_N, penalty_factor, generated=True)
+        penalties += of_fakes
+        if isinstance(adversarial, Adversarial):
+            loss = adversarial.fake(output.scores_N)
+        else:
+            loss = adversarial.discriminator(*context.pairs(real_N, output.scores_N))
+            of_fakes = penalties
         if output.expert_logits_NL is not None:
             form = discriminator.head.form
             classifier = diversity.term(form, self.scale, output.expert_logits_NL, weights_BK)
@@ -158,14 +147,30 @@ class DiscriminatorPhase:
             if form == "general":
                 scalars["jsd_experts"] = diversity.jsd(output.expert_logits_NL.detach(), weights_BK)
             loss = loss + self.classifier_weight * classifier
-        yield self.fake_weight * loss
+        if penalties:
+            scalars["loss/penalty"] = _total(*penalties)
+        yield _total(self.fake_weight * loss, *of_fakes)
+        if self._on_scores:
+            return
         # Outside autocast, since it squares a gradient. On augmented samples: those are what the discriminator sees.
-        with torch.compiler.set_stance("force_eager"):  # compiled code has no second derivative
-            penalty = self.penalty(lambda samples: discriminator(samples).scores_N, real, fake.to(real.dtype))
+        with torch.compiler.set_stance("force_eager"):
+            penalty = self.penalty(
+                lambda samples: discriminator(samples).scores_N, real.augmented, fake.augmented.to(real.augmented.dtype)
+            )
         if penalty is not None:
             penalty = penalty if penalty_factor is None else penalty_factor * penalty
             scalars["loss/penalty"] = penalty
             yield penalty
+
+    def _discriminate(self, samples: Tensor, detach_features: bool = False, parts: int = 1) -> DiscriminatorOutput:
+        """Return the output for samples [N, …], computed so that a penalty on the scores can be differentiated."""
+        with torch.compiler.set_stance("force_eager") if self._on_scores else nullcontext():
+            return self.context.discriminate(samples, detach_features, parts)
+
+    def _penalties(self, shown: ShownSamples, scores_N: Tensor, factor: Tensor | None, generated: bool) -> list[Tensor]:
+        """Return the penalty on these scores, a scalar, as a list; it is empty if there is none."""
+        value = self.penalty(shown.samples, scores_N, generated) if self._on_scores else None
+        return [] if value is None else [value if factor is None else factor * value]
 
 
 @dataclass
@@ -179,20 +184,27 @@ class GeneratorPhase:
     n_real: int = 0
 
     def inputs(self, nimg: int, iteration: int) -> dict[str, Tensor]:
-        """Return the scheduled weights of terms, scalars."""
-        return self.context.inputs(self.terms, nimg, iteration)
+        """Return the scheduled weights of terms, scalars; if the loss pairs samples, also real ones [N, …]."""
+        paired = isinstance(self.context.adversarial, PairedAdversarial)
+        reals = {"real": self.context.reals(nimg, iteration)} if paired else {}
+        return {**reals, **self.context.inputs(self.terms, nimg, iteration)}
 
     def step(self, inputs: Mapping[str, Tensor], latent_BZ: Tensor | None = None) -> Scalars:
-        """Take one step on these latents [B, Z], or on fresh ones. `inputs` has scheduled weights, scalars."""
+        """Take one step on these latents [B, Z], or on fresh ones; `inputs` is what the method `inputs` returned."""
         context, (generator, discriminator) = self.context, self.context.networks
         if latent_BZ is None:
             latent_BZ = context.latents()
         with frozen(discriminator):
             with context.compute.autocast():
                 samples, weights_BK = generator(latent_BZ)
-                output = discriminator(context.augmented(samples, inputs), parts=context.fake_parts)
-            output = _float32(output)
-            loss = context.adversarial.generator(output.scores_N)
+                shown = context.augmented(samples, inputs)
+            output = context.discriminate(shown, parts=context.fake_parts)
+            if isinstance(context.adversarial, Adversarial):
+                loss = context.adversarial.generator(output.scores_N)
+            else:
+                with torch.no_grad():
+                    real_N = context.discriminate(context.augmented(inputs["real"], inputs)).scores_N
+                loss = context.adversarial.generator(*context.pairs(real_N, output.scores_N))
             generated = GeneratedBatch(latent_BZ, samples, weights_BK, *output)
             scalars = {}
             for name, term in self.terms.items():
@@ -270,13 +282,6 @@ def frozen(network: nn.Module) -> Iterator[None]:
         network.requires_grad_(True)
 
 
-def _float32(output: DiscriminatorOutput) -> DiscriminatorOutput:
-    """Convert what autocast computed in bfloat16 to float32; leave other types as they are."""
-
-    def convert(values: Tensor) -> Tensor:
-        return values.float() if values.dtype == torch.bfloat16 else values
-
-    scores_N, logits_NL, features_NF = output
-    return DiscriminatorOutput(
-        convert(scores_N), None if logits_NL is None else convert(logits_NL), convert(features_NF)
-    )
+def _total(first: Tensor, *others: Tensor) -> Tensor:
+    """Return the sum of scalars."""
+    return torch.stack((first, *others)).sum() if others else first

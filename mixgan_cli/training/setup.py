@@ -17,8 +17,9 @@ from mixgan_cli.runtime.device import Compute
 from mixgan_cli.runtime.random import fork_seed
 from mixgan_cli.training.checkpoint import Progress, State
 from mixgan_cli.training.checks import check_networks, check_ranks, check_shape, fakes_per_step
+from mixgan_cli.training.context import StepContext
 from mixgan_cli.training.ema import MovingAverage
-from mixgan_cli.training.phases import DiscriminatorPhase, GatePhase, GeneratorPhase, Phases, StepContext
+from mixgan_cli.training.phases import DiscriminatorPhase, GatePhase, GeneratorPhase, Phases
 
 log = logging.getLogger("mixgan")
 
@@ -126,6 +127,9 @@ def build_phases(
             if node and (schedule := build_schedule(node, nimg))
         },
         generator.k if generator.gate.splits_batch and objective.fake_passes == "per_expert" else 1,
+        batches,
+        batch,
+        objective.fakes == "per_expert",
     )
     terms = build_terms(objective, networks, nimg)
     of_generator = {name: term for name, term in terms.items() if isinstance(term, GeneratorTerm)}
@@ -143,8 +147,6 @@ def build_phases(
             objective.classifier.weight,
             objective.classifier.scale,
             objective.classifier.stop_gradient,
-            batches,
-            batch,
             {"discriminator": build_optimizer(settings.discriminator, discriminator.parameters(), nimg)},
             objective.d_steps,
         ),

@@ -39,6 +39,7 @@ RECIPES = {
     **{model: (f"model={model}",) for model in groups()["model"]},
     "mggan, one game for each expert": ("model=mggan", "objective.fakes=per_expert", "model.beta=0.5"),
     "hmog, leaves left out": ("model=hmog", "model.gate.dropout=0.3", "objective.augment.cutout=0.5"),
+    "mggan, r3gan": ("model=mggan", "objective=r3gan", "model.backbone.discriminator_norm=none", "training.fakes=8"),
     "gan, batch norm under a penalty": ("model=gan", "model.backbone.discriminator_norm=batch"),
 }
 

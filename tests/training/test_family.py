@@ -65,9 +65,18 @@ BALANCE = refused(
     "learns nothing that could be balanced",
 )
 NO_PROBABILITY = refused(
-    "model/head", ["multiclass"], ["hinge", "hmog", "lsgan", "megan", "wgan_gp"], "takes the score for something else"
+    "model/head",
+    ["multiclass"],
+    ["hinge", "hmog", "lsgan", "megan", "r3gan", "wgan_gp"],
+    "takes the score for something else",
 )
-REFUSED = COMPETITION | BALANCE | NO_PROBABILITY
+BATCH_NORM = refused(
+    "model",
+    ["madgan", "madgan_sim", "megan_hidden", "mggan"],
+    ["r3gan"],
+    "takes the gradient of each sample's own score",
+)
+REFUSED = COMPETITION | BALANCE | NO_PROBABILITY | BATCH_NORM
 ROWS = covering(FACTORS, set(REFUSED))
 UNTRAINED = [row for row in ROWS if pairs_of(row) & REFUSED.keys()]
 EVERY = [

@@ -35,6 +35,14 @@ RECIPES = {
     "mggan, one game for each expert": ("model=mggan", "objective.fakes=per_expert"),
     "gan, augmented": ("model=gan", "objective/augment=diffaugment", "objective.augment.cutout=0.5"),
     "gan, spectral norm": ("model=gan", "objective=hinge", "model.backbone.spectral_norm=true"),
+    "mog, r3gan": ("model=mog", "objective=r3gan", "objective/augment=diffaugment"),
+    "mggan, r3gan": ("model=mggan", "objective=r3gan", "model.backbone.discriminator_norm=none"),
+    "mggan, r3gan, k n fakes": (
+        "model=mggan",
+        "objective=r3gan",
+        "objective.fakes=per_expert",
+        "model.backbone.discriminator_norm=none",
+    ),
     "mog, fewer fakes than reals": ("model=mog", "objective=wgan_gp", "training.fakes=4"),
 }
 
@@ -94,7 +102,7 @@ class TracedStep:
         ]
 
 
-EVERY_DAY = ("hmog", "mggan", "madgan", "megan", "gan, augmented")
+EVERY_DAY = ("hmog", "mggan", "madgan", "megan", "gan, augmented", "mggan, r3gan")
 
 
 @pytest.mark.parametrize(

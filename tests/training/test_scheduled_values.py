@@ -8,8 +8,8 @@ import torch
 
 from mixgan_cli.optim import Linear
 from mixgan_cli.runtime.device import Compute
+from mixgan_cli.training.context import StepContext
 from mixgan_cli.training.ema import MovingAverage
-from mixgan_cli.training.phases import StepContext
 from tests.conftest import TINY
 
 SHORT = (*TINY, "evaluation=none", "model.k=2", "training.report_nimg=8")

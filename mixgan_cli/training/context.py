@@ -1,0 +1,96 @@
+"""What the phases of an iteration share: networks, loss, number of samples, augmentation and scheduled values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mixgan_cli.data.batches import Batches
+from mixgan_cli.models.heads import DiscriminatorOutput
+from mixgan_cli.models.networks import Networks
+from mixgan_cli.objectives.adversarial import Adversarial, PairedAdversarial
+from mixgan_cli.objectives.pairing import pair
+from mixgan_cli.objectives.terms import Term
+from mixgan_cli.optim.schedules import Schedule
+from mixgan_cli.runtime import distributed
+from mixgan_cli.runtime.device import Compute
+from mixgan_cli.runtime.random import uniform
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What all phases share."""
+
+    networks: Networks
+    adversarial: Adversarial | PairedAdversarial
+    fakes: int
+    """Number of samples that all ranks generate per step."""
+    compute: Compute
+    augment: Callable[[Tensor], Tensor] | None
+    """Applied to all samples before the discriminator sees them."""
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    """Schedules of the penalty's weight (`penalty`) and of the probability that a sample is augmented (`augment`)."""
+    fake_parts: int = 1
+    """Number of equal parts of the generated samples that pass through the discriminator one after the other."""
+    batches: Batches | None = None
+    batch: int = 0
+    """Number of real samples per step, over all ranks together."""
+    fakes_per_expert: bool = False
+    """If true, the number of real samples and that of one expert's generated samples belong together."""
+
+    def reals(self, nimg: int, iteration: int) -> Tensor:
+        """Return the real samples of a step, [N, …].
+
+        If the loss pairs samples, the generator's step takes a batch of its own, which is not counted in `nimg`: the
+        steps of all iterations take the batches in turn.
+        """
+        assert self.batches is not None
+        taken = iteration * self.batch if isinstance(self.adversarial, PairedAdversarial) else 0
+        return self.batches.get_batch(nimg + taken, self.batch)
+
+    def pairs(self, real_N: Tensor, fake_M: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scores of pairs of a real and a generated sample, [P] and [P]."""
+        gate = self.networks.generator.gate
+        return pair(real_N, fake_M, gate.k if gate.splits_batch else 1, gate.splits_batch and self.fakes_per_expert)
+
+    def discriminate(self, samples: Tensor, detach_features: bool = False, parts: int = 1) -> DiscriminatorOutput:
+        """Return the discriminator's output for samples [N, …] in float32, computed in the run's precision."""
+        with self.compute.autocast():
+            return _float32(self.networks.discriminator(samples, detach_features, parts))
+
+    def latents(self) -> Tensor:
+        """Draw this rank's latents for a step, [B, Z]."""
+        return self.networks.generator.latents(self.fakes // distributed.sync_size())
+
+    def augmented(self, samples: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return samples [N, …] as the discriminator sees them; with a schedule, each is augmented at random."""
+        if self.augment is None:
+            return samples
+        if "factor/augment" not in inputs:
+            return self.augment(samples)
+        chosen = uniform(len(samples), *[1] * (samples.dim() - 1), device=samples.device) < inputs["factor/augment"]
+        return torch.where(chosen, self.augment(samples), samples)
+
+    def inputs(self, terms: Mapping[str, Term], nimg: int, iteration: int) -> dict[str, Tensor]:
+        """Return scheduled values, scalars on the device: weights of terms by name, `schedules` as `factor/NAME`."""
+        values = {f"factor/{name}": schedule.factor(nimg, iteration) for name, schedule in self.schedules.items()}
+        for name, term in terms.items():
+            if term.schedule:
+                values[name] = term.weight * term.schedule.factor(nimg, iteration)
+        parameter = next(self.networks.generator.parameters())
+        return {name: parameter.new_full((), value) for name, value in values.items()}
+
+
+def _float32(output: DiscriminatorOutput) -> DiscriminatorOutput:
+    """Convert what autocast computed in bfloat16 to float32; leave other types as they are."""
+
+    def convert(values: Tensor) -> Tensor:
+        return values.float() if values.dtype == torch.bfloat16 else values
+
+    scores_N, logits_NL, features_NF = output
+    return DiscriminatorOutput(
+        convert(scores_N), None if logits_NL is None else convert(logits_NL), convert(features_NF)
+    )
