@@ -3,6 +3,7 @@
 Configurations name schedules as `mixgan_cli.optim.Cosine` and optimisers as `torch.optim.AdamW`.
 """
 
-from mixgan_cli.optim.schedules import Constant, Cosine, Exponential, Linear, Schedule
+from mixgan_cli.optim.adam import Adam
+from mixgan_cli.optim.schedules import BurnIn, Constant, Cosine, Exponential, Linear, Schedule
 
-__all__ = ["Constant", "Cosine", "Exponential", "Linear", "Schedule"]
+__all__ = ["Adam", "BurnIn", "Constant", "Cosine", "Exponential", "Linear", "Schedule"]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mixgan_cli.config.components import SCHEDULE, build, target_of
+from mixgan_cli.optim.adam import Adam
 from mixgan_cli.optim.schedules import Schedule
 
 # Without a CUDA graph a capturable optimiser works as well, but torch warns.
@@ -55,6 +56,8 @@ def build_optimizer(
             device = group["params"][0].device
             group["lr"] = torch.full((), group["base_lr"], device=device)  # read by the kernels, so a graph follows it
         optimizer.schedule = schedule  # type: ignore[attr-defined]
+    if isinstance(optimizer, Adam):
+        optimizer.schedule_of_beta2 = build_schedule({SCHEDULE: settings.get("beta2_schedule")}, nimg)
     return optimizer
 
 
@@ -65,13 +68,21 @@ def build_schedule(component: Mapping[str, Any], nimg: int) -> Schedule | None:
     return None if schedule is None or schedule.constant else schedule
 
 
-def schedule_of(optimizer: torch.optim.Optimizer) -> Schedule | None:
-    """Return the schedule of an optimiser's learning rate, or None."""
-    return getattr(optimizer, "schedule", None)
+LEARNING_RATE, BETA2 = "lr", "beta2"
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, factor: Tensor) -> None:
-    """Set a scheduled learning rate to `factor` (a scalar on the device) times its base value."""
+def schedules_of(optimizer: torch.optim.Optimizer) -> dict[str, Schedule]:
+    """Return the schedules of an optimiser's learning rate (LEARNING_RATE) and of its 1 - β2 (BETA2)."""
+    found = {LEARNING_RATE: getattr(optimizer, "schedule", None), BETA2: getattr(optimizer, "schedule_of_beta2", None)}
+    return {what: schedule for what, schedule in found.items() if schedule}
+
+
+def set_scheduled(optimizer: torch.optim.Optimizer, what: str, factor: Tensor) -> None:
+    """Set a scheduled value, a key of `schedules_of`, to `factor` (a scalar on the device) times its base value."""
+    if what == BETA2:
+        assert isinstance(optimizer, Adam)
+        optimizer.scale_beta2(factor)
+        return
     for group in optimizer.param_groups:
         group["lr"].copy_(group["base_lr"] * factor)
 
@@ -108,12 +119,13 @@ def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> N
     """Load an optimiser's `state_dict()`, each tensor in the memory format that its parameter has now.
 
     Fused kernels walk through parameter and state in memory order; torch alone keeps the format of the saved tensor.
-    Torch also leaves a scheduled learning rate where it was saved, so it is moved to its parameters' device.
+    Torch also leaves scheduled values where they were saved, so they are moved to its parameters' device.
     """
     optimizer.load_state_dict(saved)
     for group in optimizer.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"] = group["lr"].to(group["params"][0].device)
+        for name, value in group.items():
+            if isinstance(value, Tensor):
+                group[name] = value.to(group["params"][0].device)
     for parameter, entries in optimizer.state.items():
         for name, value in entries.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:

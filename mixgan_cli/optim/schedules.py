@@ -105,6 +105,37 @@ class Cosine(_Decay):
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * self.progress(nimg))) / 2
 
 
+class BurnIn(_Decay):
+    """From `initial` to `final` along half a cosine, then constant: all schedules of R3GAN (Huang et al. 2024).
+
+    v(n) = v_1 + (v_0 - v_1) (1 + cos(π n / T)) / 2 up to T images, v_1 after them.
+
+    Args:
+        nimg: length of the run in images, given by the program.
+        initial: the first factor, v_0.
+        final: the last factor, v_1.
+        begin: images shown before the change begins.
+        end: images shown when it ends, T; None for the end of the run.
+        warmup: see `Schedule`.
+    """
+
+    def __init__(
+        self,
+        nimg: int,
+        initial: NonNegativeFloat = 0.0,
+        final: NonNegativeFloat = 1.0,
+        begin: NonNegativeInt = 0,
+        end: PositiveInt | None = None,
+        warmup: NonNegativeInt = 0,
+    ) -> None:
+        super().__init__(nimg, final, begin, end, warmup)
+        self.initial = initial
+
+    def shape(self, nimg: int, step: int) -> float:
+        """Return final + (initial - final) (1 + cos(π · progress)) / 2."""
+        return self.final + (self.initial - self.final) * (1 + math.cos(math.pi * self.progress(nimg))) / 2
+
+
 class Exponential(Schedule):
     """max(minimum, exp(-rate · t)), t in images or in generator steps, updated every `every` of them.
 

@@ -13,7 +13,7 @@ import time
 from contextlib import nullcontext
 
 from mixgan_cli.config.schema import Training
-from mixgan_cli.optim.optimizers import set_learning_rate
+from mixgan_cli.optim.optimizers import set_scheduled
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute
 from mixgan_cli.runtime.random import seed_step
@@ -85,7 +85,8 @@ def iterate(state: State, seed: int, step: StepFn | None = None) -> None:
 def read_inputs(state: State) -> Inputs:
     """Return the inputs of the device part, tensors of any shape on the device.
 
-    One entry for each step of each phase, in order, then the learning rates' factors and the moving average's weight.
+    One entry for each step of each phase, in order, then the factors of the optimisers' scheduled values (learning
+    rates, β2) and the moving average's weight.
     """
     phases, nimg, iteration = state.phases, state.progress.nimg, state.progress.step
     inputs, nimg_so_far = [], nimg
@@ -95,7 +96,7 @@ def read_inputs(state: State) -> Inputs:
             nimg_so_far += phase.n_real
     return [
         *inputs,
-        phases.learning_rate_factors(nimg, iteration),
+        phases.optimizer_factors(nimg, iteration),
         {"weight": state.ema.weight(nimg_so_far, nimg_so_far - nimg, iteration)},
     ]
 
@@ -106,13 +107,14 @@ def make_step(state: State) -> StepFn:
     reuse_latents, optimizers = state.phases.reuse_latents, state.phases.optimizers
 
     def step(inputs: Inputs) -> None:
-        *phase_inputs, learning_rate_factors, moving_average = inputs
+        *phase_inputs, optimizer_factors, moving_average = inputs
         n = discriminator.steps
         discriminator_inputs, other_inputs = phase_inputs[:n], iter(phase_inputs[n:])
 
-        # 0. Scheduled learning rates.
-        for name, factor in learning_rate_factors.items():
-            set_learning_rate(optimizers[name], factor)
+        # 0. Scheduled learning rates and decay rates.
+        for name, factor in optimizer_factors.items():
+            optimizer, what = name.split("/")
+            set_scheduled(optimizers[optimizer], what, factor)
 
         # 1. The discriminator's steps, each on a batch of real images and as many fresh generated ones as configured.
         for batch_inputs in discriminator_inputs:

@@ -19,7 +19,7 @@ from mixgan_cli.models.heads import DiscriminatorOutput
 from mixgan_cli.objectives import diversity
 from mixgan_cli.objectives.adversarial import Adversarial, PairedAdversarial
 from mixgan_cli.objectives.terms import GateTerm, GeneratedBatch, GeneratorTerm
-from mixgan_cli.optim.optimizers import Optimizers, schedule_of
+from mixgan_cli.optim.optimizers import Optimizers, schedules_of
 from mixgan_cli.training.context import StepContext
 from mixgan_cli.training.step import SKIPPED, optimizer_step
 
@@ -263,12 +263,12 @@ class Phases:
         """All optimisers, by name."""
         return {name: optimizer for phase in self for name, optimizer in phase.optimizers.items()}
 
-    def learning_rate_factors(self, nimg: int, iteration: int) -> dict[str, Tensor]:
-        """Return the factor of each scheduled learning rate, by its optimiser's name, scalars on the device."""
+    def optimizer_factors(self, nimg: int, iteration: int) -> dict[str, Tensor]:
+        """Return the factor of each scheduled value as `OPTIMIZER/VALUE`, scalars on the device: see `schedules_of`."""
         return {
-            name: optimizer.param_groups[0]["lr"].new_full((), schedule.factor(nimg, iteration))
+            f"{name}/{what}": optimizer.param_groups[0]["params"][0].new_full((), schedule.factor(nimg, iteration))
             for name, optimizer in self.optimizers.items()
-            if (schedule := schedule_of(optimizer))
+            for what, schedule in schedules_of(optimizer).items()
         }
 
 

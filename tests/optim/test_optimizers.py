@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from mixgan_cli.optim.optimizers import build_optimizer, load_optimizer, set_learning_rate, step_unless
+from mixgan_cli.optim.optimizers import (
+    BETA2,
+    LEARNING_RATE,
+    build_optimizer,
+    load_optimizer,
+    schedules_of,
+    set_scheduled,
+    step_unless,
+)
 
 NAMES = ("Adam", "AdamW", "SGD", "RMSprop", "RAdam", "NAdam", "Adagrad", "Adadelta", "Adamax")
 EXTRA = {"SGD": {"momentum": 0.9}, "Adam": {"amsgrad": True}}
@@ -70,7 +78,7 @@ def test_scheduled_rate_equals_torchs_lambda_lr(name):
     scheduler = torch.optim.lr_scheduler.LambdaLR(reference, lambda step: 1 - step / 8)
     for step in range(8):
         with_gradients(ours, step), with_gradients(theirs, step)
-        set_learning_rate(optimizer, torch.tensor(optimizer.schedule.factor(10 * step, step)))
+        set_scheduled(optimizer, LEARNING_RATE, torch.tensor(optimizer.schedule.factor(10 * step, step)))
         step_unless(optimizer, FINITE)
         reference.step()
         scheduler.step()
@@ -89,19 +97,19 @@ def test_loaded_optimizer_continues_exactly(name):
     whole, first = parameters(), parameters()
     optimizer = build_optimizer(settings(name, schedule=node), whole, nimg=60)
     for step in range(6):
-        set_learning_rate(optimizer, torch.tensor(optimizer.schedule.factor(10 * step, step)))
+        set_scheduled(optimizer, LEARNING_RATE, torch.tensor(optimizer.schedule.factor(10 * step, step)))
         with_gradients(whole, step)
         step_unless(optimizer, FINITE)
     half = build_optimizer(settings(name, schedule=node), first, nimg=60)
     for step in range(3):
-        set_learning_rate(half, torch.tensor(half.schedule.factor(10 * step, step)))
+        set_scheduled(half, LEARNING_RATE, torch.tensor(half.schedule.factor(10 * step, step)))
         with_gradients(first, step)
         step_unless(half, FINITE)
     second = [nn.Parameter(value.detach().clone()) for value in first]
     resumed = build_optimizer(settings(name, schedule=node), second, nimg=60)
     load_optimizer(resumed, copy.deepcopy(half.state_dict()))
     for step in range(3, 6):
-        set_learning_rate(resumed, torch.tensor(resumed.schedule.factor(10 * step, step)))
+        set_scheduled(resumed, LEARNING_RATE, torch.tensor(resumed.schedule.factor(10 * step, step)))
         with_gradients(second, step)
         step_unless(resumed, FINITE)
     assert all(torch.equal(one, other) for one, other in zip(whole, second, strict=True))
@@ -126,3 +134,84 @@ def test_loaded_learning_rate_is_on_the_parameters_device():
     state["param_groups"][0]["params"] = [0]
     load_optimizer(loaded, state)
     assert loaded.param_groups[0]["lr"].device == torch.device("meta")
+
+
+# Adam with a schedule of its second decay rate
+
+OURS = {"_target_": "mixgan_cli.optim.Adam", "lr": 0.01, "betas": (0.0, 0.9)}
+RISING = {"_target_": "mixgan_cli.optim.BurnIn", "initial": 1.0, "final": 0.1, "end": 40}
+
+
+def adams_formula(values, gradients, betas2, beta1=0.0, lr=0.01, eps=1e-8):
+    """Kingma & Ba's steps in float64; the bias correction takes the β2 of the step and the number of all steps."""
+    values = [value.detach().double() for value in values]
+    means, squares = ([torch.zeros_like(value) for value in values] for _ in range(2))
+    for number, (gradient, beta2) in enumerate(zip(gradients, betas2, strict=True), start=1):
+        for value, mean, square, g in zip(values, means, squares, gradient, strict=True):
+            mean.mul_(beta1).add_((1 - beta1) * g)
+            square.mul_(beta2).add_((1 - beta2) * g * g)
+            value -= lr * mean / (1 - beta1**number) / ((square / (1 - beta2**number)).sqrt() + eps)
+    return values
+
+
+@pytest.mark.parametrize("beta1", [0.0, 0.5])
+def test_scheduled_beta2_equals_the_formula(beta1):
+    ours, gradients, betas2 = parameters(), [], []
+    optimizer = build_optimizer({**OURS, "betas": (beta1, 0.9), "beta2_schedule": RISING}, ours, nimg=80)
+    start = [value.detach().clone() for value in ours]
+    for step in range(6):
+        factor = schedules_of(optimizer)[BETA2].factor(10 * step, step)
+        set_scheduled(optimizer, BETA2, torch.tensor(factor))
+        gradients.append([value.grad.double() for value in with_gradients(ours, step)])
+        betas2.append(1 - 0.1 * factor)
+        step_unless(optimizer, FINITE)
+    assert betas2[0] == pytest.approx(0.9) and betas2[4] == betas2[5] == pytest.approx(0.99)
+    for mine, exact in zip(ours, adams_formula(start, gradients, betas2, beta1), strict=True):
+        torch.testing.assert_close(mine.detach().double(), exact, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("beta1", [0.0, 0.9])
+def test_our_adam_without_a_schedule_equals_torchs(beta1):
+    ours, theirs = parameters(), parameters()
+    optimizer = build_optimizer({**OURS, "betas": (beta1, 0.99)}, ours, nimg=80)
+    reference = torch.optim.Adam(theirs, lr=0.01, betas=(beta1, 0.99))
+    assert schedules_of(optimizer) == {}
+    for number in range(5):
+        with_gradients(ours, number), with_gradients(theirs, number)
+        step_unless(optimizer, FINITE)
+        reference.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+
+
+def test_skipped_step_of_our_adam_changes_nothing():
+    values = parameters()
+    optimizer = build_optimizer(OURS, values, nimg=80)
+    step_unless(optimizer, FINITE) if with_gradients(values, 0) else None
+    kept, state = [value.detach().clone() for value in values], copy.deepcopy(optimizer.state_dict()["state"])
+    for value in values:
+        value.grad = torch.full_like(value, torch.nan)
+    step_unless(optimizer, BROKEN)
+    assert all(torch.equal(value, old) for value, old in zip(values, kept, strict=True))
+    for number, entries in optimizer.state_dict()["state"].items():
+        assert all(torch.equal(value, state[number][key]) for key, value in entries.items())
+
+
+def test_loaded_adam_continues_exactly_in_the_middle_of_its_schedules():
+    node = {**OURS, "beta2_schedule": RISING, "schedule": {**RISING, "final": 0.25}}
+
+    def run(optimizer, values, steps):
+        for step in steps:
+            for what, schedule in schedules_of(optimizer).items():
+                set_scheduled(optimizer, what, torch.tensor(schedule.factor(10 * step, step)))
+            with_gradients(values, step)
+            step_unless(optimizer, FINITE)
+        return values
+
+    whole = run(build_optimizer(node, values := parameters(), 80), values, range(6))
+    half = build_optimizer(node, first := parameters(), 80)
+    second = [nn.Parameter(value.detach().clone()) for value in run(half, first, range(2))]
+    resumed = build_optimizer(node, second, 80)
+    load_optimizer(resumed, copy.deepcopy(half.state_dict()))
+    run(resumed, second, range(2, 6))
+    assert all(torch.equal(one, other) for one, other in zip(whole, second, strict=True))

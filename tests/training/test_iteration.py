@@ -36,6 +36,21 @@ RECIPES = {
     "gan, augmented": ("model=gan", "objective/augment=diffaugment", "objective.augment.cutout=0.5"),
     "gan, spectral norm": ("model=gan", "objective=hinge", "model.backbone.spectral_norm=true"),
     "mog, r3gan": ("model=mog", "objective=r3gan", "objective/augment=diffaugment"),
+    "gan, r3gan, all schedules fast": (
+        "model=gan",
+        "objective=r3gan",
+        "objective/optimizer=r3gan_burn_in",
+        "objective.optimizer.generator.schedule.end=100",
+        "objective.optimizer.generator.beta2_schedule.end=100",
+        "objective.optimizer.discriminator.beta2_schedule.end=100",
+        "+schedule@objective.penalty.schedule=burn_in",
+        "objective.penalty.schedule.initial=1",
+        "objective.penalty.schedule.final=0.1",
+        "objective/augment=diffaugment",
+        "+schedule@objective.augment.schedule=burn_in",
+        "+schedule@training.ema_schedule=burn_in",
+        "training.nimg=160",
+    ),
     "mggan, r3gan": ("model=mggan", "objective=r3gan", "model.backbone.discriminator_norm=none"),
     "mggan, r3gan, k n fakes": (
         "model=mggan",
@@ -102,7 +117,7 @@ class TracedStep:
         ]
 
 
-EVERY_DAY = ("hmog", "mggan", "madgan", "megan", "gan, augmented", "mggan, r3gan")
+EVERY_DAY = ("hmog", "mggan", "madgan", "megan", "gan, augmented", "gan, r3gan, all schedules fast")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,19 @@ from tests.training.test_phases import COMPUTE, double  # noqa: F401
 from tests.training.test_phases_augmented import PALED, Paled
 
 BATCH = 6
+SCHEDULES = (
+    "objective/optimizer=r3gan_burn_in",
+    *(f"objective.optimizer.{name}.{value}.end=40" for name in ("generator", "discriminator")
+      for value in ("schedule", "beta2_schedule")),
+    "+schedule@objective.penalty.schedule=burn_in",
+    "objective.penalty.schedule={initial: 1.0, final: 0.1, end: 40}",
+    "objective/augment=diffaugment",
+    "+schedule@objective.augment.schedule=burn_in",
+    "+schedule@training.ema_schedule=burn_in",
+    "training.ema_half_life_nimg=30",
+    "training.ema_ramp_up=null",
+)  # fmt: skip
+"""Of learning rates, β2, the penalty's weight, the share of augmented images and the moving average."""
 MIXED = ("model=mog", "model.k=3", "model.backbone.discriminator_norm=none")
 
 
@@ -216,9 +229,10 @@ def test_pairs_of_k_experts(fakes, pairs):
     assert told["loss/classifier"].isfinite() and told["jsd_experts"].isfinite()
 
 
-def test_iterations_end_where_a_resumed_run_ends(mixgan, tmp_path):
+def test_run_resumed_within_all_schedules_is_bitwise_equal(mixgan, tmp_path):
     """Interrupted at the second of three checkpoints, the run ends bit for bit in the same weights."""
-    words = (*TINY, *MIXED, "objective=r3gan", "training.nimg=48", "training.checkpoint_nimg=16", "evaluation=none")
+    short = ("training.nimg=48", "training.checkpoint_nimg=16", "evaluation=none")
+    words = (*TINY, *MIXED, "objective=r3gan", *short, *SCHEDULES)
     whole = mixgan("train", *words, "paths.run=whole", "training.keep=3")
     assert whole.code == 0, whole.err
     mixgan("train", *words, "paths.run=parts", "training.keep=3")
