@@ -9,7 +9,16 @@ from mixgan_cli.models.backbones.base import Backbone
 from mixgan_cli.models.backbones.dcgan import DCGAN
 from mixgan_cli.models.backbones.mggan import TFPaddedDCGAN
 from mixgan_cli.models.backbones.mlp import MLP
-from mixgan_cli.models.experts import ConstantExperts, DenseExperts, Experts, LinearExperts, NetworkExperts
+from mixgan_cli.models.backbones.r3gan import R3GAN
+from mixgan_cli.models.backbones.sngan import SNGANDCGAN, SNGANResNet
+from mixgan_cli.models.experts import (
+    BasisExperts,
+    ConstantExperts,
+    DenseExperts,
+    Experts,
+    LinearExperts,
+    NetworkExperts,
+)
 from mixgan_cli.models.gates import Gate, GateWeights, NoGate, SoftmaxGate, TreeGate, UniformGate
 from mixgan_cli.models.gumbel import GumbelGate
 from mixgan_cli.models.heads import ClassifierHead, DiscriminatorOutput, Head, MulticlassHead, ScoreHead
@@ -17,7 +26,10 @@ from mixgan_cli.models.heads import ClassifierHead, DiscriminatorOutput, Head, M
 __all__ = [
     "DCGAN",
     "MLP",
+    "R3GAN",
+    "SNGANDCGAN",
     "Backbone",
+    "BasisExperts",
     "ClassifierHead",
     "ConstantExperts",
     "DenseExperts",
@@ -31,6 +43,7 @@ __all__ = [
     "MulticlassHead",
     "NetworkExperts",
     "NoGate",
+    "SNGANResNet",
     "ScoreHead",
     "SoftmaxGate",
     "TFPaddedDCGAN",

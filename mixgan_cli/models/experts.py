@@ -94,6 +94,42 @@ class LinearExperts(Experts):
         return torch.addmm(weights_BK @ self.bias_KH, weighted, self.weight_KZH.flatten(0, 1))
 
 
+class BasisExperts(Experts):
+    r"""G_k(z) = B_k ⊙ (A_k z): K first layers of R3GAN (Huang et al. 2024, released code), K C (Z + P) parameters.
+
+    Each of C channels is a learned map of P positions, scaled by a linear function of z: a linear leaf whose rows have
+    rank 1 in each channel. B ~ N(0, 1) and A ~ N(0, 1/Z), so outputs have variance 1 at first; with soft weights a it
+    is \sum_k a_k^2, and nothing after it restores it. K = 1 without a gate is R3GAN's generator.
+
+    Args:
+        k: number of experts.
+        latent_size: Z.
+        hidden_size: H = C P.
+        backbone: gives the shape of the hidden vector, (C, height, width); of other shapes each unit is a channel.
+    """
+
+    def __init__(self, k: int, latent_size: int, hidden_size: int, backbone: Backbone) -> None:
+        super().__init__()
+        self.k, self.feature_size = k, hidden_size
+        channels = getattr(backbone, "hidden_shape", (hidden_size,))[0]
+        self.weight_KZC = nn.Parameter(torch.randn(k, latent_size, channels) / math.sqrt(latent_size))
+        self.basis_KCP = nn.Parameter(torch.randn(k, channels, hidden_size // channels))
+
+    def forward(self, inputs_KBZ: Tensor) -> Tensor:
+        """Return the outputs [K, B, H]."""
+        scale_KBC = torch.matmul(inputs_KBZ, self.weight_KZC)
+        return (scale_KBC.unsqueeze(3) * self.basis_KCP.unsqueeze(1)).flatten(2)
+
+    def mix(self, inputs: Tensor, weights_BK: Tensor) -> Tensor:
+        r"""Return \sum_k a_k B_k ⊙ (A_k z), [B, H], as one product over experts for each channel."""
+        k, channels, positions = self.basis_KCP.shape
+        if k == 1 or positions == 1:  # products over one number, see `mix_outputs`
+            return super().mix(inputs, weights_BK)
+        scale_BKC = (inputs @ self.weight_KZC.transpose(0, 1).flatten(1)).unflatten(1, (k, channels))
+        scale_CBK = (scale_BKC * weights_BK.unsqueeze(2)).permute(2, 0, 1)
+        return torch.bmm(scale_CBK, self.basis_KCP.transpose(0, 1)).transpose(0, 1).flatten(1)
+
+
 class ConstantExperts(Experts):
     """G_k(z) = c_k with c_k ~ N(0, 1), an ablation of MoG and HMoG. Mixtures lie in the convex hull of the c_k."""
 

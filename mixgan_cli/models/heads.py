@@ -39,9 +39,9 @@ class Head(nn.Module):
 class ScoreHead(Head):
     """One unbounded score per sample: a logit, or the value of a critic. The backbone initialises the layer."""
 
-    def __init__(self, features: int, initialise_head: Initialise, spectral_norm: bool) -> None:
+    def __init__(self, features: int, initialise_head: Initialise, spectral_norm: bool, head_bias: bool = True) -> None:
         super().__init__()
-        self.score = _dense(features, 1, initialise_head, spectral_norm)
+        self.score = _dense(features, 1, initialise_head, spectral_norm, head_bias)
 
     def forward(self, features_NF: Tensor, detach_features: bool = False) -> DiscriminatorOutput:
         """Return the scores [N] and the features. There are no expert logits, so `detach_features` has no effect."""
@@ -63,16 +63,24 @@ class ClassifierHead(Head):
 
     classifies_experts = True
 
-    def __init__(self, k: int, features: int, form: Form, initialise_head: Initialise, spectral_norm: bool) -> None:
+    def __init__(
+        self,
+        k: int,
+        features: int,
+        form: Form,
+        initialise_head: Initialise,
+        spectral_norm: bool,
+        head_bias: bool = True,
+    ) -> None:
         super().__init__()
         if k < 2 and form != "general":
             raise ConfigError(
                 f"model.head.form={form}: compares experts, and model.k={k} has one. Use general, or model.k=2"
             )
         self.form = form
-        self.score = _dense(features, 1, initialise_head, spectral_norm)
+        self.score = _dense(features, 1, initialise_head, spectral_norm, head_bias)
         logits = k * (k - 1) // 2 if form == "pairwise" else k
-        self.experts = _dense(features, logits, initialise_head, spectral_norm)
+        self.experts = _dense(features, logits, initialise_head, spectral_norm, head_bias)
 
     def forward(self, features_NF: Tensor, detach_features: bool = False) -> DiscriminatorOutput:
         """Return scores [N], expert logits [N, L] and features.
@@ -113,9 +121,11 @@ class MulticlassHead(Head):
                 "Take false, or model/head=classifier"
             )
 
-    def __init__(self, k: int, features: int, initialise_head: Initialise, spectral_norm: bool) -> None:
+    def __init__(
+        self, k: int, features: int, initialise_head: Initialise, spectral_norm: bool, head_bias: bool = True
+    ) -> None:
         super().__init__()
-        self.classes = _dense(features, k + 1, initialise_head, spectral_norm)
+        self.classes = _dense(features, k + 1, initialise_head, spectral_norm, head_bias)
 
     def forward(self, features_NF: Tensor, detach_features: bool = False) -> DiscriminatorOutput:
         """Return scores [N], expert logits [N, K] and features.
@@ -128,7 +138,7 @@ class MulticlassHead(Head):
         return DiscriminatorOutput(scores_N, logits_NC[:, 1:], features_NF)
 
 
-def _dense(features: int, outputs: int, initialise: Initialise, spectral_norm: bool) -> nn.Module:
-    dense = nn.Linear(features, outputs)
-    initialise(dense.weight, dense.bias, features)
+def _dense(features: int, outputs: int, initialise: Initialise, spectral_norm: bool, bias: bool) -> nn.Module:
+    dense = nn.Linear(features, outputs, bias=bias)
+    initialise(dense.weight, dense.bias if bias else dense.weight.new_empty(0), features)
     return with_spectral_norm(dense) if spectral_norm else dense

@@ -66,6 +66,26 @@ def uniform_fan_in(weight: Tensor, bias: Tensor, inputs: int) -> None:
     nn.init.uniform_(bias, -bound, bound)
 
 
+def scaled_normal(weight: Tensor, bias: Tensor | None, inputs: int, gain: float = 1.0) -> None:
+    """Fill weights of any shape ~ N(0, gain²/inputs) and biases with 0: R3GAN (Huang et al. 2024)."""
+    nn.init.normal_(weight, std=gain / math.sqrt(inputs))
+    if bias is not None:
+        nn.init.zeros_(bias)
+
+
+def glorot_uniform(weight: Tensor, bias: Tensor | None, inputs: int, gain: float = 1.0) -> None:
+    """Fill weights ~ U(±gain √(6/(inputs + outputs))) and biases with 0 (Glorot & Bengio 2010): SNGAN's ResNet.
+
+    The weights are those of a layer [outputs, inputs, …], or of K dense experts [K, inputs, outputs].
+    """
+    is_layer = weight[0].numel() == inputs
+    outputs = len(weight) * weight[0, 0].numel() if is_layer else weight.shape[-1]
+    bound = gain * math.sqrt(6 / (inputs + outputs))
+    nn.init.uniform_(weight, -bound, bound)
+    if bias is not None:
+        nn.init.zeros_(bias)
+
+
 def get_initialiser(name: str, std: float) -> Initialise:
     """Return the initialisation that a backbone's `init` names: hmog, radford, he, torch or torch_0.3.
 

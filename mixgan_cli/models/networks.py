@@ -152,6 +152,7 @@ def build_networks(model: Model, shape: tuple[int, ...]) -> Networks:
         features=backbone.features,
         initialise_head=backbone.initialise_head,
         spectral_norm=backbone.spectral_norm,
+        head_bias=getattr(backbone, "head_bias", True),  # backbones of other packages may lack it
     )
     return Networks(generator, Discriminator(backbone.body(), head))
 

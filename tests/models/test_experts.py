@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from mixgan_cli.models.experts import ConstantExperts, DenseExperts, LinearExperts
+from mixgan_cli.models.backbones.r3gan import GenerativeBasis
+from mixgan_cli.models.experts import BasisExperts, ConstantExperts, DenseExperts, LinearExperts
 from mixgan_cli.models.layers import he, normal_all
 
 B, K, Z, H = 5, 8, 12, 20
@@ -75,3 +76,40 @@ def test_mixture_needs_no_weight_matrix_per_sample():
     parameters = {parameter.untyped_storage().data_ptr() for parameter in experts.parameters()}
     intermediate = [t.numel() for t in kept if t.untyped_storage().data_ptr() not in parameters]
     assert max(intermediate) <= batch * 32 * 100 < batch * 100 * 4096
+
+
+class Shaped:
+    """Of a backbone, what basis experts need."""
+
+    hidden_shape = (6, 4, 4)
+
+
+@pytest.mark.parametrize("k", [1, 4])
+@pytest.mark.parametrize("backbone", [Shaped(), None], ids=["maps", "units"])
+def test_basis_experts_are_maps_scaled_by_a_linear_function(k, backbone):
+    experts, z = BasisExperts(k, 5, 96, backbone).double(), torch.randn(7, 5).double()
+    channels = 6 if backbone else 96
+    basis, weight = experts.basis_KCP.detach(), experts.weight_KZC.detach()
+    assert basis.shape == (k, channels, 96 // channels)
+    expected = torch.stack(
+        [torch.stack([(basis[i] * (weight[i].T @ each)[:, None]).flatten() for each in z]) for i in range(k)]
+    )
+    torch.testing.assert_close(experts(experts.expand(z)).detach(), expected)
+    a = torch.rand(7, k).double()
+    mixture = torch.einsum("bk,kbh->bh", a, expected)
+    torch.testing.assert_close(experts.mix(z, a).detach(), mixture)
+    torch.testing.assert_close(experts.forward_one(k - 1, z).detach(), expected[-1])
+
+
+def test_one_basis_expert_is_the_first_layer_of_r3gan():
+    experts, layer = BasisExperts(1, 5, 96, Shaped()), GenerativeBasis(5, (6, 4, 4))
+    with torch.no_grad():
+        experts.basis_KCP[0] = layer.basis.flatten(1)
+        experts.weight_KZC[0] = layer.linear.weight.T
+    z = torch.randn(3, 5)
+    torch.testing.assert_close(experts.mix(z, torch.ones(3, 1)).view(3, 6, 4, 4), layer(z))
+
+
+def test_basis_experts_have_unit_variance_at_first():
+    outputs = BasisExperts(8, 64, 16 * 192, type("", (), {"hidden_shape": (192, 4, 4)})())(torch.randn(8, 64, 64))
+    assert outputs.var().item() == pytest.approx(1, rel=0.05)

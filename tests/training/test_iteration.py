@@ -35,7 +35,6 @@ RECIPES = {
     "mggan, one game for each expert": ("model=mggan", "objective.fakes=per_expert"),
     "gan, augmented": ("model=gan", "objective/augment=diffaugment", "objective.augment.cutout=0.5"),
     "gan, spectral norm": ("model=gan", "objective=hinge", "model.backbone.spectral_norm=true"),
-    "mog, r3gan": ("model=mog", "objective=r3gan", "objective/augment=diffaugment"),
     "gan, r3gan, all schedules fast": (
         "model=gan",
         "objective=r3gan",
@@ -58,6 +57,15 @@ RECIPES = {
         "objective.fakes=per_expert",
         "model.backbone.discriminator_norm=none",
     ),
+    "hmog, r3gan's networks": ("model=hmog", "model/backbone=r3gan", "model/experts=basis", "objective=r3gan"),
+    "mggan, sngan's networks": (
+        "model=mggan",
+        "model/backbone=sngan_resnet",
+        "model/experts=linear",
+        "objective=hinge",
+        "objective.d_steps=1",
+    ),
+    "gan, sngan's dcgan": ("model=gan", "model/backbone=sngan_dcgan", "objective=hinge", "objective.d_steps=1"),
     "mog, fewer fakes than reals": ("model=mog", "objective=wgan_gp", "training.fakes=4"),
 }
 

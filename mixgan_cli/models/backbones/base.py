@@ -27,12 +27,16 @@ class Backbone(Protocol):
 
     hidden_size: int
     """H, the size of the hidden vector that the first stage returns."""
+    hidden_shape: Shape
+    """Its shape before it is flattened: (channels, height, width), or (H,)."""
     features: int
     """F, the size of the discriminator's features."""
     spectral_norm: bool
     """If true, the head has spectral norm, too."""
     initialise: Initialise
     """The initialisation of dense layers that experts add."""
+    head_bias: bool
+    """If true, heads have biases."""
     initialise_head: Initialise
     """The initialisation of heads."""
     feature_stage: int

@@ -39,6 +39,7 @@ class DCGAN:
         ConfigError: the samples are not square images of 8, 16, 32, 64 or 128 pixels a side.
     """
 
+    head_bias = True
     feature_stage = 2  # MEGAN's gate reads f_i after the second transposed convolution, at 8×8 pixels
 
     def __init__(
@@ -64,6 +65,7 @@ class DCGAN:
         self.spectral_norm = spectral_norm
         self.initialise = self.initialise_head = get_initialiser(init, init_std)
         self.init, self.init_std, self.norm_scale = init, init_std, norm_scale
+        self.hidden_shape = (self.widths[-1], 4, 4)
         self.hidden_size = self.features = self.widths[-1] * 4 * 4
 
     def stages(self, latent_size: int) -> list[nn.Module]:
@@ -84,7 +86,7 @@ class DCGAN:
 
         There is no nonlinearity and no normalisation between a mixture and the trunk, as in HMoG's code.
         """
-        return nn.Sequential(nn.Unflatten(1, (self.widths[-1], 4, 4)), *self._doublings())
+        return nn.Sequential(nn.Unflatten(1, self.hidden_shape), *self._doublings())
 
     def body(self) -> nn.Module:
         """Build the discriminator without its head: [N, C, S, S] → features [N, F]."""

@@ -44,6 +44,7 @@ class TFPaddedDCGAN:
         ConfigError: the samples are not square images with a side divisible by 2^layers.
     """
 
+    head_bias = True
     feature_stage = 2
 
     def __init__(
@@ -70,6 +71,7 @@ class TFPaddedDCGAN:
         self.first_offset, self.spectral_norm, self.init_std = first_offset, spectral_norm, init_std
         self.discriminator_norm, self.side = discriminator_norm, side
         self.initialise, self.initialise_head = zero_bias(init_std), zero_bias(head_std)
+        self.hidden_shape = (self.widths[-1], self.start, self.start)
         self.hidden_size = self.features = self.widths[-1] * self.start**2
 
     def stages(self, latent_size: int) -> list[nn.Module]:
@@ -98,7 +100,7 @@ class TFPaddedDCGAN:
         return add_spectral_norm(body) if self.spectral_norm else body
 
     def _pixels(self) -> nn.Module:
-        return nn.Unflatten(1, (self.widths[-1], self.start, self.start))
+        return nn.Unflatten(1, self.hidden_shape)
 
     def _doublings(self) -> list[nn.Module]:
         stages = [

@@ -33,6 +33,8 @@ class MLP:
         ConfigError: the samples are not points, or the discriminator has no hidden layer.
     """
 
+    head_bias = True
+
     def __init__(
         self,
         shape: Shape,
@@ -55,7 +57,7 @@ class MLP:
         self.discriminator_widths = [*shape, *discriminator_widths]
         self.slope, self.spectral_norm = slope, spectral_norm
         self.initialise = self.initialise_head = get_initialiser(init, init_std)
-        self.hidden_size = self.generator_widths[0]
+        self.hidden_size, self.hidden_shape = self.generator_widths[0], (self.generator_widths[0],)
         self.features = self.discriminator_widths[-1]
         self.feature_stage = max(1, len(self.generator_widths) // 2)
 
