@@ -93,7 +93,9 @@ ADDED: Mapping[str, Any] = {
     "model.gate.separate": False,
     "model.gate.weight_dropout": 0.0,
     "objective.fake_passes": "together",
+    "objective.generator_fakes": 1,
     "objective.terms.competition.reversed_sign": False,
+    "training.dequantize": False,
 }
 """Keys that were added after version 0.2.0, with the value that changes nothing, which older runs have.
 

@@ -118,8 +118,18 @@ class Objective(Strict):
     fakes: Literal["shared", "per_expert"]
     fake_weight: Literal["one", "k"]
     fake_passes: Literal["together", "per_expert"] = "together"  # runs older than the key have none
+    generator_fakes: Annotated[int, Field(gt=0, le=64)] = 1  # runs older than the key have none
     reuse_latents: bool
     optimizer: Optimizers
+
+    @model_validator(mode="after")
+    def _reused_latents_are_enough(self) -> Objective:
+        if self.reuse_latents and self.generator_fakes > 1:
+            raise ValueError(
+                f"generator_fakes={self.generator_fakes}: with objective.reuse_latents=true the generator's step has "
+                "the latents of the discriminator's. Take 1, or objective.reuse_latents=false"
+            )
+        return self
 
 
 class Training(Strict):
@@ -131,6 +141,7 @@ class Training(Strict):
     fakes: BatchSize | None
     shuffle: bool
     flips: bool
+    dequantize: bool = False  # runs older than the key have none
     report_nimg: PositiveInt
     sample_nimg: PositiveInt | None
     figures: bool

@@ -12,7 +12,7 @@ from torch import Tensor
 from mixgan_cli.data.images import to_float
 from mixgan_cli.data.packed import ROWS, Packed
 from mixgan_cli.runtime.device import total_memory
-from mixgan_cli.runtime.random import bernoulli, permutation
+from mixgan_cli.runtime.random import bernoulli, permutation, uniform
 
 log = logging.getLogger("mixgan")
 
@@ -183,6 +183,22 @@ class Flipped:
             self._blocks = {b: flips for b, flips in self._blocks.items() if b == block - 1}
             self._blocks[block] = to_device(bernoulli(FLIP_BLOCK, "flips", self.seed, block), self.device)
         return self._blocks[block]
+
+
+class Dequantized:
+    """Batches with noise from U(0, 1/128), half a grey level, added to each pixel, as in SNGAN's released code.
+
+    Scaled so, images would lie in [-1, 1 + 1/128]. The noise depends on the seed and the iteration.
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def get_batch(self, nimg: int, batch: int) -> Tensor:
+        """Return images [batch, C, H, W] with noise."""
+        images_NCHW = self.batches.get_batch(nimg, batch)
+        noise = uniform(*images_NCHW.shape, device=images_NCHW.device, dtype=images_NCHW.dtype)
+        return images_NCHW + noise / 128
 
 
 class Sharded:

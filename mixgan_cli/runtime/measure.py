@@ -176,8 +176,7 @@ class OpCounter(TorchDispatchMode):
             if all(tensor.untyped_storage()._cdata in given_storages for tensor in made):
                 return out  # a view, or no tensor
         moved = sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in [*given, *made])
-        count = flop_registry.get(func._overloadpacket)
-        flops = float(count(*args, **kwargs, out_val=out)) if count else 0.0
+        flops = _flops(func, args, kwargs, out)
         dtype = given[0].dtype if given else torch.float32
         if flops:
             self.flops[dtype] += flops
@@ -185,6 +184,19 @@ class OpCounter(TorchDispatchMode):
         self.operations += 1
         self.seconds += self.floor(dtype, flops, moved)
         return out
+
+
+def _flops(func: Any, args: Any, kwargs: Any, out: Any) -> float:
+    """Return the FLOP of an operation by PyTorch's formulas; in that of a weight's gradient groups are added."""
+    count = flop_registry.get(func._overloadpacket)
+    if count is None:
+        return 0.0
+    flops = float(count(*args, **kwargs, out_val=out))
+    if func is torch.ops.aten.convolution_backward.default and args[9] > 1:
+        *others, groups, (of_input, _, of_bias) = args
+        rest = float(count(*others, groups, [of_input, False, of_bias], **kwargs, out_val=out))
+        flops = rest + (flops - rest) / groups
+    return flops
 
 
 def _tensors(tree: Any) -> list[Tensor]:

@@ -59,10 +59,12 @@ def check_shape(shape: tuple[int, ...], training: Training, objective: Objective
         objective: its objective group.
 
     Raises:
-        ConfigError: the data are points, with flips or an augmentation of images.
+        ConfigError: the data are points, with flips, noise or an augmentation of images.
     """
     if len(shape) == 3:
         return
+    if training.dequantize:
+        raise ConfigError("training.dequantize=true: points have no grey levels. Take false, or a data set of images")
     if training.flips:
         raise ConfigError("training.flips=true: points have no left and right. Take false, or a data set of images")
     if objective.augment and attribute(objective.augment[TARGET], "images_only"):

@@ -61,9 +61,9 @@ class StepContext:
         with self.compute.autocast():
             return _float32(self.networks.discriminator(samples, detach_features, parts))
 
-    def latents(self) -> Tensor:
-        """Draw this rank's latents for a step, [B, Z]."""
-        return self.networks.generator.latents(self.fakes // distributed.sync_size())
+    def latents(self, times: int = 1) -> Tensor:
+        """Draw this rank's latents for a step, [B, Z], or `times` as many."""
+        return self.networks.generator.latents(times * self.fakes // distributed.sync_size())
 
     def augmented(self, samples: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return samples [N, …] as the discriminator sees them; with a schedule, each is augmented at random."""

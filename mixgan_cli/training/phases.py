@@ -180,6 +180,8 @@ class GeneratorPhase:
     context: StepContext
     terms: Mapping[str, GeneratorTerm]
     optimizers: Optimizers
+    fakes: int = 1
+    """Number of generated samples, as a multiple of those in the discriminator's step."""
     steps: int = 1
     n_real: int = 0
 
@@ -193,7 +195,7 @@ class GeneratorPhase:
         """Take one step on these latents [B, Z], or on fresh ones; `inputs` is what the method `inputs` returned."""
         context, (generator, discriminator) = self.context, self.context.networks
         if latent_BZ is None:
-            latent_BZ = context.latents()
+            latent_BZ = context.latents(self.fakes)
         with frozen(discriminator):
             with context.compute.autocast():
                 samples, weights_BK = generator(latent_BZ)

@@ -6,7 +6,7 @@ import logging
 
 from mixgan_cli.config.components import build
 from mixgan_cli.config.schema import Objective, Run
-from mixgan_cli.data.batches import Batches, Flipped, Sharded
+from mixgan_cli.data.batches import Batches, Dequantized, Flipped, Sharded
 from mixgan_cli.data.dataset import Dataset, size_of
 from mixgan_cli.errors import ConfigError, DataError
 from mixgan_cli.models.networks import Networks, build_networks, check_memory
@@ -71,6 +71,8 @@ def begin(settings: Run, networks: Networks, dataset: Dataset, compute: Compute)
     batches = dataset.batches(order, compute.device, settings.hardware.data_on)
     if training.flips:
         batches = Flipped(batches, settings.seed, compute.device)
+    if training.dequantize:
+        batches = Dequantized(batches)
     if distributed.world_size() > 1:
         batches = Sharded(batches, distributed.rank(), distributed.world_size())
     return State(
@@ -150,7 +152,12 @@ def build_phases(
             {"discriminator": build_optimizer(settings.discriminator, discriminator.parameters(), nimg)},
             objective.d_steps,
         ),
-        GeneratorPhase(context, of_generator, {"generator": build_optimizer(settings.generator, others, nimg), **gate}),
+        GeneratorPhase(
+            context,
+            of_generator,
+            {"generator": build_optimizer(settings.generator, others, nimg), **gate},
+            objective.generator_fakes,
+        ),
         GatePhase(context, of_gate, balance) if of_gate else None,
         objective.reuse_latents,
     )

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from mixgan_cli.data import batches
-from mixgan_cli.data.batches import FLIP_BLOCK, Flipped, Order, PackedBatches, StreamedBatches, make_batches
+from mixgan_cli.data.batches import (
+    FLIP_BLOCK,
+    Dequantized,
+    Flipped,
+    Order,
+    PackedBatches,
+    StreamedBatches,
+    make_batches,
+)
 from mixgan_cli.data.images import to_uint8
 from mixgan_cli.data.packed import Packed
 
@@ -184,3 +192,16 @@ def test_flips_keep_the_random_state():
     torch.manual_seed(1)
     Flipped(Same(), 0, CPU).get_batch(0, 8)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_dequantized_images_have_noise_of_half_a_grey_level():
+    packed = Packed(torch.full((50, 1, 8, 8), 100, dtype=torch.uint8), None, "grey")
+    plain = PackedBatches(packed, 0, torch.device("cpu"))
+    torch.manual_seed(3)
+    noise = 128 * (Dequantized(plain).get_batch(0, 50) - plain.get_batch(0, 50))
+    assert -1e-4 <= noise.min() < 0.01 and 0.99 < noise.max() <= 1.0001
+    assert noise.mean().item() == pytest.approx(0.5, abs=0.02) and noise.var().item() == pytest.approx(
+        1 / 12, abs=0.005
+    )
+    torch.manual_seed(3)
+    torch.testing.assert_close(128 * (Dequantized(plain).get_batch(0, 50) - plain.get_batch(0, 50)), noise)

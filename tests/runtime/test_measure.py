@@ -31,6 +31,16 @@ def test_counts_a_convolution():
     assert sum(forward.flops.values()) == 2 * 2 * 4 * 4 * 5 * 3 * 4 * 4
 
 
+@pytest.mark.parametrize("groups", [1, 4])
+def test_counts_the_gradients_of_a_grouped_convolution(groups):
+    """The output, the gradient of the input and that of the weight cost the same."""
+    images = torch.ones(2, 8, 6, 6, requires_grad=True)
+    layer = torch.nn.Conv2d(8, 8, 3, padding=1, groups=groups, bias=False)
+    with OpCounter(lambda dtype, flops, moved: 0.0) as counted:
+        torch.autograd.grad(layer(images), [images, layer.weight], torch.ones(2, 8, 6, 6))
+    assert sum(counted.flops.values()) == 3 * 2 * (2 * 36 * 8) * (8 // groups * 9)
+
+
 def test_views_are_free_and_in_place_operations_count():
     x, y = torch.randn(6, 5), torch.randn(6, 5)
     assert counted(lambda: x.view(5, 6).transpose(0, 1)[1:]).bytes == 0

@@ -29,6 +29,8 @@ PRESETS = {
     "hmog on CelebA": ("model=hmog", "model.k=8", "data=celeba", "data.root=nowhere", "training.batch=128"),
     "madgan on CIFAR-10": ("model=madgan", "data=cifar10"),
     "mggan_ring": ("experiment=mggan_ring",),
+    "r3gan_cifar10": ("experiment=r3gan_cifar10",),
+    "sngan_cifar10": ("experiment=sngan_cifar10",),
     "the default run": (),
 }
 TABLE = Path(__file__).with_name("budgets.csv")

@@ -114,6 +114,7 @@ def test_all_phases_see_augmented_images(model):
     ("override", "reason"),
     [
         ("training.flips=true", "training.flips=true: points have no left and right"),
+        ("training.dequantize=true", "training.dequantize=true: points have no grey levels"),
         ("objective/augment=diffaugment", "objective.augment: DiffAugment is for images"),
     ],
 )

@@ -97,6 +97,25 @@ def test_fakes_of_a_step(model, overrides, expected):
         assert (weights[0].sum(dim=0) == expected // 10).all()
 
 
+@pytest.mark.parametrize(("model", "expected"), [("mggan", [8, 6, 18]), ("mog", [8, 8, 24])])
+def test_generators_step_can_have_more_fakes(model, expected):
+    """A multiple of those in the discriminator's step, in equal shares of the experts."""
+    overrides = (
+        "model.k=3",
+        "objective=hinge",
+        "objective.d_steps=1",
+        "training.fakes=8",
+        "objective.generator_fakes=3",
+    )
+    (generator, discriminator), _, phases = game(model, *overrides)
+    seen, weights = shown_to(discriminator), []
+    generator.register_forward_hook(lambda generator, inputs, fakes: weights.append(fakes.weights_BK))
+    for phase in phases:
+        take_step(phase)
+    assert seen == expected
+    assert model == "mog" or weights[1].sum(dim=0).tolist() == [6, 6, 6]
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
@@ -374,6 +393,7 @@ def test_comparing_form_with_one_expert_is_refused(form):
         (("model=madgan_sim", "model.k=1"), "one expert has no rival"),
         (("model=hmog", "model.beta=0.1"), "ScoreHead does not classify experts"),
         (("model=mggan", "objective=wgan_gp", "objective.fake_weight=k"), "Wasserstein balances real against fake"),
+        (("model=mggan", "objective.generator_fakes=2"), "generator_fakes=2: with objective.reuse_latents=true"),
         (("model=megan", "model.gate.schedule.every=0"), "every=0"),
         (("model=megan", "model.gate.temperature=0"), "temperature=0"),
         (("model=megan", "objective.terms.balance.schedule.every=0"), "every=0"),

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, conv_transpose2d
 
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.backbones.base import Shape, Width, square_images
+from mixgan_cli.models.convolution import GroupedConv2d, grouped_conv2d, grouped_conv_transpose2d
 from mixgan_cli.models.layers import scaled_normal
 
 SLOPE = 0.2
@@ -85,9 +85,7 @@ class R3GAN:
             layers += self._blocks_of(self.widths[stage])
             if stage:
                 layers += [Resample("down"), *_change(self.widths[stage], self.widths[stage - 1])]
-        basis = nn.Conv2d(self.features, self.features, kernel_size=4, groups=self.features, bias=False)
-        scaled_normal(basis.weight, None, 4 * 4)
-        return nn.Sequential(*layers, basis, nn.Flatten())
+        return nn.Sequential(*layers, DiscriminativeBasis(self.features))
 
     def _resolutions(self) -> list[nn.Module]:
         stages: list[list[nn.Module]] = []
@@ -121,6 +119,19 @@ class GenerativeBasis(nn.Module):
         return self.basis * self.linear(latent_BZ)[..., None, None]
 
 
+class DiscriminativeBasis(nn.Module):
+    """The sum over pixels of each channel times a learned map ~ N(0, 1/16): a depthwise convolution of 4×4 pixels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(channels, 4, 4))
+        scaled_normal(self.weight, None, 4 * 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features [N, C] of feature maps [N, C, 4, 4]."""
+        return (x * self.weight).sum(dim=(2, 3))
+
+
 class ResidualBlock(nn.Module):
     """x + f(x), f: 1×1 to twice the channels, leaky ReLU, 3×3 in groups, leaky ReLU, 1×1 back.
 
@@ -136,10 +147,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int, groups: int, blocks: int) -> None:
         super().__init__()
         self.expand = nn.Conv2d(channels, 2 * channels, kernel_size=1)
-        self.spatial = nn.Conv2d(2 * channels, 2 * channels, kernel_size=3, padding=1, groups=groups)
+        self.spatial = GroupedConv2d(2 * channels, 2 * channels, kernel_size=3, padding=1, groups=groups)
         self.project = nn.Conv2d(2 * channels, channels, kernel_size=1, bias=False)
         gain = math.sqrt(2 / (1 + SLOPE**2)) * blocks**-0.25
-        for layer in (self.expand, self.spatial):
+        layers: tuple[nn.Conv2d, ...] = (self.expand, self.spatial)
+        for layer in layers:
             scaled_normal(layer.weight, layer.bias, layer.weight[0].numel(), gain)
         nn.init.zeros_(self.project.weight)
         self.activation = nn.LeakyReLU(SLOPE)
@@ -165,10 +177,10 @@ class Resample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return feature maps [N, C, 2 S, 2 S] or [N, C, S/2, S/2]."""
-        kernel = self.kernel.to(x.dtype).expand(x.shape[1], 1, 4, 4)
-        if self.way == "up":
-            return conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
-        return conv2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
+        channels = x.shape[1]
+        kernel = self.kernel.to(x.dtype).expand(channels, 1, 4, 4)
+        resample = grouped_conv_transpose2d if self.way == "up" else grouped_conv2d
+        return resample(x, kernel, stride=2, padding=1, groups=channels)
 
 
 def _pointwise(inputs: int, outputs: int) -> nn.Module:
