@@ -57,6 +57,12 @@ def test_large_scores_stay_finite(name):
     assert all(term(scores).isfinite() for term in (loss.real, loss.fake, loss.generator))
 
 
+def test_hinge_losses_of_three_scores():
+    real, fake, hinge = torch.tensor([1, -0.5, 2]), torch.tensor([0.5, 0, -1]), adversarial.Hinge()
+    assert (hinge.real(real) + hinge.fake(fake)).item() == pytest.approx(4 / 3)
+    assert hinge.generator(fake).item() == pytest.approx(1 / 6)
+
+
 def test_zero_scores_give_the_losses_of_chance():
     """With all scores 0, the cross-entropy game is worth 2 log 2, and the non-saturating generator pays log 2."""
     zeros, loss = torch.zeros(8).double(), adversarial.NonSaturating()
