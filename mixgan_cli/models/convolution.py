@@ -30,18 +30,16 @@ class GroupedConv2d(nn.Conv2d):
 def grouped_conv2d(x: Tensor, weight: Tensor, stride: int, padding: int, groups: int) -> Tensor:
     """Return C(x, w), [N, outputs, S, S], of maps [N, inputs, S, S] and a weight [outputs, inputs/groups, k, k].
 
-    Under autocast it is computed in the lower precision, with all its derivatives.
+    Under autocast it is computed in the lower precision, with all its derivatives; the result has the type of x.
     """
-    x, weight = _autocast(x), _autocast(weight)
-    y: Tensor = _Convolution.apply(x, weight, stride, padding, groups)
-    return y
+    y: Tensor = _Convolution.apply(_autocast(x), _autocast(weight), stride, padding, groups)
+    return y.to(x.dtype)
 
 
 def grouped_conv_transpose2d(y: Tensor, weight: Tensor, stride: int, padding: int, groups: int) -> Tensor:
     """Return T(y, w), [N, inputs, S, S], the adjoint of `grouped_conv2d` with the same weight."""
-    y, weight = _autocast(y), _autocast(weight)
-    x: Tensor = _Adjoint.apply(y, weight, stride, padding, groups)
-    return x
+    x: Tensor = _Adjoint.apply(_autocast(y), _autocast(weight), stride, padding, groups)
+    return x.to(y.dtype)
 
 
 def _autocast(values: Tensor) -> Tensor:
