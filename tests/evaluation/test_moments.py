@@ -53,6 +53,16 @@ def test_frechet_equals_its_formula():
     assert abs(frechet(moments(real), moments(real))) < 1e-9
 
 
+@pytest.mark.parametrize("samples", [(4, 4), (4, 300), (300, 4), (20, 300)])
+def test_frechet_of_fewer_samples_than_features_equals_its_formula(samples):
+    """Also where a covariance has no Cholesky factor, by the square root of scipy. Its rounding is that of a root."""
+    fake, real = (torch.randn(n, 20).double() @ torch.randn(20, 20).double() for n in samples)
+    a, b = np.cov(fake, rowvar=False), np.cov(real, rowvar=False)
+    step = (fake.mean(dim=0) - real.mean(dim=0)).numpy()
+    expected = step @ step + np.trace(a + b - 2 * sqrtm(a @ b + 1e-14 * np.eye(20)).real)
+    assert frechet(moments(fake), moments(real)) == pytest.approx(expected, rel=1e-5)
+
+
 def test_too_few_samples_are_refused():
     with pytest.raises(ValueError, match="1 samples have no covariance"):
         moments(torch.randn(1, 3)).state()
