@@ -68,6 +68,9 @@ bench-plain: setup ## compare with a plain PyTorch loop on the data in $MIXGAN_D
 bench-gpu: setup ## run all GPU benchmarks on the data in $MIXGAN_DATA and the weights in $MIXGAN_WEIGHTS (eight minutes)
 	$(BIN)/python benchmarks/gpu.py
 
+bench-work: setup ## count the kernels, bytes and operations of an iteration of six presets on a GPU, without timing them
+	$(BIN)/python benchmarks/work.py $(ARGS)
+
 bench-extractor: setup ## measure the speed of Inception and the effect of bf16 on FID; needs $MIXGAN_DATA and $MIXGAN_WEIGHTS (ten minutes)
 	$(BIN)/python benchmarks/evaluation_speed.py
 
@@ -193,4 +196,4 @@ help-reproduce: ## show the estimated cost of each reproduce target
 clean: ## remove what was built, but not the runs in outputs/
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
-.PHONY: help setup quickstart train browser test integ test-oldest test-all lint bench bench-plain bench-gpu bench-extractor bench-evaluation bench-busy bench-safety faults calibrate results configuration theory report-picture reproduce-mggan-ring reproduce-mggan-cifar10 reproduce-mggan-stl10 reproduce-mggan-imagenet32 reproduce-megan-cifar10 reproduce-megan-celeba reproduce-hmog-mnist reproduce-hmog-fashion_mnist reproduce-hmog-utzap50k reproduce-hmog-flowers102 reproduce-hmog-celeba reproduce-compare help-reproduce clean
+.PHONY: help setup quickstart train browser test integ test-oldest test-all lint bench bench-plain bench-gpu bench-work bench-extractor bench-evaluation bench-busy bench-safety faults calibrate results configuration theory report-picture reproduce-mggan-ring reproduce-mggan-cifar10 reproduce-mggan-stl10 reproduce-mggan-imagenet32 reproduce-megan-cifar10 reproduce-megan-celeba reproduce-hmog-mnist reproduce-hmog-fashion_mnist reproduce-hmog-utzap50k reproduce-hmog-flowers102 reproduce-hmog-celeba reproduce-compare help-reproduce clean

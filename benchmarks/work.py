@@ -4,26 +4,35 @@
 
 The overrides are those of `mixgan train`, and hold for all presets. The data are noise. Nothing is timed: the bound is
 max(nodes × 2.2 µs, bytes / 2.9 TB/s, FLOP / 700 TFLOP/s), an estimate of the least time of an iteration on an H100.
-Bytes and FLOP are counted as PyTorch's operations run one by one, as in `mixgan bench`; code that is compiled moves
-fewer bytes, and is counted as what its graph reads and writes.
+Bytes and FLOP are counted as in `mixgan bench`: an operation reads its inputs and writes its outputs. Of a compiled
+penalty, each generated kernel does. With --unchecked, a compiled penalty is used whatever it computes, for a device
+that computes nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import os
 from collections import defaultdict
 from typing import Any
 
+# Kernels are counted as they are generated, so they must not come from a cache. Torch reads this when it is imported.
+os.environ["TORCHINDUCTOR_FX_GRAPH_CACHE"] = os.environ["TORCHINDUCTOR_AUTOGRAD_CACHE"] = "0"
+
 import torch
 from hydra import compose, initialize_config_dir
+from torch._inductor.scheduler import Scheduler
 
 from mixgan_cli.commands.bench import noise
 from mixgan_cli.config.components import build
 from mixgan_cli.config.schema import Run, conf_dir, parse
 from mixgan_cli.models.networks import build_networks
+from mixgan_cli.objectives.penalties import NoPenalty
 from mixgan_cli.runtime.device import resolve_hardware
 from mixgan_cli.runtime.measure import OpCounter
+from mixgan_cli.training.checkpoint import State
+from mixgan_cli.training.compiled_penalty import CompiledPenalty
 from mixgan_cli.training.cuda_graph import WARM_UP
 from mixgan_cli.training.loop import iterate, make_step, read_inputs
 from mixgan_cli.training.setup import begin
@@ -32,7 +41,7 @@ PRESETS = {
     "mggan_cifar10": ["experiment=mggan_cifar10"],
     "megan_cifar10": ["experiment=megan_cifar10"],
     "megan_celeba": ["experiment=megan_celeba", "data.root=nowhere"],
-    "hmog_mnist": ["experiment=hmog2019_hmog", "data=mnist", "training.nimg=1000", "training.epochs=null"],
+    "hmog_mnist": ["experiment=hmog2019_hmog", "data=mnist", "training.nimg=10_000_000", "training.epochs=null"],
     "hmog_celeba": ["model=hmog", "model.k=8", "data=celeba", "data.root=nowhere"],
     "madgan_cifar10": ["model=madgan", "data=cifar10"],
 }
@@ -63,7 +72,10 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 128, 512])
     parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
     parser.add_argument("--top", type=int, default=0, help="operations to list for each preset and batch")
+    parser.add_argument("--unchecked", action="store_true", help="use a compiled penalty whatever it computes")
     options = parser.parse_args()
+    if options.unchecked:
+        CompiledPenalty._difference = lambda self, compiled, plain, points: 0.0 * len(compiled(points).shape)
     print("| preset | batch | nodes | operations | GB | GFLOP | bound [ms] |\n|---|---|---|---|---|---|---|")
     for name in options.presets:
         for batch in options.batches:
@@ -85,12 +97,16 @@ def count(overrides: list[str]) -> tuple[int, ByOperation]:
         run = parse(compose("config", overrides), Run)
     compute, source = resolve_hardware(run.hardware), build(run.data)
     state = begin(run, build_networks(run.model, source.shape), noise(source), compute)
-    stream = torch.cuda.Stream()
+    critic, stream, generated = state.phases.discriminator, torch.cuda.Stream(), _count_generated_bytes()
     with torch.cuda.stream(stream):
         for _ in range(WARM_UP):
             iterate(state, run.seed)
-        with torch.compiler.set_stance("force_eager"), ByOperation() as counted:
-            iterate(state, run.seed)
+        counted = _counted(state, run.seed)
+        if generated:
+            penalty, critic.penalty = critic.penalty, NoPenalty()
+            flops, counted = counted.flops, _counted(state, run.seed)
+            counted.flops, critic.penalty = flops, penalty
+            counted.bytes += critic.steps * sum(generated)
         step, inputs = make_step(state), read_inputs(state)
     graph = torch.cuda.CUDAGraph(keep_graph=True)
     with torch.cuda.graph(graph, stream=stream):
@@ -100,6 +116,25 @@ def count(overrides: list[str]) -> tuple[int, ByOperation]:
     if status:
         raise RuntimeError(f"cudaGraphGetNodes: error {status}")
     return nodes.value, counted
+
+
+def _counted(state: State, seed: int) -> ByOperation:
+    with torch.compiler.set_stance("force_eager"), ByOperation() as counted:
+        iterate(state, seed)
+    return counted
+
+
+def _count_generated_bytes() -> list[int]:
+    """Return a list to which each compilation from now on adds the bytes that its kernels read and write."""
+    generated: list[int] = []
+    generate = Scheduler.codegen
+
+    def counting(scheduler: Scheduler) -> None:
+        generated.append(sum(node.get_read_write_buffers_sizes() for node in scheduler.nodes))
+        generate(scheduler)
+
+    Scheduler.codegen = counting
+    return generated
 
 
 if __name__ == "__main__":

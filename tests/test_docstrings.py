@@ -35,8 +35,8 @@ SOURCE = re.compile(r"\b(19|20)\d\d\b|\bpaper|thesis|author|released code|\b(sec
 OF_OUR_OWN = {
     "Arrays", "Folder",  # the user's images
     "NoPenalty", "ScoreHead", "Constant",  # nothing, one number
-    "Adversarial", "PairedAdversarial", "Form", "Term", "GeneratorTerm", "GateTerm",  # in common
-    "GeneratedBatch",
+    "Adversarial", "PairedAdversarial", "InputGradientPenalty", "Form", "Term", "GeneratorTerm",  # in common
+    "GateTerm", "GeneratedBatch",  # in common
     "accuracy_of", "weights_for", "load", "train", "cached_features",  # how it is done here
     "memory_of_precision_recall", "perfect_sampler",  # measured here
     "expert_usage", "gate_entropy", "contingency", "by_level", "nmi", "purity",  # textbook quantities

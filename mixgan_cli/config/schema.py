@@ -208,7 +208,7 @@ class Hardware(Strict):
     precision: Literal["auto", "float32", "tf32", "bf16"]
     channels_last: bool
     capture: bool | Literal["auto"]
-    compile: bool
+    compile: bool | Literal["auto"]
     data_on: Literal["auto", "device", "host", "disk"]
     threads: Annotated[int, Field(gt=0, le=2**10)] | None
     deterministic: bool

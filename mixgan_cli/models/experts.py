@@ -42,6 +42,8 @@ class Experts(nn.Module):
     """F, the size of the features [K, B, F] that a gate can read."""
     min_batch = 1
     """Smallest number of samples per expert in a training batch, for the experts' batch norm."""
+    in_products: tuple[str, ...] = ()
+    """Names of own parameters that enter only matrix products, in which they may be in bfloat16."""
 
     def shared_layers(self, backbone: Backbone, latent_size: int) -> SharedLayers:
         """Return the layers around the experts: no stem, and the trunk of the backbone."""
@@ -77,6 +79,8 @@ class Experts(nn.Module):
 
 class LinearExperts(Experts):
     """G_k(z) = W_k z + w_k0, the leaves of MoG and HMoG: K H (Z + 1) parameters, W ~ N(0, 1/Z), biases 0."""
+
+    in_products = ("weight_KZH", "bias_KH")
 
     def __init__(self, k: int, latent_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -163,6 +167,8 @@ class DenseExperts(Experts):
             does not in this layer.
         norm_scale: initial scales of batch norm: one, or uniform, U(0, 1), torch's default before 1.2 (HMoG author).
     """
+
+    in_products = ("weight_KZH", "bias_KH")
 
     def __init__(
         self,

@@ -258,11 +258,10 @@ class TreeGate(Gate):
         if self.splits is None:
             return densities
         left = drop_weights(self.splits, latent_BZ, self.weight_dropout if self.training else 0.0).sigmoid()
+        shares_BN2 = torch.stack((left, 1 - left), dim=2)  # of the density of each inner node
         for level in range(self.depth):
-            parents = densities[-1]
-            to_left = left[:, 2**level - 1 : 2 ** (level + 1) - 1]
-            children = torch.stack((parents * to_left, parents * (1 - to_left)), dim=2)
-            densities.append(children.flatten(1))
+            to_children = shares_BN2[:, 2**level - 1 : 2 ** (level + 1) - 1]
+            densities.append((densities[-1].unsqueeze(2) * to_children).flatten(1))
         return densities
 
 

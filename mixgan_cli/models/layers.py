@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.functional import batch_norm, layer_norm
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mixgan_cli.runtime import distributed
@@ -138,7 +139,7 @@ class _SyncBatchNorm(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         """Return the normalised input [N, C, …]."""
         if not self.training or distributed.sync_size() == 1:
-            return super().forward(input)
+            return self._normalised(input)
         values, others = input.float() if input.dtype == torch.bfloat16 else input, [0, *range(2, input.dim())]
         mean_C = distributed.mean(values.mean(dim=others))
         centred = values - _per_channel(mean_C, input)
@@ -147,7 +148,7 @@ class _SyncBatchNorm(_BatchNorm):
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         assert self.momentum is not None
         with torch.no_grad():
-            self.num_batches_tracked.add_(1)
+            _count_pass(self.num_batches_tracked)
             self.running_mean.lerp_(mean_C.to(self.running_mean), self.momentum)
             self.running_var.lerp_((variance_C * (n / (n - 1))).to(self.running_var), self.momentum)
         normalised = centred * _per_channel((variance_C + self.eps).rsqrt(), input)
@@ -156,6 +157,40 @@ class _SyncBatchNorm(_BatchNorm):
         if self.bias is not None:
             normalised = normalised + _per_channel(self.bias, input)
         return normalised.to(input.dtype)
+
+    def _normalised(self, input: Tensor) -> Tensor:
+        """Do what torch's layer does, but count the pass as `passes_counted_together` says."""
+        if _pending is None or not (self.training and self.track_running_stats) or torch.compiler.is_compiling():
+            return super().forward(input)
+        assert self.momentum is not None and self.num_batches_tracked is not None
+        _count_pass(self.num_batches_tracked)
+        return batch_norm(
+            input, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps
+        )
+
+
+_pending: dict[Tensor, int] | None = None
+"""Inside `passes_counted_together`, the counters of batch norms and what is to be added."""
+
+
+@contextmanager
+def passes_counted_together() -> Iterator[None]:
+    """Let all batch norms add the passes of the block to `num_batches_tracked` at its end, with one kernel."""
+    global _pending
+    _pending = {}
+    try:
+        yield
+        if _pending:
+            torch._foreach_add_(list(_pending), list(_pending.values()))
+    finally:
+        _pending = None
+
+
+def _count_pass(counter: Tensor) -> None:
+    if _pending is None:
+        counter.add_(1)
+    else:
+        _pending[counter] = _pending.get(counter, 0) + 1
 
 
 class BatchNorm1d(_SyncBatchNorm, nn.BatchNorm1d):
@@ -169,6 +204,21 @@ class BatchNorm2d(_SyncBatchNorm, nn.BatchNorm2d):
 BatchNorm = TypeVar("BatchNorm", BatchNorm1d, BatchNorm2d)
 
 
+class LayerNorm(nn.LayerNorm):
+    """Layer norm that stays in bfloat16 if its input is. Autocast alone would convert the feature maps to float32.
+
+    Mean and variance are computed in float32 in both cases.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the normalised input [N, C, …], of the same type."""
+        if input.dtype != torch.bfloat16:
+            return super().forward(input)
+        scale, offset = self.weight.to(input.dtype), self.bias.to(input.dtype)
+        with torch.autocast(input.device.type, enabled=False):
+            return layer_norm(input, self.normalized_shape, scale, offset, self.eps)
+
+
 def image_norm(name: Literal["none", "batch", "layer"], channels: int, side: int) -> list[nn.Module]:
     """Return the normalisation layer of feature maps [N, channels, side, side] as a list, empty for `none`.
 
@@ -176,7 +226,7 @@ def image_norm(name: Literal["none", "batch", "layer"], channels: int, side: int
     """
     if name == "none":
         return []
-    return [BatchNorm2d(channels) if name == "batch" else nn.LayerNorm([channels, side, side])]
+    return [BatchNorm2d(channels) if name == "batch" else LayerNorm([channels, side, side])]
 
 
 def without_offset(norm: BatchNorm) -> BatchNorm:

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from mixgan_cli.config.components import SCHEDULE, build
 from mixgan_cli.config.schema import Model
@@ -112,6 +114,24 @@ class Discriminator(nn.Module):
         """
         output: DiscriminatorOutput = self.head(run_in_parts(self.body, samples, parts), detach_features)
         return output
+
+    @property
+    def per_sample(self) -> bool:
+        """True if the output of a sample is known not to depend on other samples, nor on earlier or random numbers.
+
+        Only layers of torch and of this package are known. Batch norm and spectral norm have buffers.
+        """
+        known = ("torch.nn.modules.", "mixgan_cli.models.")
+        return not any(True for _ in self.buffers()) and all(
+            type(module).__module__.startswith(known) and not isinstance(module, (_DropoutNd, _BatchNorm))
+            for module in self.modules()
+        )
+
+    def score(self, samples: Tensor) -> Tensor:
+        """Return the scores [N] of samples [N, …] by code that has a second derivative: not by a compiled body."""
+        with torch.compiler.set_stance("force_eager"):
+            scores_N: Tensor = self(samples).scores_N
+        return scores_N
 
 
 def run_in_parts(network: nn.Module, inputs: Tensor, parts: int) -> Tensor:

@@ -14,7 +14,7 @@ from mixgan_cli.objectives.adversarial import (
     Wasserstein,
 )
 from mixgan_cli.objectives.augment import DiffAugment
-from mixgan_cli.objectives.penalties import R1, GradientPenalty, NoPenalty, ZeroCentred
+from mixgan_cli.objectives.penalties import R1, GradientPenalty, InputGradientPenalty, NoPenalty, ZeroCentred
 from mixgan_cli.objectives.terms import Competition, Diversity, GateTerm, GeneratedBatch, GeneratorTerm, LoadBalance
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "GeneratorTerm",
     "GradientPenalty",
     "Hinge",
+    "InputGradientPenalty",
     "LeastSquares",
     "LoadBalance",
     "Minimax",

@@ -1,19 +1,22 @@
 """Penalties that are added to the discriminator's adversarial loss.
 
 A penalty maps (score, real, fake) to a scalar, or to None if there is nothing to add. `score` is the function that maps
-samples [N, …] to scores [N]. The numbers of real and generated samples may differ. A penalty with `on_scores = True`
-maps the samples of one kind and the scores that the loss has for them to a scalar, see `ZeroCentred`. A new penalty is
-a class with `__call__`, and the key `penalty` in an objective's YAML file.
+samples [N, …] to scores [N]. The numbers of real and generated samples may differ. A subclass of `InputGradientPenalty`
+can be compiled. A penalty with `on_scores = True` maps the samples of one kind and the scores that the loss has for
+them to a scalar, see `ZeroCentred`. A new penalty is a class with `__call__`, and the key `penalty` in an objective's
+YAML file.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from pydantic import Field, NonNegativeFloat
 from torch import Tensor
+from torch.func import vjp
 
 from mixgan_cli.config.components import class_name
 from mixgan_cli.config.schema import Run
@@ -32,7 +35,36 @@ class NoPenalty:
         return None
 
 
-class GradientPenalty:
+class InputGradientPenalty(ABC):
+    """A function of the gradient of the score with respect to the samples, at some points."""
+
+    per_sample = True
+    """True: the penalty assumes that the score of a sample does not depend on others, which batch norm breaks."""
+
+    def __call__(self, score: Score, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the penalty for real and fake samples [N, …], a scalar. Its gradient goes through ∇D."""
+        return self.at(score, self.points(real, fake))
+
+    def at(self, score: Score, points: Tensor) -> Tensor:
+        """Return the penalty at these points [N, …], a scalar. This draws no random numbers, and can be compiled."""
+        if torch.compiler.is_compiling():  # torch.compile knows vjp, under which batch norm may not count its passes
+            scores_N, pull = cast(tuple[Tensor, Callable[[Tensor], tuple[Tensor]]], vjp(score, points))
+            (gradient,) = pull(torch.ones_like(scores_N))
+        else:
+            points = points.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(score(points).sum(), points, create_graph=True)
+        return self.of_gradient(gradient)
+
+    @abstractmethod
+    def points(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the points [N, …] at which the gradient is taken, for real and fake samples [N, …]."""
+
+    @abstractmethod
+    def of_gradient(self, gradient: Tensor) -> Tensor:
+        """Return the penalty of the gradient [N, …], a scalar."""
+
+
+class GradientPenalty(InputGradientPenalty):
     r"""weight · E (‖∇D(x̂)‖₂ - 1)², x̂ = x + α (G(z) - x), α ~ U(0, 1) per sample (Gulrajani et al. 2017, eq. 3).
 
     With `norm: sample`, the gradient's norm is over the whole sample, as in the paper. With `norm: pixel`, it is over
@@ -40,24 +72,23 @@ class GradientPenalty:
     Samples are [N, …], their scores [N].
     """
 
-    per_sample = True
-    """True: the penalty assumes that the score of a sample does not depend on others, which batch norm breaks."""
-
     def __init__(self, weight: float, norm: Literal["sample", "pixel"]) -> None:
         self.weight, self.norm = weight, norm
 
-    def __call__(self, score: Score, real: Tensor, fake: Tensor) -> Tensor:
-        """Return the weighted penalty, a scalar. Its gradient goes through ∇D."""
+    def points(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return points [N, …] between pairs of real and fake samples [N, …]."""
         real, fake = _pairs(real, fake)
         alpha = uniform(len(real), *[1] * (real.dim() - 1), device=real.device, dtype=real.dtype)
-        between = torch.lerp(real, fake, alpha).requires_grad_()
-        (gradient,) = torch.autograd.grad(score(between).sum(), between, create_graph=True)
+        return torch.lerp(real, fake, alpha)
+
+    def of_gradient(self, gradient: Tensor) -> Tensor:
+        """Return the weighted penalty of the gradient [N, …], a scalar."""
         if self.norm == "sample":
             gradient = gradient.flatten(1)
         return self.weight * (gradient.norm(dim=1) - 1).square().mean()
 
 
-class R1:
+class R1(InputGradientPenalty):
     r"""weight / 2 · E ‖∇D(x)‖² over real samples x: the zero-centred penalty R_1 (Mescheder et al. 2018, eq. 9).
 
     Args:
@@ -69,17 +100,16 @@ class R1:
     Samples are [N, …], their scores [N].
     """
 
-    per_sample = True
-    """True: the penalty assumes that the score of a sample does not depend on others, which batch norm breaks."""
-
     def __init__(self, weight: float, share: Annotated[float, Field(gt=0, le=1)] = 1.0) -> None:
         self.weight, self.share = weight, share
 
-    def __call__(self, score: Score, real: Tensor, fake: Tensor) -> Tensor:
-        """Return the weighted penalty, a scalar. Its gradient goes through ∇D."""
+    def points(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return every n-th real sample [N, …]."""
         every = min(round(1 / self.share), max(1, len(real) * distributed.sync_size() // 2))
-        real = real[::every].detach().requires_grad_()  # the same ones for any number of ranks
-        (gradient,) = torch.autograd.grad(score(real).sum(), real, create_graph=True)
+        return real[::every]  # the same ones for any number of ranks
+
+    def of_gradient(self, gradient: Tensor) -> Tensor:
+        """Return the weighted penalty of the gradient [N, …], a scalar."""
         return self.weight / 2 * gradient.flatten(1).square().sum(dim=1).mean()
 
 

@@ -28,8 +28,8 @@ class Compute:
     channels_last: bool = False
     capture: bool | Literal["auto"] = False
     """If true, an iteration is captured as a CUDA graph; auto: if it can be."""
-    compile: bool = False
-    """If true, convolutional networks are compiled with torch.compile."""
+    compile: bool | Literal["auto"] = False
+    """If true, convolutional networks and the gradient penalty are compiled; auto: the penalty of a long run."""
 
     def autocast(self) -> AbstractContextManager:
         """Return a context that computes in bfloat16 where PyTorch deems it safe, if the precision is bf16."""
@@ -41,8 +41,8 @@ class Compute:
         return network.to(self.device).to(memory_format=memory_format)
 
     def compile_(self, *networks: nn.Module) -> None:
-        """Compile networks in place if `compile` is set, at their first call. Their names and weights stay."""
-        if self.compile:
+        """Compile networks in place if `compile` is true, at their first call. Their names and weights stay."""
+        if self.compile is True:
             torch.compiler.reset()  # a sweep in one process would exceed the recompile limit
             torch._dynamo.config.recompile_limit = 64  # each network, input shape and grad mode counts once
             for network in networks:
@@ -113,10 +113,11 @@ def resolve_hardware(hardware: Hardware) -> Compute:
     single_process = environment_number("WORLD_SIZE", 1) <= 1
     if hardware.capture is True and not (on_gpu and single_process):
         raise ConfigError("hardware.capture=true: iterations can only be captured on one CUDA device; use auto")
-    if hardware.compile and not single_process:
+    if hardware.compile is True and not single_process:
         raise ConfigError("hardware.compile=true: works only in a run of one process; use false")
     capture = hardware.capture if on_gpu and single_process else False
-    return Compute(device, precision, hardware.channels_last, capture, hardware.compile)
+    compiled = hardware.compile if hardware.compile != "auto" or (on_gpu and single_process) else False
+    return Compute(device, precision, hardware.channels_last, capture, compiled)
 
 
 @contextmanager

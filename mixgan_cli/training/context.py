@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -18,6 +19,7 @@ from mixgan_cli.optim.schedules import Schedule
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute
 from mixgan_cli.runtime.random import uniform
+from mixgan_cli.training.bf16_weights import Bf16Weights
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,14 @@ class StepContext:
     """Number of real samples per step, over all ranks together."""
     fakes_per_expert: bool = False
     """If true, the number of real samples and that of one expert's generated samples belong together."""
+    bf16_weights: Bf16Weights | None = None
+    """Copies of weights for passes in bf16."""
+
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Inside the block, compute in the precision of `compute`, with weights in it."""
+        with self.compute.autocast(), self.bf16_weights.in_place() if self.bf16_weights else nullcontext():
+            yield
 
     def reals(self, nimg: int, iteration: int) -> Tensor:
         """Return the real samples of a step, [N, …].
@@ -58,7 +68,7 @@ class StepContext:
 
     def discriminate(self, samples: Tensor, detach_features: bool = False, parts: int = 1) -> DiscriminatorOutput:
         """Return the discriminator's output for samples [N, …] in float32, computed in the run's precision."""
-        with self.compute.autocast():
+        with self.autocast():
             return _float32(self.networks.discriminator(samples, detach_features, parts))
 
     def latents(self, times: int = 1) -> Tensor:

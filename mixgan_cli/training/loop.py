@@ -13,6 +13,7 @@ import time
 from contextlib import nullcontext
 
 from mixgan_cli.config.schema import Training
+from mixgan_cli.models.layers import passes_counted_together
 from mixgan_cli.optim.optimizers import set_scheduled
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute
@@ -111,22 +112,26 @@ def make_step(state: State) -> StepFn:
         n = discriminator.steps
         discriminator_inputs, other_inputs = phase_inputs[:n], iter(phase_inputs[n:])
 
-        # 0. Scheduled learning rates and decay rates.
+        # 0. Scheduled learning rates and decay rates, and weights in bfloat16 of what was loaded or trained before.
         for name, factor in optimizer_factors.items():
             optimizer, what = name.split("/")
             set_scheduled(optimizers[optimizer], what, factor)
+        if discriminator.context.bf16_weights:
+            discriminator.context.bf16_weights.refresh()
 
-        # 1. The discriminator's steps, each on a batch of real images and as many fresh generated ones as configured.
-        for batch_inputs in discriminator_inputs:
-            scalars, latent_BZ = discriminator.step(batch_inputs)
-            finish(discriminator, scalars)
+        with passes_counted_together():
+            # 1. The discriminator's steps, each on a batch of real images and as many fresh generated ones as
+            # configured.
+            for batch_inputs in discriminator_inputs:
+                scalars, latent_BZ = discriminator.step(batch_inputs)
+                finish(discriminator, scalars)
 
-        # 2. The generator's step: adversarial loss and terms, such as diversity.
-        finish(generator, generator.step(next(other_inputs), latent_BZ if reuse_latents else None))
+            # 2. The generator's step: adversarial loss and terms, such as diversity.
+            finish(generator, generator.step(next(other_inputs), latent_BZ if reuse_latents else None))
 
-        # 3. The gate's own step: terms of the gate, such as MEGAN's load balance.
-        if gate:
-            finish(gate, gate.step(next(other_inputs)))
+            # 3. The gate's own step: terms of the gate, such as MEGAN's load balance.
+            if gate:
+                finish(gate, gate.step(next(other_inputs)))
 
         # 4. The moving average of the generator follows.
         state.ema.update(state.networks.generator, moving_average["weight"])

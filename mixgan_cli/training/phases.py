@@ -62,8 +62,8 @@ class DiscriminatorStep(NamedTuple):
 class DiscriminatorPhase:
     """Minimises adversarial loss, loss of the classifier of experts and penalty, over the discriminator.
 
-    Real and generated samples pass through the discriminator separately: batch norm does not mix them. The same holds
-    for those of different experts if the context has several `fake_parts`.
+    Real and generated samples pass through the discriminator separately, so batch norm does not mix them, unless
+    `one_pass` is set. The same holds for those of different experts if the context has several `fake_parts`.
     """
 
     context: StepContext
@@ -76,6 +76,8 @@ class DiscriminatorPhase:
     """If true, the classifier of experts does not train the body."""
     optimizers: Optimizers
     steps: int
+    one_pass: bool = False
+    """If true, real and generated samples pass together: fewer kernels, and more memory for activations."""
 
     @property
     def n_real(self) -> int:
@@ -91,13 +93,15 @@ class DiscriminatorPhase:
         context, generator = self.context, self.context.networks.generator
         real = self._shown(inputs["real"], inputs)
         latent_BZ = context.latents()
-        with torch.no_grad(), context.compute.autocast():
+        with torch.no_grad(), context.autocast():
             samples, weights_BK = generator(latent_BZ)
         with context.compute.autocast():
             fake = self._shown(samples.to(real.samples.dtype) if self._on_scores else samples, inputs)
         scalars: Scalars = {}
         losses = self._losses(real, fake, weights_BK, scalars, inputs.get("factor/penalty"))
-        loss, skipped = optimizer_step(losses, self.optimizers)
+        loss, skipped = optimizer_step(losses, self.optimizers, context.bf16_weights)
+        if context.bf16_weights:
+            context.bf16_weights.refresh(context.networks.discriminator.parameters())
         return DiscriminatorStep({"loss/discriminator": loss, **scalars, SKIPPED: skipped}, latent_BZ)
 
     @property
@@ -123,44 +127,52 @@ class DiscriminatorPhase:
 
         A loss on pairs is one term, with the penalty on scores.
         """
-        context, discriminator = self.context, self.context.networks.discriminator
-        adversarial = context.adversarial
-        output = self._discriminate(real.augmented)
-        real_N = output.scores_N
-        scalars["score/real"] = real_N.mean()
-        penalties = self._penalties(real, real_N, penalty_factor, generated=False)
-        if isinstance(adversarial, Adversarial):
-            yield _total(adversarial.real(real_N), *penalties)
-        output = self._discriminate(fake.augmented, self.detach_features, context.fake_parts)
-        scalars["score/fake"] = output.scores_N.mean()
-        of_fakes = self._penalties(fake, output.scores_N, penalty_factor, generated=True)
-        penalties += of_fakes
-        if isinstance(adversarial, Adversarial):
-            loss = adversarial.fake(output.scores_N)
+        adversarial, n = self.context.adversarial, len(real.augmented)
+        if self.one_pass:
+            assert isinstance(adversarial, Adversarial)
+            both = self._discriminate(torch.cat((real.augmented, fake.augmented)), self.detach_features)
+            real_N, output = both.scores_N[:n], _rows(both, slice(n, None))
+            scalars["score/real"] = real_N.mean()
+            loss = self._of_fakes(adversarial.fake(output.scores_N), output, weights_BK, scalars)
+            yield adversarial.real(real_N) + loss
         else:
-            loss = adversarial.discriminator(*context.pairs(real_N, output.scores_N))
-            of_fakes = penalties
+            real_N = self._discriminate(real.augmented).scores_N
+            scalars["score/real"] = real_N.mean()
+            penalties = self._penalties(real, real_N, penalty_factor, generated=False)
+            if isinstance(adversarial, Adversarial):
+                yield _total(adversarial.real(real_N), *penalties)
+            output = self._discriminate(fake.augmented, self.detach_features, self.context.fake_parts)
+            of_fakes = self._penalties(fake, output.scores_N, penalty_factor, generated=True)
+            penalties += of_fakes
+            if isinstance(adversarial, Adversarial):
+                loss = adversarial.fake(output.scores_N)
+            else:
+                loss = adversarial.discriminator(*self.context.pairs(real_N, output.scores_N))
+                of_fakes = penalties
+            if penalties:
+                scalars["loss/penalty"] = _total(*penalties)
+            yield _total(self._of_fakes(loss, output, weights_BK, scalars), *of_fakes)
+        if self._on_scores:
+            return
+        # Outside autocast, since it squares a gradient. On augmented samples: those are what the discriminator sees.
+        score, shown = self.context.networks.discriminator.score, fake.augmented.to(real.augmented.dtype)
+        penalty = self.penalty(score, real.augmented, shown)
+        if penalty is not None:
+            penalty = penalty if penalty_factor is None else penalty_factor * penalty
+            scalars["loss/penalty"] = penalty
+            yield penalty
+
+    def _of_fakes(self, loss: Tensor, output: DiscriminatorOutput, weights_BK: Tensor, scalars: Scalars) -> Tensor:
+        """Return the weighted loss on generated samples: the adversarial one, and that of the classifier of experts."""
+        scalars["score/fake"] = output.scores_N.mean()
         if output.expert_logits_NL is not None:
-            form = discriminator.head.form
+            form = self.context.networks.discriminator.head.form
             classifier = diversity.term(form, self.scale, output.expert_logits_NL, weights_BK)
             scalars["loss/classifier"] = classifier
             if form == "general":
                 scalars["jsd_experts"] = diversity.jsd(output.expert_logits_NL.detach(), weights_BK)
             loss = loss + self.classifier_weight * classifier
-        if penalties:
-            scalars["loss/penalty"] = _total(*penalties)
-        yield _total(self.fake_weight * loss, *of_fakes)
-        if self._on_scores:
-            return
-        # Outside autocast, since it squares a gradient. On augmented samples: those are what the discriminator sees.
-        with torch.compiler.set_stance("force_eager"):
-            penalty = self.penalty(
-                lambda samples: discriminator(samples).scores_N, real.augmented, fake.augmented.to(real.augmented.dtype)
-            )
-        if penalty is not None:
-            penalty = penalty if penalty_factor is None else penalty_factor * penalty
-            scalars["loss/penalty"] = penalty
-            yield penalty
+        return self.fake_weight * loss
 
     def _discriminate(self, samples: Tensor, detach_features: bool = False, parts: int = 1) -> DiscriminatorOutput:
         """Return the output for samples [N, …], computed so that a penalty on the scores can be differentiated."""
@@ -197,7 +209,7 @@ class GeneratorPhase:
         if latent_BZ is None:
             latent_BZ = context.latents(self.fakes)
         with frozen(discriminator):
-            with context.compute.autocast():
+            with context.autocast():
                 samples, weights_BK = generator(latent_BZ)
                 shown = context.augmented(samples, inputs)
             output = context.discriminate(shown, parts=context.fake_parts)
@@ -212,7 +224,7 @@ class GeneratorPhase:
             for name, term in self.terms.items():
                 value = scalars[f"loss/{name}"] = term(generated)
                 loss = loss + inputs.get(name, term.weight) * value
-            loss, skipped = optimizer_step([loss], self.optimizers)
+            loss, skipped = optimizer_step([loss], self.optimizers, context.bf16_weights)
         return {"loss/generator": loss, **scalars, SKIPPED: skipped}
 
 
@@ -287,3 +299,8 @@ def frozen(network: nn.Module) -> Iterator[None]:
 def _total(first: Tensor, *others: Tensor) -> Tensor:
     """Return the sum of scalars."""
     return torch.stack((first, *others)).sum() if others else first
+
+
+def _rows(output: DiscriminatorOutput, rows: slice) -> DiscriminatorOutput:
+    scores_N, logits_NL, features_NF = output
+    return DiscriminatorOutput(scores_N[rows], None if logits_NL is None else logits_NL[rows], features_NF[rows])

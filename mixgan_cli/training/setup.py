@@ -10,13 +10,16 @@ from mixgan_cli.data.batches import Batches, Dequantized, Flipped, Sharded
 from mixgan_cli.data.dataset import Dataset, size_of
 from mixgan_cli.errors import ConfigError, DataError
 from mixgan_cli.models.networks import Networks, build_networks, check_memory
+from mixgan_cli.objectives.adversarial import Adversarial
 from mixgan_cli.objectives.terms import GateTerm, GeneratorTerm, Term
 from mixgan_cli.optim.optimizers import build_optimizer, build_schedule
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute
 from mixgan_cli.runtime.random import fork_seed
+from mixgan_cli.training.bf16_weights import Bf16Weights
 from mixgan_cli.training.checkpoint import Progress, State
 from mixgan_cli.training.checks import check_networks, check_ranks, check_shape, fakes_per_step
+from mixgan_cli.training.compiled_penalty import maybe_compile
 from mixgan_cli.training.context import StepContext
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.phases import DiscriminatorPhase, GatePhase, GeneratorPhase, Phases
@@ -132,6 +135,7 @@ def build_phases(
         batches,
         batch,
         objective.fakes == "per_expert",
+        Bf16Weights(networks) if compute.precision == "bf16" else None,
     )
     terms = build_terms(objective, networks, nimg)
     of_generator = {name: term for name, term in terms.items() if isinstance(term, GeneratorTerm)}
@@ -141,16 +145,25 @@ def build_phases(
     balance = {"balance": build_optimizer(settings.balance, own, nimg)} if of_gate and settings.balance else gate
     moved_by_gate = set(own) if gate else set()
     others = [parameter for parameter in generator.parameters() if parameter not in moved_by_gate]
+    penalty = build(objective.penalty)
+    one_pass = (
+        compute.device.type == "cuda"  # on a CPU, there is no gain
+        and context.fake_parts == 1
+        and discriminator.per_sample
+        and isinstance(context.adversarial, Adversarial)
+        and not getattr(penalty, "on_scores", False)
+    )
     return Phases(
         DiscriminatorPhase(
             context,
-            build(objective.penalty),
+            maybe_compile(penalty, discriminator, compute, nimg // batch),
             generator.k if objective.fake_weight == "k" else 1,
             objective.classifier.weight,
             objective.classifier.scale,
             objective.classifier.stop_gradient,
             {"discriminator": build_optimizer(settings.discriminator, discriminator.parameters(), nimg)},
             objective.d_steps,
+            one_pass,
         ),
         GeneratorPhase(
             context,

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from mixgan_cli.errors import ConfigError
+from mixgan_cli.models.layers import LayerNorm
 from mixgan_cli.models.networks import build_networks, parameter_counts
 from tests.conftest import composed
 
@@ -75,7 +76,7 @@ def test_layers_match_the_paper():
     trunk = [type(layer) for layer in layers(generator.trunk)]
     up = nn.ConvTranspose2d
     assert trunk == [nn.Unflatten, up, nn.ReLU, up, nn.ReLU, up, nn.Tanh]
-    block = [nn.Conv2d, nn.LayerNorm, nn.LeakyReLU]
+    block = [nn.Conv2d, LayerNorm, nn.LeakyReLU]
     assert [type(layer) for layer in layers(discriminator.body)] == [*block, *block, *block, nn.Flatten]
     for layer in [*layers(generator.trunk), *layers(discriminator.body)]:
         if isinstance(layer, (nn.Conv2d, up)):

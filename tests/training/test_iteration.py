@@ -21,6 +21,7 @@ from mixgan_cli.training.setup import begin
 from tests.conftest import composed
 
 SHAPE, STEPS = (1, 8, 8), 20
+CPU = Compute(torch.device("cpu"))
 RECIPES = {
     **{model: (f"model={model}",) for model in groups()["model"]},
     "megan, its schedules fast": (
@@ -70,7 +71,7 @@ RECIPES = {
 }
 
 
-def begun(name: str) -> State:
+def begun(name: str, compute: Compute = CPU) -> State:
     overrides = [*RECIPES[name], "model.backbone.channels=4", "model.latent.size=4", "training.batch=8"]
     overrides += ["training.flips=true", "training.ema_half_life_nimg=100", "training.ema_ramp_up=0.5"]
     run = composed(*overrides, f"model.k={1 if 'model=gan' in RECIPES[name] else 2}")
@@ -78,7 +79,7 @@ def begun(name: str) -> State:
     networks = build_networks(run.model, SHAPE)
     images = torch.randint(0, 256, (30, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     packed = Packed(images, None, "random")
-    return begin(run, networks, ImageDataset(packed, packed), Compute(torch.device("cpu")))
+    return begin(run, networks, ImageDataset(packed, packed), compute)
 
 
 class TracedStep:
