@@ -182,6 +182,15 @@ reproduce-hmog-celeba: setup ## reproduce the HMoG author's table on CelebA
 	$(call grid,$(call random_split,celeba)) $(ARGS); failed=$$?; \
 	$(report)
 
+reproduce-r3gan-cifar10: setup ## train R3GAN on CIFAR-10 without classes, and two mixtures in its networks: one seed
+	$(call sweep,$@) experiment=r3gan_cifar10,r3gan_cifar10_hmog,r3gan_cifar10_mggan seed=0 $(SHORT) $(ON_IMAGES) $(ARGS); failed=$$?; \
+	$(report)
+
+reproduce-sngan-cifar10: setup ## reproduce SNGAN on CIFAR-10 in four recipes, and two mixtures in its networks: three seeds
+	$(call sweep,$@) experiment=sngan_cifar10,sngan_cifar10_mimicry,sngan_cifar10_collections,sngan_cifar10_cnn,sngan_cifar10_collections_hmog,sngan_cifar10_collections_mggan \
+	  seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(ARGS); failed=$$?; \
+	$(report)
+
 reproduce-compare: setup ## compare all gates and heads on Fashion-MNIST with one objective, one normalisation and equal numbers of parameters: three seeds
 	$(call sweep,$@-score) experiment=compare_none,compare_uniform,compare_softmax,compare_tree,compare_gumbel \
 	  model/head=score seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(ARGS); failed=$$?; \
@@ -196,4 +205,4 @@ help-reproduce: ## show the estimated cost of each reproduce target
 clean: ## remove what was built, but not the runs in outputs/
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
-.PHONY: help setup quickstart train browser test integ test-oldest test-all lint bench bench-plain bench-gpu bench-work bench-extractor bench-evaluation bench-busy bench-safety faults calibrate results configuration theory report-picture reproduce-mggan-ring reproduce-mggan-cifar10 reproduce-mggan-stl10 reproduce-mggan-imagenet32 reproduce-megan-cifar10 reproduce-megan-celeba reproduce-hmog-mnist reproduce-hmog-fashion_mnist reproduce-hmog-utzap50k reproduce-hmog-flowers102 reproduce-hmog-celeba reproduce-compare help-reproduce clean
+.PHONY: help setup quickstart train browser test integ test-oldest test-all lint bench bench-plain bench-gpu bench-work bench-extractor bench-evaluation bench-busy bench-safety faults calibrate results configuration theory report-picture reproduce-mggan-ring reproduce-mggan-cifar10 reproduce-mggan-stl10 reproduce-mggan-imagenet32 reproduce-megan-cifar10 reproduce-megan-celeba reproduce-hmog-mnist reproduce-hmog-fashion_mnist reproduce-hmog-utzap50k reproduce-hmog-flowers102 reproduce-hmog-celeba reproduce-r3gan-cifar10 reproduce-sngan-cifar10 reproduce-compare help-reproduce clean
