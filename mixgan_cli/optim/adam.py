@@ -87,6 +87,12 @@ class Adam(torch.optim.Optimizer):
                 state["exp_avg"] = torch.zeros_like(parameter)
         return state
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state. The numbers of steps are moved to their parameters' device; torch would leave them."""
+        super().load_state_dict(state_dict)
+        for parameter, state in self.state.items():
+            state["step"] = state["step"].to(parameter.device)
+
     def scale_beta2(self, factor: Tensor) -> None:
         """Set 1 - β2 to `factor` (a scalar on the device) times its configured value."""
         for group in self.param_groups:

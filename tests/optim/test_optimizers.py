@@ -184,6 +184,20 @@ def test_our_adam_without_a_schedule_equals_torchs(beta1):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
 
 
+def test_loaded_state_of_our_adam_is_on_the_parameters_device():
+    """Also the number of steps, for which each step would wait; here the device has no memory."""
+    values = parameters()[:1]
+    saved = build_optimizer({**OURS, "betas": (0.5, 0.9)}, values, nimg=80)
+    with_gradients(values, 0)
+    step_unless(saved, FINITE)
+    now = nn.Parameter(torch.empty(3, 4, device="meta"))
+    loaded = build_optimizer({**OURS, "betas": (0.5, 0.9)}, [now], nimg=80)
+    load_optimizer(loaded, saved.state_dict())
+    assert {name: value.device.type for name, value in loaded.state[now].items()} == dict.fromkeys(
+        ("step", "exp_avg_sq", "exp_avg"), "meta"
+    )
+
+
 def test_skipped_step_of_our_adam_changes_nothing():
     values = parameters()
     optimizer = build_optimizer(OURS, values, nimg=80)
