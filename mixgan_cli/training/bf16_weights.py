@@ -13,11 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from mixgan_cli.models.experts import Experts
+from mixgan_cli.models.gates import Gate
 from mixgan_cli.models.layers import LayerNorm
 from mixgan_cli.models.networks import Networks
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, LayerNorm)
 """Layers that compute in bfloat16 if their inputs have this type. Parametrised weights (spectral norm) stay."""
+
+
+READ_BY_GATE = ("stem", "experts")
+"""Parts of the generator that a gate may read."""
 
 
 class Bf16Weights:
@@ -29,7 +34,11 @@ class Bf16Weights:
     def __init__(self, networks: Networks) -> None:
         generator, discriminator = networks
         self._places: list[tuple[nn.Module, str]] = []
-        for part in (generator.stem, generator.experts, generator.trunk, discriminator):
+        gate = type(generator.gate)
+        # The base class calls a gate's own `weights` in float32, and they may compute with the experts.
+        read_by_gate = () if gate.weights is Gate.weights or gate.mix is not Gate.mix else READ_BY_GATE
+        parts = {"stem": generator.stem, "experts": generator.experts, "trunk": generator.trunk, "": discriminator}
+        for part in (network for name, network in parts.items() if name not in read_by_gate):
             for module in part.modules():
                 if isinstance(module, LAYERS):
                     self._places += [

@@ -40,7 +40,9 @@ def maybe_compile(penalty: Any, discriminator: Discriminator, compute: Compute, 
     """
     wanted = compute.compile is True or (compute.compile == "auto" and steps >= WORTH)
     stateless = not any(True for _ in discriminator.buffers())  # batch norm and spectral norm change in each pass
-    if wanted and stateless and isinstance(penalty, InputGradientPenalty):
+    own_call = isinstance(penalty, InputGradientPenalty) and type(penalty).__call__ is InputGradientPenalty.__call__
+    if wanted and stateless and own_call:
+        torch.compiler.reset()  # the runs of a sweep in one process share code, which torch compiles a few times only
         return CompiledPenalty(penalty, discriminator, TOLERANCE[compute.precision])
     return penalty
 

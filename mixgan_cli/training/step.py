@@ -43,6 +43,8 @@ def optimizer_step(
         for parameter in group["params"]
     ]
     copies = bf16_weights.copies_of(parameters) if bf16_weights else []
+    for copy in copies:  # a capture that failed between its terms leaves some
+        copy.grad = None
     values = []
     for term in terms:
         term.backward(inputs=[*parameters, *copies])

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from mixgan_cli.config.compose import groups
+from mixgan_cli.models.gates import GateWeights, SoftmaxGate
 from mixgan_cli.models.layers import LayerNorm
 from mixgan_cli.runtime.device import Compute
 from mixgan_cli.training import loop
@@ -102,6 +103,42 @@ def test_gate_norms_and_parametrised_weights_have_no_copies():
         if "spectral" in name:
             original = [p for name, p in discriminator.named_parameters() if name.endswith("original")]
             assert original and weights.copies_of(original) == []
+
+
+class ReadsExperts(SoftmaxGate):
+    """A gate whose weights depend on the experts' outputs, which it computes in float32."""
+
+    def weights(self, latent_BZ, inputs, experts):
+        outputs_KBH = experts(inputs.expand(experts.k, *inputs.shape))
+        assert outputs_KBH.dtype == torch.float32
+        weights_BK = outputs_KBH.flatten(2).mean(dim=2).T.softmax(dim=1)
+        return GateWeights(weights_BK, weights_BK)
+
+
+def test_experts_that_a_gate_reads_in_float32_have_no_copies():
+    state = begun("hmog")
+    generator = state.networks.generator
+    generator.gate = ReadsExperts(generator.k, 4, 0.0)
+    weights = Bf16Weights(state.networks)
+    assert weights.copies_of(generator.experts.parameters()) == [] != weights.copies_of(generator.trunk.parameters())
+    with torch.autocast("cpu", torch.bfloat16), weights.in_place():
+        assert generator(generator.latents(8)).samples.shape == (8, 1, 8, 8)
+
+
+def test_gradients_that_a_failed_step_left_on_copies_are_not_added():
+    state = begun("hmog")
+    network, samples = state.networks.discriminator, torch.rand(16, 1, 8, 8)
+    expected = gradients(network, samples, Bf16Weights(state.networks))
+    weights = Bf16Weights(state.networks)
+
+    def broken():
+        with torch.autocast("cpu", torch.bfloat16), weights.in_place():
+            yield network(samples).scores_N.float().square().mean()
+        raise RuntimeError("a capture that failed")
+
+    with pytest.raises(RuntimeError, match="failed"):
+        optimizer_step(broken(), {"one": torch.optim.SGD(network.parameters(), lr=0.0)}, weights)
+    assert torch.equal(gradients(network, samples, weights), expected)
 
 
 def test_layer_norm_keeps_bfloat16():

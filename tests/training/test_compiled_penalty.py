@@ -53,6 +53,18 @@ def no_code_generation(monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
 
 
+class Doubled(R1):
+    """A penalty of a user, with a call of its own."""
+
+    def __call__(self, score, real, fake):
+        return 2 * super().__call__(score, real, fake)
+
+
+def test_penalty_with_a_call_of_its_own_is_not_compiled():
+    penalty = Doubled(5.0, share=0.5)
+    assert maybe_compile(penalty, discriminator(), CPU, WORTH) is penalty
+
+
 @pytest.mark.parametrize("name", PENALTIES)
 def test_value_and_gradient_are_those_of_the_plain_penalty(name, no_code_generation, caplog):
     caplog.set_level(logging.INFO)
