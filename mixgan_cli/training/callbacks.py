@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import time
@@ -19,6 +20,7 @@ from mixgan_cli.models.layers import forward_frozen_bn
 from mixgan_cli.models.networks import Generator, non_finite
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime import distributed
+from mixgan_cli.runtime.io import atomic_write
 from mixgan_cli.runtime.random import fork_seed
 from mixgan_cli.runtime.signals import Interruptions
 from mixgan_cli.tracking.tracker import Tracker
@@ -171,6 +173,8 @@ class Callbacks:
         self.draw, self.evaluate = draw, evaluate
         self.monitor = CollapseMonitor(alarms, tracker.alarm)
         self._watch = FolderWatch(folder) if distributed.is_main() else None
+        self._unwritten_best: io.BytesIO | None = None
+        """The best state, if the disk was full when it was reached. It is written with the next last.pt."""
         self._reported: tuple[float, int] | None = None
         """Seconds of training and images at the last report."""
         self.alarms_due = alarms.stop
@@ -230,6 +234,10 @@ class Callbacks:
             log.warning("warning: %s is not saved, because %s is not finite; the one before is kept", what, names[0])
             return
         with _warn_if_unwritable(what):
+            if self._unwritten_best is not None:  # before last.pt, from which a resumed run would not evaluate it again
+                with atomic_write(self.folder.checkpoint("best")) as temporary:
+                    temporary.write_bytes(self._unwritten_best.getvalue())
+                self._unwritten_best = None
             state.keep(self.folder, self.training.keep)
 
     def stop_if_gone(self, state: State) -> None:
@@ -253,8 +261,12 @@ class Callbacks:
         best = progress.best
         if best is None or best.metric != candidate.metric or candidate.rank_value < best.rank_value:
             progress.best, progress.since_best = candidate, 0
+            self._unwritten_best = io.BytesIO()
             with _warn_if_unwritable("the best state so far"):
                 state.save(self.folder.checkpoint("best"))
+                self._unwritten_best = None
+            if self._unwritten_best is not None:
+                state.write(self._unwritten_best)
         else:
             progress.since_best += 1
 

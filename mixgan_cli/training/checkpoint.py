@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
@@ -108,6 +108,11 @@ class State:
         Raises:
             OSError: it cannot be written. The file from before is unchanged.
         """
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
+            self.write(file)
+
+    def write(self, file: IO[bytes]) -> None:
+        """Write the state to an open file or to memory."""
         content = {
             "config": dict(self.config),
             "data": dict(self.data),
@@ -116,8 +121,7 @@ class State:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.phases.optimizers.items()},
             "means": self.means.state(),
         }
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
-            torch.save(content, file)
+        torch.save(content, file)
 
     def keep(self, folder: RunFolder, n: int) -> None:
         """Write the state as last.pt and keep the n latest ones; those before it are named by their images.

@@ -10,7 +10,7 @@ from mixgan_cli.config.schema import Alarms
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.runtime import distributed
 from mixgan_cli.training import loop
-from mixgan_cli.training.callbacks import CollapseMonitor, activation_stats
+from mixgan_cli.training.callbacks import Callbacks, CollapseMonitor, activation_stats
 from mixgan_cli.training.checkpoint import Best, Progress
 from tests.conftest import composed
 
@@ -173,3 +173,40 @@ def test_usage_of_a_learned_gate():
         network.gate.logits.bias.copy_(torch.tensor([0.1, 0.2, 0.3, 0.4]).log())
     assert activation_stats(network)["gate_usage"] == pytest.approx([0.1, 0.2, 0.3, 0.4])
     assert "gate_usage" not in activation_stats(generator("model=mggan"))
+
+
+class FakeState:
+    """A state that is a number, and a disk that may be full."""
+
+    full = True
+
+    def __init__(self):
+        self.progress, self.value = Progress(), b"1"
+
+    def weights(self):
+        return {"generator": {"weight": torch.ones(1)}}
+
+    def write(self, file):
+        file.write(self.value)
+
+    def save(self, path):
+        if self.full:
+            raise OSError(28, "No space left on device")
+        path.write_bytes(self.value)
+
+    def keep(self, folder, n):
+        assert folder.checkpoint("best").read_bytes() == b"1"  # it is written before the last state
+        self.save(folder.checkpoint("last"))
+
+
+def test_best_state_of_a_full_disk_is_written_with_the_next_checkpoint(tmp_path):
+    folder = SimpleNamespace(checkpoint=lambda name: tmp_path / f"{name}.pt", path=tmp_path)
+    training, tracker = SimpleNamespace(keep=1), SimpleNamespace(alarm=None)
+    callbacks = Callbacks(training, ALARMS, folder, tracker)
+    callbacks._watch = None
+    state = FakeState()
+    callbacks.keep_best(state, Best("fid", 3.0, 3.0, 40))
+    assert state.progress.best.value == 3.0 and not any(tmp_path.iterdir())
+    state.full, state.value = False, b"2"
+    callbacks.save(state)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"best.pt": b"1", "last.pt": b"2"}
