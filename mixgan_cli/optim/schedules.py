@@ -100,12 +100,14 @@ class Linear(_Decay):
 class Cosine(_Decay):
     """Cosine decay without restarts (Loshchilov & Hutter 2017, eq. 5)."""
 
+    initial = 1.0
+
     def shape(self, nimg: int, step: int) -> float:
-        """Return final + (1 - final) (1 + cos(π · progress)) / 2."""
-        return self.final + (1 - self.final) * (1 + math.cos(math.pi * self.progress(nimg))) / 2
+        """Return final + (initial - final) (1 + cos(π · progress)) / 2."""
+        return self.final + (self.initial - self.final) * (1 + math.cos(math.pi * self.progress(nimg))) / 2
 
 
-class BurnIn(_Decay):
+class BurnIn(Cosine):
     """From `initial` to `final` along half a cosine, then constant: all schedules of R3GAN (Huang et al. 2024).
 
     v(n) = v_1 + (v_0 - v_1) (1 + cos(π n / T)) / 2 up to T images, v_1 after them.
@@ -130,10 +132,6 @@ class BurnIn(_Decay):
     ) -> None:
         super().__init__(nimg, final, begin, end, warmup)
         self.initial = initial
-
-    def shape(self, nimg: int, step: int) -> float:
-        """Return final + (initial - final) (1 + cos(π · progress)) / 2."""
-        return self.final + (self.initial - self.final) * (1 + math.cos(math.pi * self.progress(nimg))) / 2
 
 
 class Exponential(Schedule):
