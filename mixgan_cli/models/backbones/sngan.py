@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import Literal
 
@@ -17,7 +18,32 @@ STYLES = {48: (6, (2, 1, 0.5, 0.25)), 64: (4, (4, 2, 1, 0.5, 0.25))}
 """Of 48 and 64 pixels: side of the first feature maps, and widths of the generator as multiples of `channels`."""
 
 
-class SNGANResNet:
+class _Doubling(ABC):
+    """A generator with a dense layer to [C, start, start], then stages that each double the side."""
+
+    feature_stage = 2
+    image_channels: int
+    start: int
+    """Side of the first feature maps."""
+    widths: list[int]
+    """Numbers of channels, from the first feature maps to those before the image."""
+    hidden_shape: tuple[int, int, int]
+
+    def stage_size(self, stages: int) -> int:
+        """Return the number of units in the output of the first `stages` stages."""
+        channels = self.image_channels if stages == len(self.widths) else self.widths[stages - 1]
+        return channels * (self.start * 2 ** (stages - 1)) ** 2
+
+    def trunk(self) -> nn.Module:
+        """Build the generator without its dense layer: [B, H] → [B, C, S, S] in [-1, 1]."""
+        return nn.Sequential(nn.Unflatten(1, self.hidden_shape), *self._doublings())
+
+    @abstractmethod
+    def _doublings(self) -> list[nn.Module]:
+        """Build a stage for each doubling; the last one ends with the image."""
+
+
+class SNGANResNet(_Doubling):
     """Residual blocks with batch norm in the generator and spectral norm in the discriminator.
 
     With 256 channels these are the networks of the papers' experiments: at 32 pixels all layers of the generator have
@@ -36,8 +62,6 @@ class SNGANResNet:
         ConfigError: the samples are not square images of 8, 16, 32, 48 or 64 pixels a side, or the channels cannot be
             divided as often as needed.
     """
-
-    feature_stage = 2
 
     def __init__(
         self, shape: Shape, channels: Width, upsampling: Upsampling, last_bias: bool, spectral_norm: bool
@@ -66,15 +90,6 @@ class SNGANResNet:
         """Build the generator as a list of stages: a dense layer, then one residual block per doubling."""
         dense = initialise_layers(nn.Sequential(nn.Linear(latent_size, self.hidden_size)), self.initialise)
         return [nn.Sequential(*dense, nn.Unflatten(1, self.hidden_shape)), *self._doublings()]
-
-    def stage_size(self, stages: int) -> int:
-        """Return the number of units in the output of the first `stages` stages."""
-        channels = self.image_channels if stages == len(self.widths) else self.widths[stages - 1]
-        return channels * (self.start * 2 ** (stages - 1)) ** 2
-
-    def trunk(self) -> nn.Module:
-        """Build the generator without its dense layer: [B, H] → [B, C, S, S] in [-1, 1]."""
-        return nn.Sequential(nn.Unflatten(1, self.hidden_shape), *self._doublings())
 
     def body(self) -> nn.Module:
         """Build the discriminator without its head: [N, C, S, S] → features [N, F], summed over the pixels."""
@@ -149,7 +164,7 @@ class SumOverPixels(nn.Module):
         return x.sum(dim=(2, 3))
 
 
-class SNGANDCGAN:
+class SNGANDCGAN(_Doubling):
     """4×4 convolutions with stride 2, in the discriminator each after a 3×3 convolution (Miyato et al. 2018, table 3).
 
     The generator doubles the side three times, with batch norm; the discriminator halves it three times, with spectral
@@ -167,8 +182,6 @@ class SNGANDCGAN:
         ConfigError: the samples are not square images with a side divisible by 8.
     """
 
-    feature_stage = 2
-
     def __init__(self, shape: Shape, channels: Width, last_bias: bool, spectral_norm: bool, init_std: float) -> None:
         self.image_channels, side = square_images(shape, "sngan_dcgan")
         if side % 8:
@@ -183,15 +196,6 @@ class SNGANDCGAN:
         """Build the generator as a list of stages: a dense layer, then one stage per doubling of the resolution."""
         dense = nn.Sequential(nn.Linear(latent_size, self.hidden_size), nn.Unflatten(1, self.hidden_shape))
         return [initialise_layers(dense, self.initialise), *self._doublings()]
-
-    def stage_size(self, stages: int) -> int:
-        """Return the number of units in the output of the first `stages` stages."""
-        channels = self.image_channels if stages == len(self.widths) else self.widths[stages - 1]
-        return channels * (self.start * 2 ** (stages - 1)) ** 2
-
-    def trunk(self) -> nn.Module:
-        """Build the generator without its dense layer: [B, H] → [B, C, S, S] in [-1, 1]."""
-        return nn.Sequential(nn.Unflatten(1, self.hidden_shape), *self._doublings())
 
     def body(self) -> nn.Module:
         """Build the discriminator without its head: [N, C, S, S] → features [N, F]."""
