@@ -14,6 +14,7 @@ from torch import Tensor
 from mixgan_cli.errors import Unavailable
 from mixgan_cli.evaluation.comparison import Comparison
 from mixgan_cli.evaluation.metrics.base import Metric, ResultKey
+from mixgan_cli.evaluation.metrics.stacked import divergence
 
 BINS = 50
 """Bins per side of the square."""
@@ -118,8 +119,8 @@ def reverse_kl(points_N2: Tensor, means_M2: Tensor, std_M: Tensor, only_high_qua
         mode_N = mode_N[good_N]
         if not len(mode_N):
             raise Unavailable("no sample is within three standard deviations of a mode")
-    share_M = torch.bincount(mode_N, minlength=len(means_M2)).double() / len(mode_N)
-    return torch.xlogy(share_M, share_M * len(means_M2)).sum().item()
+    counts_M = torch.bincount(mode_N, minlength=len(means_M2))
+    return divergence(counts_M, torch.full_like(std_M, 1 / len(means_M2), dtype=torch.float64))
 
 
 def _nearest_modes(points_N2: Tensor, means_M2: Tensor, std_M: Tensor) -> tuple[Tensor, Tensor]:
