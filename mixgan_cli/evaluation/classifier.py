@@ -67,6 +67,13 @@ class ImageClassifier(nn.Module):
         features = self.body(images)
         return features, self.head(features)
 
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features [N, 128] and logits [N, classes] of images uint8 [N, channels, H, W] of any size."""
+        if images.shape[-2:] != (self.size, self.size):
+            images = resize(images, [self.size, self.size], antialias=True)
+        features, logits = self(to_float(images))
+        return features, logits
+
 
 class ClassifierExtractor(ImageNetwork):
     """The classifier in a file of `weights_for`, as an extractor of torch-fidelity.
@@ -91,12 +98,8 @@ class ClassifierExtractor(ImageNetwork):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the wanted layers of uint8 images [N, 3, H, W] of any size."""
-        side = self.network.size
-        if images.shape[-2:] != (side, side):
-            images = resize(images, [side, side], antialias=True)
-        features, logits = self.network(
-            to_float(images[:, : self.network.channels])
-        )  # a grey image has three equal channels
+        channels = self.network.channels  # a grey image has three equal ones
+        features, logits = self.network.read(images[:, :channels])
         return tuple({"features": features, "logits": logits}[name] for name in self.features_list)
 
 
@@ -184,7 +187,7 @@ def _accuracy(network: ImageClassifier, held_out: Packed) -> float:
     correct = 0
     assert held_out.labels_N is not None
     for rows in torch.arange(len(held_out)).split(500):
-        correct += (network(to_float(held_out[rows]))[1].argmax(dim=1) == held_out.labels_N[rows]).sum().item()
+        correct += int((network.read(held_out[rows])[1].argmax(dim=1) == held_out.labels_N[rows]).sum())
     return correct / len(held_out)
 
 

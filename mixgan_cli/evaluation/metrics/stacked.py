@@ -7,9 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2.functional import resize
 
-from mixgan_cli.data.images import to_float
 from mixgan_cli.errors import Unavailable
 from mixgan_cli.evaluation import classifier
 from mixgan_cli.evaluation.comparison import Comparison
@@ -85,12 +83,10 @@ def classify(images_N3HW: Tensor, network: classifier.ImageClassifier, device: t
 
     A classifier reads each channel alone (Metz et al. 2016; PacGAN's code).
     """
-    side, found = network.size, []
+    found = []
     for images in images_N3HW.split(BATCH):
         single = images.flatten(0, 1).unsqueeze(1).to(device)
-        if single.shape[-2:] != (side, side):
-            single = resize(single, [side, side], antialias=True)
-        found.append(network(to_float(single))[1].argmax(dim=1).view(-1, 3).cpu())
+        found.append(network.read(single)[1].argmax(dim=1).view(-1, 3).cpu())
     return torch.cat(found)
 
 
