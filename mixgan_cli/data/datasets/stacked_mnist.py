@@ -10,9 +10,10 @@ from pydantic import Field
 from torch import Tensor
 
 from mixgan_cli.config.values import PathText
-from mixgan_cli.data.batches import Batches, Order, to_device
+from mixgan_cli.data.batches import Batches, to_device
 from mixgan_cli.data.dataset import ImageDataset
 from mixgan_cli.data.datasets.mnist import MNIST
+from mixgan_cli.data.datasets.toy2d import FixedBatches
 from mixgan_cli.data.images import Side, to_float
 from mixgan_cli.data.packed import checksum
 from mixgan_cli.runtime.random import fork_seed, integers
@@ -74,7 +75,8 @@ class StackedDigits:
         digits = self.single.train.images_NCHW
         if self.stacked == "all":
             digits = torch.cat((digits, self.single.held_out.images_NCHW))
-        return StackedBatches(to_device(digits[:, 0], device), self.rows_N3, seed, device)
+        rows = None if self.rows_N3 is None else FixedBatches(self.rows_N3, seed, device)
+        return StackedBatches(to_device(digits[:, 0], device), rows)
 
     def reals(self, n: int, seed: int, split: Literal["held_out", "train"] = "held_out") -> Tensor:
         """Return n new stacks of a split's digits, uint8 [n, 3, H, W]."""
@@ -99,21 +101,17 @@ class StackedBatches:
 
     Args:
         digits_MHW: uint8 [M, H, W], on the device.
-        rows_N3: the digits of each image of a fixed set, shown in the order that `seed` decides; None: drawn at each
-            step with torch's current random state.
-        seed: of the order; None: the order of the set.
-        device: where batches are needed.
+        rows: the digits of each image of a fixed set, in batches; None: drawn at each step with torch's current random
+            state.
     """
 
-    def __init__(self, digits_MHW: Tensor, rows_N3: Tensor | None, seed: int | None, device: torch.device) -> None:
-        self.digits_MHW, self.device = digits_MHW, device
-        self.rows_N3 = None if rows_N3 is None else rows_N3.to(device)
-        self.order = None if rows_N3 is None else Order(len(rows_N3), seed, device)
+    def __init__(self, digits_MHW: Tensor, rows: FixedBatches | None) -> None:
+        self.digits_MHW, self.rows = digits_MHW, rows
 
     def get_batch(self, nimg: int, batch: int) -> Tensor:
         """Return images [batch, 3, H, W] in [-1, 1]."""
-        if self.rows_N3 is None or self.order is None:
-            rows_B3 = integers(0, len(self.digits_MHW), batch, 3, device=self.device)
+        if self.rows is None:
+            rows_B3 = integers(0, len(self.digits_MHW), batch, 3, device=self.digits_MHW.device)
         else:
-            rows_B3 = self.rows_N3[self.order.indices(nimg, batch)]
+            rows_B3 = self.rows.get_batch(nimg, batch)
         return to_float(self.digits_MHW[rows_B3])

@@ -96,15 +96,15 @@ class FreshBatches:
 
 
 class FixedBatches:
-    """Batches of a fixed set of points, which is whole on the device."""
+    """Batches of a fixed set of vectors [N, D], such as points, which is whole on the device."""
 
-    def __init__(self, points_N2: Tensor, seed: int | None, device: torch.device) -> None:
-        self.points_N2 = points_N2.to(device)
-        self.order = Order(len(points_N2), seed, device)
+    def __init__(self, values_ND: Tensor, seed: int | None, device: torch.device) -> None:
+        self.values_ND = values_ND.to(device)
+        self.order = Order(len(values_ND), seed, device)
 
     def get_batch(self, nimg: int, batch: int) -> Tensor:
-        """Return points [batch, 2]."""
-        return self.points_N2[self.order.indices(nimg, batch)]
+        """Return vectors [batch, D]."""
+        return self.values_ND[self.order.indices(nimg, batch)]
 
 
 class Gaussians(Toy2D):
