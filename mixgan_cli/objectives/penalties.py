@@ -110,7 +110,7 @@ class R1(InputGradientPenalty):
 
     def of_gradient(self, gradient: Tensor) -> Tensor:
         """Return the weighted penalty of the gradient [N, …], a scalar."""
-        return self.weight / 2 * gradient.flatten(1).square().sum(dim=1).mean()
+        return zero_centred(self.weight, gradient)
 
 
 class ZeroCentred:
@@ -154,7 +154,12 @@ class ZeroCentred:
         if not (self.fake if generated else self.real):
             return None
         (gradient,) = torch.autograd.grad(scores_N.sum(), samples, create_graph=True)
-        return self.weight / 2 * gradient.flatten(1).square().sum(dim=1).mean()
+        return zero_centred(self.weight, gradient)
+
+
+def zero_centred(weight: float, gradient: Tensor) -> Tensor:
+    """Return weight / 2 · E ‖g‖² of the gradients g [N, …] of N samples, a scalar (Mescheder et al. 2018, eq. 9)."""
+    return weight / 2 * gradient.flatten(1).square().sum(dim=1).mean()
 
 
 def no_batch_norm(penalty: str) -> str:
