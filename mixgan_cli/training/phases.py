@@ -105,6 +105,16 @@ class DiscriminatorPhase:
         return DiscriminatorStep({"loss/discriminator": loss, **scalars, SKIPPED: skipped}, latent_BZ)
 
     @property
+    def allows_one_pass(self) -> bool:
+        """True if `one_pass` changes nothing but rounding: each sample has a score and a loss of its own."""
+        return (
+            self.context.fake_parts == 1
+            and self.context.networks.discriminator.per_sample
+            and isinstance(self.context.adversarial, Adversarial)
+            and not self._on_scores
+        )
+
+    @property
     def _on_scores(self) -> bool:
         """True if the penalty is that of the scores which the loss uses, with respect to samples not augmented."""
         return getattr(self.penalty, "on_scores", False)

@@ -10,7 +10,6 @@ from mixgan_cli.data.batches import Batches, Dequantized, Flipped, Sharded
 from mixgan_cli.data.dataset import Dataset, size_of
 from mixgan_cli.errors import ConfigError, DataError
 from mixgan_cli.models.networks import Networks, build_networks, check_memory
-from mixgan_cli.objectives.adversarial import Adversarial
 from mixgan_cli.objectives.terms import GateTerm, GeneratorTerm, Term
 from mixgan_cli.optim.optimizers import build_optimizer, build_schedule
 from mixgan_cli.runtime import distributed
@@ -145,26 +144,19 @@ def build_phases(
     balance = {"balance": build_optimizer(settings.balance, own, nimg)} if of_gate and settings.balance else gate
     moved_by_gate = set(own) if gate else set()
     others = [parameter for parameter in generator.parameters() if parameter not in moved_by_gate]
-    penalty = build(objective.penalty)
-    one_pass = (
-        compute.device.type == "cuda"  # on a CPU, there is no gain
-        and context.fake_parts == 1
-        and discriminator.per_sample
-        and isinstance(context.adversarial, Adversarial)
-        and not getattr(penalty, "on_scores", False)
+    critic = DiscriminatorPhase(
+        context,
+        maybe_compile(build(objective.penalty), discriminator, compute, nimg // batch),
+        generator.k if objective.fake_weight == "k" else 1,
+        objective.classifier.weight,
+        objective.classifier.scale,
+        objective.classifier.stop_gradient,
+        {"discriminator": build_optimizer(settings.discriminator, discriminator.parameters(), nimg)},
+        objective.d_steps,
     )
+    critic.one_pass = compute.device.type == "cuda" and critic.allows_one_pass  # on a CPU, there is no gain
     return Phases(
-        DiscriminatorPhase(
-            context,
-            maybe_compile(penalty, discriminator, compute, nimg // batch),
-            generator.k if objective.fake_weight == "k" else 1,
-            objective.classifier.weight,
-            objective.classifier.scale,
-            objective.classifier.stop_gradient,
-            {"discriminator": build_optimizer(settings.discriminator, discriminator.parameters(), nimg)},
-            objective.d_steps,
-            one_pass,
-        ),
+        critic,
         GeneratorPhase(
             context,
             of_generator,

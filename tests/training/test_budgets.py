@@ -77,7 +77,7 @@ def count(name, patch):
     with FakeTensorMode():
         state = begin(run, networks, Zeros(shape), Compute(torch.device("cpu"), "bf16"))
         critic = state.phases.discriminator
-        critic.one_pass = networks.discriminator.per_sample and critic.context.fake_parts == 1
+        critic.one_pass = critic.allows_one_pass
         loop.iterate(state, 0)  # creates the optimisers' state
         with OpCounter(lambda dtype, flops, moved: 0.0) as counted:
             loop.iterate(state, 0)
