@@ -94,7 +94,7 @@ def halved(x):
 
 def by_hand_generator(weights, latent, widths, blocks, groups):
     values = iter(weights)
-    take = lambda: next(values)  # noqa: E731
+    take = values.__next__
     basis, projection = take(), take()  # [C, 4, 4] and [C, Z]
     x = basis * (latent @ projection.T)[:, :, None, None]
     for stage, width in enumerate(widths):
@@ -111,7 +111,7 @@ def by_hand_generator(weights, latent, widths, blocks, groups):
 
 def by_hand_discriminator(weights, x, widths, blocks, groups):
     values = iter(weights)
-    take = lambda: next(values)  # noqa: E731
+    take = values.__next__
     x = mixed(x, take())
     for stage in reversed(range(len(widths))):
         for _ in range(blocks):

@@ -37,17 +37,21 @@ def with_gradients(values, number):
     return values
 
 
+def check_equal_steps(optimizer, ours, reference, theirs, steps, **tolerance):
+    for number in range(steps):
+        with_gradients(ours, number), with_gradients(theirs, number)
+        step_unless(optimizer, FINITE)
+        reference.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, **tolerance)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_steps_equal_those_of_torch(name):
     ours, theirs = parameters(), parameters()
     optimizer = build_optimizer(settings(name), ours, nimg=1000)
     reference = getattr(torch.optim, name)(theirs, lr=0.01, **EXTRA.get(name, {}))
-    for number in range(4):
-        with_gradients(ours, number), with_gradients(theirs, number)
-        step_unless(optimizer, FINITE)
-        reference.step()
-    for mine, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-7)
+    check_equal_steps(optimizer, ours, reference, theirs, steps=4, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -176,12 +180,7 @@ def test_our_adam_without_a_schedule_equals_torchs(beta1):
     optimizer = build_optimizer({**OURS, "betas": (beta1, 0.99)}, ours, nimg=80)
     reference = torch.optim.Adam(theirs, lr=0.01, betas=(beta1, 0.99))
     assert schedules_of(optimizer) == {}
-    for number in range(5):
-        with_gradients(ours, number), with_gradients(theirs, number)
-        step_unless(optimizer, FINITE)
-        reference.step()
-    for mine, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+    check_equal_steps(optimizer, ours, reference, theirs, steps=5, rtol=1e-5, atol=1e-6)
 
 
 def test_loaded_state_of_our_adam_is_on_the_parameters_device():

@@ -25,13 +25,6 @@ class Fixed:
         return self.images
 
 
-@pytest.fixture
-def double():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 def game(*overrides):
     run = composed(*PAPER, "model.k=4", "model.backbone.channels=4", *overrides)
     networks = build_networks(run.model, (1, 8, 8))

@@ -6,7 +6,7 @@ import torch
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.training.checks import check_shape
 from tests.conftest import TINY, composed, take_step
-from tests.training.test_phases import BATCH, double, game  # noqa: F401
+from tests.training.test_phases import BATCH, game
 
 
 class Paled:
@@ -48,7 +48,7 @@ def test_discriminator_trains_on_augmented_reals_and_fakes():
     torch.testing.assert_close(along, along[:, :1].expand_as(along), rtol=0, atol=1e-3)
 
 
-def test_losses_and_penalty_use_augmented_images(double):  # noqa: F811
+def test_losses_and_penalty_use_augmented_images(double):
     """The penalty's gradient is that at the discriminator's input: through the augmentation it would be half of it."""
     networks, real, (discriminator_phase, generator_phase) = game("model=hmog", PALED)
 
@@ -76,7 +76,7 @@ def test_losses_and_penalty_use_augmented_images(double):  # noqa: F811
     assert take_step(generator_phase)["loss/generator"].item() == pytest.approx(expected, rel=1e-10)
 
 
-def test_generator_gradients_pass_through_diffaugment(double):  # noqa: F811
+def test_generator_gradients_pass_through_diffaugment(double):
     """Its gradient against a difference of the loss, over one weight of the last layer."""
     networks, _, (_, phase) = game("model=hmog", "objective/augment=diffaugment")
     seen = seen_by(networks.discriminator)

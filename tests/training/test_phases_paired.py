@@ -11,7 +11,7 @@ from mixgan_cli.models.networks import build_networks
 from mixgan_cli.training.checks import check_networks
 from mixgan_cli.training.setup import build_phases
 from tests.conftest import TINY, composed, take_step
-from tests.training.test_phases import COMPUTE, double  # noqa: F401
+from tests.training.test_phases import COMPUTE
 from tests.training.test_phases_augmented import PALED, Paled
 
 BATCH = 6
@@ -97,7 +97,7 @@ def differences(loss, parameters, step=1e-6):
     return gradients
 
 
-def test_whole_iteration_of_r3gan_by_hand(double):  # noqa: F811
+def test_whole_iteration_of_r3gan_by_hand(double):
     """Points, one linear generator, a critic with one hidden layer: losses and both Adam steps with NumPy alone."""
     networks, batches, phases = game(
         "model=gan", "data=ring", "model/experts=linear", "model.latent.size=3", "model.backbone.generator_widths=[]",
@@ -157,7 +157,7 @@ def test_steps_take_the_real_batches_in_turn(d_steps):
     assert batches.asked == [(BATCH * i, BATCH) for i in range(3 * (d_steps + 1))]
 
 
-def test_penalty_is_of_images_before_the_augmentation(double):  # noqa: F811
+def test_penalty_is_of_images_before_the_augmentation(double):
     """Through T(x) = x/2 + 1/4; and T is drawn once for the loss and the penalty."""
     networks, batches, phases = game(*MIXED, PALED)
     real = batches.get_batch(0, BATCH)
@@ -191,7 +191,7 @@ def test_generators_reals_are_augmented_apart():
 
 
 @pytest.mark.parametrize("objective", ["hinge", "non_saturating"])
-def test_zero_centred_penalty_with_other_losses(double, objective):  # noqa: F811
+def test_zero_centred_penalty_with_other_losses(double, objective):
     networks, batches, phases = game(
         *MIXED,
         f"objective={objective}",
