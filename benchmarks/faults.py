@@ -57,7 +57,7 @@ START_LIMIT = 4_000
 DISK_BYTES = 2**21
 """Size of the small disk: room for the whole run, but not for twice as many checkpoints."""
 AUDITED = ("os.rename", "os.remove", "os.link", "os.symlink", "os.mkdir", "os.rmdir", "os.truncate")
-"""Audit events of a change to the disk, besides opening a file to write to it."""
+"""Audit events that change the disk, apart from opening a file for writing."""
 WRITES = ("write", "fsync", "truncate", "write_end_of_file")
 """Functions of C that write to a file and have no audit event; the last one is the end of torch.save."""
 

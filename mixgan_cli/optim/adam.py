@@ -50,8 +50,9 @@ class Adam(torch.optim.Optimizer):
         """Take one step. Nothing waits for the device."""
         for group in self.param_groups:
             parameters: list[Tensor] = [parameter for parameter in group["params"] if parameter.grad is not None]
+            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
             if parameters:
-                self._step(group, parameters, [parameter.grad for parameter in parameters])  # type: ignore[misc]
+                self._step(group, parameters, gradients)
 
     def _step(self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor]) -> None:
         states = [self._state_of(parameter, group["beta1"] > 0) for parameter in parameters]

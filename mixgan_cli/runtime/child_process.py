@@ -80,6 +80,7 @@ def run_in_child(work: Callable[[], Result]) -> Result:
     received = forwarding.received
     if answer is None:
         raise Interrupted(received[0]) if received else ProcessDied(process.exitcode or 0)
+    result: Result
     result, error = answer
     if isinstance(error, Interrupted) and not received:
         raise ProcessDied(-error.number)
@@ -87,7 +88,7 @@ def run_in_child(work: Callable[[], Result]) -> Result:
         raise error
     if received:
         signal.raise_signal(received[0])  # it came too late for the child
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 class _Forwarding:
@@ -168,7 +169,10 @@ def _run(work: Callable[[], Any], sender: Connection, parent: int, mask: set[sig
 
 
 def _end_with(parent: int) -> None:
-    """Let the system kill this process when its parent ends, however that ends. Exit if it has ended already."""
+    """Let the system kill this process when its parent ends, however that ends. Exit if it has ended already.
+
+    It is killed at once, unlike by `signals.end_with_parent`, so that the repeated command finds the run unlocked.
+    """
     with suppress(AttributeError):  # only Linux has it
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
