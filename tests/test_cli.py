@@ -249,3 +249,17 @@ def test_command_works_in_a_folder_of_any_name(mixgan, finished, words):
         assert outcome.code == 0, outcome.err
     assert words[0] == "list" or len(list(folder.iterdir())) == 2
     assert [path.name for path in Path().iterdir() if path.name not in (ODD, "outputs")] == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("list", "loop"), ("list", "loop/x"), ("report", "loop"), ("evaluate", "run=loop"), ("sample", "run=loop"),
+     ("export", "run=loop"), ("evaluate", "images=loop", "data=digits"), ("train", "continue=loop"),
+     ("train", "paths.run=loop"), ("train", "paths.outputs=loop"), ("train", "-m", "hydra.sweep.dir=loop", "seed=0,1"),
+     ("train", "data=folder", "data.root=loop"), ("train", "data=mnist", "data.root=loop")],
+    ids=" ".join,
+)  # fmt: skip
+def test_link_to_itself_is_refused_in_one_message(mixgan, words):
+    Path("loop").symlink_to("loop")
+    outcome = mixgan(*words)
+    assert outcome.code in (1, 2) and "loop" in outcome.err and "Traceback" not in outcome.err, outcome.err

@@ -31,7 +31,7 @@ from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.tables import MISSING
 from mixgan_cli.runs import Results, RunFolder, read_result
 from mixgan_cli.runtime.device import Compute, resolve_hardware
-from mixgan_cli.runtime.io import inside, read_json, write_json
+from mixgan_cli.runtime.io import inside, read_json, real_path, write_json
 from mixgan_cli.runtime.outputs import check_output, output_file
 from mixgan_cli.runtime.random import permutation
 from mixgan_cli.training.restore import restore
@@ -90,7 +90,7 @@ def read_results(path: str) -> list[Results]:
     Raises:
         RunError: a file has no metrics or no protocol.
     """
-    folder, file = RunFolder(Path(path)), Path(path).resolve()
+    folder, file = RunFolder(Path(path)), real_path(Path(path))
     try:
         if folder.path.is_dir():
             found = [folder.read_results(), *folder.read_evaluations()]

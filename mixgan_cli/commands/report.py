@@ -26,7 +26,7 @@ from mixgan_cli.reporting.sweep_table import Entry, SweepTable
 from mixgan_cli.reporting.tables import write_tables
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.device import Compute, resolve_hardware
-from mixgan_cli.runtime.io import inside, read_text
+from mixgan_cli.runtime.io import inside, read_text, real_path
 from mixgan_cli.runtime.outputs import output_folder
 from mixgan_cli.sweeps.sweep import Job
 
@@ -172,10 +172,10 @@ def _published(table: SweepTable, folder: Path) -> list[PageTable]:
 def _default_folder(paths: Sequence[Path]) -> Path:
     """Return report/ in the only path, or next to the first of several."""
     if len(paths) > 1:
-        return paths[0].resolve().parent / "report"
+        return real_path(paths[0]).parent / "report"
     return inside(paths[0] / "report", paths[0])
 
 
 def _title(paths: Sequence[Path], table: SweepTable) -> str:
-    names = ", ".join(path.resolve().name for path in paths[:3]) + (", …" if len(paths) > 3 else "")
+    names = ", ".join(real_path(path).name for path in paths[:3]) + (", …" if len(paths) > 3 else "")
     return names if len(table.entries) == 1 else f"{names}: {len(table.entries)} runs"

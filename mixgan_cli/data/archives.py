@@ -23,6 +23,7 @@ from mixgan_cli.data.cache import replace_hint
 from mixgan_cli.data.fingerprint import fingerprint
 from mixgan_cli.errors import DataError, UserError
 from mixgan_cli.runtime.device import total_memory
+from mixgan_cli.runtime.io import real_path
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 MAX_FILE_BYTES = 2**30
@@ -226,7 +227,7 @@ class Archive:
 
     def _walk(self, folder: Path, above: frozenset[Path]) -> Iterator[str]:
         """Yield the paths of the files below a folder. Links to folders are followed, except to one above."""
-        real = folder.resolve()
+        real = real_path(folder)
         if real in above:
             return
         for path in folder.iterdir():

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.errors import DataError, error_summary
-from mixgan_cli.runtime.io import environment_path, file_lock, write_json
+from mixgan_cli.runtime.io import environment_path, file_lock, real_path, write_json
 
 
 def cache_dir() -> Path:
@@ -37,7 +37,7 @@ def cache_dir() -> Path:
 def replace_hint(path: Path) -> str:
     """Return what to do about a damaged file: only what mixgan downloaded itself may be deleted and fetched again."""
     with suppress(DataError, OSError):
-        if path.resolve().is_relative_to(cache_dir().resolve()):
+        if real_path(path).is_relative_to(real_path(cache_dir())):
             return "Delete it and fetch it again"
     return "Replace it by an intact copy"
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mixgan_cli.errors import RunError, UserError
 from mixgan_cli.runs import ADDED, METRIC_NAME, Results, RunFolder, configuration_hash, identity
-from mixgan_cli.runtime.io import inside, read_bytes, read_errors, read_text
+from mixgan_cli.runtime.io import inside, read_bytes, read_errors, read_text, real_path
 from mixgan_cli.sweeps.sweep import Job, Sweep
 from mixgan_cli.tracking.jsonl import read_records
 
@@ -53,8 +53,8 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Job], list[str]]:
             if not within:
                 raise RunError(_no_runs(path))
             runs += within
-    once = {Path(job.run_dir).resolve() if job.run_dir else job.overrides: job for job in sweep_jobs}
-    others = [run for run in {path.resolve(): path for path in runs}.values() if run.resolve() not in once]
+    once = {real_path(Path(job.run_dir)) if job.run_dir else job.overrides: job for job in sweep_jobs}
+    others = [run for run in {real_path(path): path for path in runs}.values() if real_path(run) not in once]
     jobs, remarks = _as_jobs(others)
     return [*once.values(), *jobs], remarks
 
@@ -250,7 +250,7 @@ def _choices(config: Mapping[str, Any]) -> dict[str, str]:
 def _no_runs(path: Path) -> str:
     if not path.exists():
         return f"{path}: there is no such folder"
-    above = next((folder for folder in path.resolve().parents if (folder / "config.yaml").is_file()), None)
+    above = next((folder for folder in real_path(path).parents if (folder / "config.yaml").is_file()), None)
     hint = f". The run is {above}" if above else ""
     return f"{path}: neither the folder of a run, nor of a sweep, nor one that holds runs{hint}"
 
@@ -260,7 +260,7 @@ def _relocated(job: Job, sweep: Path) -> Job:
     if not job.run_dir or Path(job.run_dir).is_dir():
         return job
     name = Path(job.run_dir).name
-    found = next((above / name for above in sweep.resolve().parents if (above / name / "config.yaml").is_file()), None)
+    found = next((above / name for above in real_path(sweep).parents if (above / name / "config.yaml").is_file()), None)
     return replace(job, run_dir=str(found)) if found else job
 
 

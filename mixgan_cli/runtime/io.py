@@ -271,6 +271,11 @@ class _Plain(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+def real_path(path: Path) -> Path:
+    """Return a path without links. A link to itself stays: before Python 3.13, `Path.resolve` fails for it."""
+    return Path(os.path.realpath(path))
+
+
 def inside(path: Path, folder: Path) -> Path:
     """Return a path below a folder, and refuse links out of it, because the folder may come from anyone.
 

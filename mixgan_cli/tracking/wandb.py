@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mixgan_cli.errors import RunError
+from mixgan_cli.runtime.io import real_path
 from mixgan_cli.tracking.tracker import Logger, RunInfo, flatten_lists
 
 log = logging.getLogger("mixgan")
@@ -41,7 +42,7 @@ class WandbLogger(Logger):
         """
         import wandb  # takes a second to import
 
-        folder = run.folder.resolve()  # W&B's own process may have another current folder
+        folder = real_path(run.folder)  # W&B's own process may have another current folder
         if str(folder) != str(folder).encode(errors="replace").decode():
             raise RunError(f"{folder}: this path is not UTF-8, and W&B writes to no other")
 

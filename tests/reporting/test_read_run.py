@@ -181,6 +181,16 @@ def test_a_moved_sweep_finds_its_runs(run, tmp_path):
     assert found.state == "missing"
 
 
+def test_run_of_a_job_that_is_a_link_to_itself_is_missing(tmp_path):
+    loop, jobs = tmp_path / "loop", tmp_path / "sweep" / "jobs"
+    loop.symlink_to(loop)
+    jobs.mkdir(parents=True)
+    job = {"overrides": [], "number": 0, "status": "done", "exit_code": 0, "error": None, "gpus": []}
+    (jobs / "a.json").write_text(json.dumps(job | {"run_dir": str(loop)}))
+    (found,), _ = find_runs([jobs.parent])
+    assert found.state == "missing"
+
+
 @pytest.mark.parametrize(
     "content",
     [

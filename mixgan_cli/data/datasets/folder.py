@@ -20,6 +20,7 @@ from mixgan_cli.data.images import Crop, Preprocessing, Side, image_blocks, imag
 from mixgan_cli.data.locate import PublishedSet, RemoteFile
 from mixgan_cli.data.packed import checksum
 from mixgan_cli.errors import DataError
+from mixgan_cli.runtime.io import real_path
 
 log = logging.getLogger("mixgan")
 
@@ -90,7 +91,7 @@ class Folder:
 
     def reads(self, path: Path) -> bool:
         """Return whether pictures in a folder would be images of this set: it is below `root`."""
-        return self.root is not None and path.resolve().is_relative_to(Path(self.root).resolve())
+        return self.root is not None and real_path(path).is_relative_to(real_path(Path(self.root)))
 
     def locate(self) -> tuple[Archive, list[str]]:
         """Return the archive and the names of its images. Raises DataError if there is no such archive."""
