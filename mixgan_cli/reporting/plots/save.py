@@ -24,8 +24,10 @@ DARK_INK, DARK_GROUND = "#e6e6e4", "#212427"
 def save_figure(figure: Figure, folder: Path, name: str, pdf: bool = True) -> Path:
     """Save a figure as NAME.png, as dark/NAME.png and, if `pdf` is true, as NAME.pdf. Return the path of the first.
 
-    The figure has the colours of the dark version afterwards.
+    The layout is computed once, for all files. The figure has the colours of the dark version afterwards.
     """
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)
     for suffix in ("pdf", "png") if pdf else ("png",):
         write_figure(figure, folder / f"{name}.{suffix}")
     _use_dark_colours(figure)
