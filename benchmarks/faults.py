@@ -481,7 +481,7 @@ class Faults:
 
     def job_killed(self) -> int:
         """SIGKILL to a job of a sweep (sequential, joblib, submitit): the others run; the same command resumes it."""
-        launchers = [(), ("sweep=joblib",), ("sweep=submitit",)] * max(1, self.kills // 25)
+        launchers = [(), ("sweep=joblib",), ("sweep=submitit",)] * (self.kills // 25) or [()]
         hits = tries = 0
         while hits < len(launchers):
             if tries == 10 * len(launchers):

@@ -1,4 +1,7 @@
-"""`make faults` with fewer kills at random moments: nothing is lost. `make test-all` kills as often as it does."""
+"""`make faults` with fewer kills at random moments: nothing is lost. `make test-all` kills as often as it does.
+
+Jobs of joblib and submitit are killed in tests/sweeps/test_launchers.py.
+"""
 
 import subprocess
 import sys

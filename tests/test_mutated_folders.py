@@ -28,7 +28,7 @@ from mixgan_cli.reporting.read_run import open_png
 from tests.conftest import ALL, TINY, program
 from tests.limits import limited
 
-CASES = int(os.environ.get("MUTATIONS", 600 if ALL else 60))
+CASES = int(os.environ.get("MUTATIONS", 600 if ALL else 30))
 SEED = int(os.environ.get("MUTATIONS_SEED", 0))
 THOROUGH = ALL
 BYTES = 2**31

@@ -9,7 +9,7 @@ import torch
 from mixgan_cli.config.keys import flatten_keys
 from mixgan_cli.runs import WITH_ALARMS, identity, run_name
 from mixgan_cli.training.checkpoint import read_state
-from tests.conftest import TINY, composed
+from tests.conftest import ALL, TINY, composed
 
 MEASURED = ("evaluation.metrics=[ms_ssim,knn,mixture]", "training.evaluate_nimg=40", "objective.d_steps=1")
 STOPPED = ("alarms.stop=true", "alarms.spread=1000")
@@ -107,6 +107,7 @@ def test_every_key_outside_the_identity_is_tried(alarms):
     assert outside - {"alarms.stop"} == tried
 
 
+@pytest.mark.integ
 @pytest.mark.parametrize("alarms", [(), STOPPED], ids=["length", "alarm"])
 def test_keys_outside_the_identity_do_not_change_the_result(mixgan, alarms):
     """All at once, the first value of each and then the last."""
@@ -121,6 +122,7 @@ def test_keys_outside_the_identity_do_not_change_the_result(mixgan, alarms):
 
 @pytest.mark.slow
 @pytest.mark.integ
+@pytest.mark.skipif(not ALL, reason="`make test-all` gives each key alone; `make integ` gives all keys at once")
 @pytest.mark.parametrize("alarms", [(), STOPPED], ids=["length", "alarm"])
 def test_each_key_alone_does_not_change_the_result(mixgan, alarms):
     before = trained(mixgan, *alarms)

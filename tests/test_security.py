@@ -484,6 +484,7 @@ def test_evaluating_a_strangers_run_adds_the_evaluation_only(mixgan, run, tmp_pa
     assert {path.name for path in tmp_path.iterdir()} <= {"theirs", "answer.json", "own-cache"}
 
 
+@pytest.mark.integ
 def test_report_of_a_foreign_run_stays_in_its_folder(mixgan, finished, tmp_path):
     """Metrics named like paths, links out of the folder, texts that are HTML, figures that are none."""
     runs = [finished(), finished("model.k=4")]

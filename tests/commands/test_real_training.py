@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mixgan_cli.data.datasets.mnist import FashionMNIST
-from tests.conftest import real_folder
+from tests.conftest import ALL, real_folder
 
 pytestmark = [pytest.mark.integ, pytest.mark.slow]
 
@@ -24,6 +24,7 @@ BUDGET = (
 )
 
 
+@pytest.mark.skipif(not ALL, reason="`make test-all` trains on Fashion-MNIST for five minutes")
 def test_fid_768_falls_towards_that_of_real_images(mixgan, monkeypatch, tmp_path):
     data = real_folder("MIXGAN_DATA", "FashionMNIST/raw")
     weights = real_folder("MIXGAN_WEIGHTS", "inception-2015-12-05-to-768.pth")

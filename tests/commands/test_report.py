@@ -152,6 +152,7 @@ def test_a_sweep_has_tables_heat_maps_and_best_runs(mixgan, sweep):
     assert "Mean similarity of pairs" in text  # the glossary
 
 
+@pytest.mark.integ
 def test_separate_runs_are_described_by_what_differs(mixgan, hmog):
     differs = ("objective.optimizer.generator.lr=0.01", "evaluation.metrics=[knn]")
     other = Path(mixgan("train", *TINY, "model.k=4", "training.nimg=48", *differs).json["run_dir"])
@@ -188,6 +189,7 @@ def test_invalid_arguments_give_one_message(mixgan, hmog, arguments, message):
     assert outcome.code == 2 and message in outcome.err and "Traceback" not in outcome.err
 
 
+@pytest.mark.integ
 def test_page_is_written_again_and_files_of_others_are_kept(mixgan, hmog):
     """The first page is as one of an older version, without a list of files."""
     command = ("report", str(hmog), "to=page", "hardware=cpu")

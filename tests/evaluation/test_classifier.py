@@ -15,7 +15,7 @@ from mixgan_cli.evaluation import classifier
 from mixgan_cli.evaluation.classifier import ClassifierExtractor, Labelled, accuracy_of, load, weights_for
 from mixgan_cli.evaluation.evaluator import Evaluator
 from mixgan_cli.evaluation.reference import ReferenceSet
-from tests.conftest import TINY, composed, real_folder
+from tests.conftest import ALL, TINY, composed, real_folder
 
 CPU = torch.device("cpu")
 
@@ -162,6 +162,7 @@ def test_missing_classifier_is_reported_with_a_remedy(mixgan):
 
 
 @pytest.mark.integ
+@pytest.mark.skipif(not ALL, reason="`make test-all` trains the classifier on Fashion-MNIST for three minutes")
 def test_on_the_real_fashion_mnist():
     dataset = FashionMNIST(str(real_folder("MIXGAN_DATA", "FashionMNIST/raw")), 32, labels=True).load()
     assert accuracy_of(weights_for(Labelled(dataset.train, dataset.held_out), CPU)) > 0.90

@@ -101,6 +101,7 @@ def test_figures_follow_the_colour_scheme(page):
     assert [one == other for one, other in zip(light, dark, strict=True)] == [True, True, False, True, False]
 
 
+@pytest.mark.integ
 def test_a_page_has_at_most_5_mb(tmp_path):
     """The pictures of a group come first, and then the first one of each run."""
     noise = [io.BytesIO() for _ in range(5)]

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from mixgan_cli.runtime import measure
 from mixgan_cli.runtime.measure import Ceilings, OpCounter, time_calls
 
 BEST = Ceilings({torch.float32: 100.0, torch.bfloat16: 1000.0}, bandwidth=10.0)
@@ -56,7 +57,8 @@ def test_each_dtype_has_its_own_peak_rate():
     assert BEST.floor(torch.bfloat16, 10_000, 0) == 10 and BEST.floor(torch.float64, 10_000, 0) == 100
 
 
-def test_time_calls_repeats_a_short_call():
+def test_time_calls_repeats_a_short_call(monkeypatch):
     calls = []
+    monkeypatch.setattr(measure, "MIN_SECONDS", 0.01)
     timing = time_calls(lambda: calls.append(torch.ones(100, 100) @ torch.ones(100, 100)), torch.device("cpu"))
     assert 0 < timing.low <= timing.median <= timing.high and len(calls) > 100

@@ -94,7 +94,9 @@ def budgets():
 @pytest.mark.skipif(
     not torch.__version__.startswith(VERSION), reason=f"budgets.csv has the counts of PyTorch {VERSION}; others differ"
 )
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.integ] if name == "megan_celeba" else []) for name in PRESETS]
+)
 def test_iteration_stays_within_its_budget(name, monkeypatch):
     allowed, counted = budgets()[name], count(name, monkeypatch)
     for column in COLUMNS:

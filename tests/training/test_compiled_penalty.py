@@ -75,6 +75,7 @@ def test_value_and_gradient_are_those_of_the_plain_penalty(name, no_code_generat
 
 
 @pytest.mark.slow
+@pytest.mark.integ
 def test_generated_code_gives_the_same(caplog):
     caplog.set_level(logging.INFO)
     network, penalty = discriminator(), PENALTIES["per sample"]

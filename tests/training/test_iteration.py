@@ -126,7 +126,7 @@ class TracedStep:
         ]
 
 
-EVERY_DAY = ("hmog", "mggan", "madgan", "megan", "gan, augmented", "gan, r3gan, all schedules fast")
+EVERY_DAY = ("hmog", "mggan", "madgan", "gan, r3gan, all schedules fast")
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def test_continued_run_equals_one_of_this_length(mixgan, more):
     assert outcome.json["metrics"] == whole["metrics"]
 
 
+@pytest.mark.integ
 def test_continued_run_keeps_records_samples_and_best_state(mixgan, short):
     longer = mixgan("train", f"continue={short}", "training.nimg=240").json["run_dir"]
     before, after = lines(short), lines(longer)

@@ -65,7 +65,7 @@ def test_unfinished_run_gives_its_last_state(unfinished, mixgan):
     assert outcome.code == 0 and "not finished; this is its last state" in outcome.err
 
 
-@pytest.mark.parametrize("checkpoint", ["last", "best", "40"])
+@pytest.mark.parametrize("checkpoint", ["last", "best", pytest.param("40", marks=pytest.mark.integ)])
 def test_commands_take_a_checkpoint(unfinished, mixgan, checkpoint):
     of = (f"run={unfinished}", f"checkpoint={checkpoint}")
     sampled = mixgan("sample", *of, "n=4", "hardware=cpu")

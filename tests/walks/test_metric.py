@@ -24,6 +24,7 @@ def test_metric_example_runs(mixgan, tmp_path, monkeypatch):
     assert outcome.json["metrics"]["sharpness"] > 0 and outcome.json["metrics"]["sharpness_real"] > 0
 
 
+@pytest.mark.integ
 def test_metric_of_another_package(mixgan, package, monkeypatch):
     known = list(registry.METRICS)
     settings = (
