@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import ListConfig
 
 from mixgan_cli.cli import COMMANDS
@@ -113,6 +114,7 @@ def stop_before_work(monkeypatch: pytest.MonkeyPatch) -> None:
     ):  # fmt: skip
         monkeypatch.setattr(owner, name, good)
     monkeypatch.setattr(bench, "ceilings", lambda *_: SimpleNamespace(floor=0.0))
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)  # the stacks of 1,000 threads are beyond BYTES
     for name in ("download_url", "download_file_from_google_drive"):
         monkeypatch.setattr(locate, name, good)
     monkeypatch.setattr("torchvision.datasets.MNIST.download", good)
