@@ -92,6 +92,7 @@ ADDED: Mapping[str, Any] = {
     "model.gate.norm_scale": "one",
     "model.gate.separate": False,
     "model.gate.weight_dropout": 0.0,
+    "model.pack": 1,
     "objective.fake_passes": "together",
     "objective.generator_fakes": 1,
     "objective.terms.competition.reversed_sign": False,

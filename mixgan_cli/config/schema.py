@@ -72,6 +72,7 @@ class Model(Strict):
     name: str
     k: Annotated[int, Field(gt=0, le=2**12)]
     beta: NonNegativeFloat
+    pack: Annotated[int, Field(gt=0, le=64)] = 1  # runs older than the key have none
     latent: Latent
     gate: components.Gate
     experts: components.Experts
@@ -351,6 +352,26 @@ class Run(Strict):
             raise ValueError(
                 f"continue={self.continue_} and start_from={self.start_from}: a run goes on from one of them. continue "
                 "trains a run longer; start_from starts a new run from its weights"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _packs_are_whole_and_mixed(self) -> Run:
+        pack, batch = self.model.pack, self.training.batch
+        if batch % pack:
+            raise ValueError(
+                f"training.batch={batch}: the discriminator sees packs of model.pack={pack} samples. Take a multiple "
+                f"of {pack}"
+            )
+        if pack > 1 and self.objective.fake_passes == "per_expert":
+            raise ValueError(
+                f"objective.fake_passes=per_expert: a pack of model.pack={pack} samples mixes experts, so there is no "
+                "pass of one expert alone. Take together, or model.pack=1"
+            )
+        if pack > 1 and not self.training.shuffle:
+            raise ValueError(
+                f"training.shuffle=false: the samples of a pack (model.pack={pack}) must be independent, and in the "
+                "data's own order they are not. Take true, or model.pack=1"
             )
         return self
 

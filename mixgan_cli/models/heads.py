@@ -35,6 +35,20 @@ class Head(nn.Module):
     form: Form = "general"
     """What the expert logits mean, see `ClassifierHead`."""
 
+    @classmethod
+    def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
+        """Check that the head has one sample at a time, if it predicts which expert made it.
+
+        Raises:
+            ConfigError: it predicts experts, and the discriminator sees packs of samples.
+        """
+        if cls.classifies_experts and run.model.pack > 1:
+            raise ConfigError(
+                f"model.pack={run.model.pack}: {cls.__name__} says which expert made a sample, and a pack mixes "
+                "samples of several experts, so it has no label. Take model/head=score with model.beta=0, or "
+                "model.pack=1"
+            )
+
 
 class ScoreHead(Head):
     """One unbounded score per sample: a logit, or the value of a critic. The backbone initialises the layer."""
@@ -106,8 +120,9 @@ class MulticlassHead(Head):
         """Check that the adversarial loss takes the score as a logit, and that the classifier gets its gradient.
 
         Raises:
-            ConfigError: one of them does not hold.
+            ConfigError: one of them does not hold, or the discriminator sees packs.
         """
+        super().check_run(key, arguments, run)
         adversarial = run.objective.adversarial[TARGET]
         if not attribute(adversarial, "probabilistic"):
             raise ConfigError(

@@ -17,6 +17,7 @@ from mixgan_cli.models.backbones.base import Backbone
 from mixgan_cli.models.experts import Experts, SharedLayers, one_hot_like
 from mixgan_cli.models.gates import Gate, GateWeights
 from mixgan_cli.models.heads import DiscriminatorOutput, Head
+from mixgan_cli.models.packing import packed_shape
 from mixgan_cli.runtime.device import total_memory
 from mixgan_cli.runtime.random import normal, uniform
 
@@ -97,12 +98,20 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """A body, which maps samples [N, …] to features [N, F], and a head on these features."""
+    """A body, which maps samples [N, …] to features [N, F], and a head on these features.
 
-    def __init__(self, body: nn.Module, head: Head) -> None:
+    Args:
+        body: the layers before the head.
+        head: the last layer.
+        pack: m, the number of samples that it sees at once. If m > 1, whatever is called a sample in this class is a
+            pack of m samples, as `packing.pack` makes them.
+    """
+
+    def __init__(self, body: nn.Module, head: Head, pack: int = 1) -> None:
         super().__init__()
         self.body = body
         self.head: Head = head
+        self.pack = pack
 
     def forward(self, samples: Tensor, detach_features: bool = False, parts: int = 1) -> DiscriminatorOutput:
         """Score samples [N, …].
@@ -165,16 +174,17 @@ def build_networks(model: Model, shape: tuple[int, ...]) -> Networks:
     if model.gate.get(SCHEDULE) and type(gate).anneal is Gate.anneal:
         gate.anneal(1.0)  # raises: this gate has no value to schedule
     shared = experts.shared_layers(backbone, model.latent.size)
+    critic = backbone if model.pack == 1 else build(model.backbone, shape=packed_shape(shape, model.pack))
     generator = Generator(gate, experts, shared, model.latent.size, model.latent.distribution)
     head = build(
         model.head,
         k=model.k,
-        features=backbone.features,
+        features=critic.features,
         initialise_head=backbone.initialise_head,
         spectral_norm=backbone.spectral_norm,
         head_bias=getattr(backbone, "head_bias", True),  # backbones of other packages may lack it
     )
-    return Networks(generator, Discriminator(backbone.body(), head))
+    return Networks(generator, Discriminator(critic.body(), head, model.pack))
 
 
 def check_memory(model: Model, shape: tuple[int, ...]) -> None:

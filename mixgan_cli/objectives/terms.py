@@ -61,7 +61,8 @@ class Term:
 class GeneratedBatch:
     """Generated samples, with their gradients, and what the discriminator returned for them.
 
-    Everything is float32 except the samples, which may be bfloat16 if the precision is bf16.
+    Everything is float32 except the samples, which may be bfloat16 if the precision is bf16. If the discriminator sees
+    packs of m samples (`model.pack`), the scores and features are those of B / m packs of samples in another order.
     """
 
     latent_BZ: Tensor
@@ -180,7 +181,7 @@ class Competition(GeneratorTerm):
 
     @classmethod
     def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
-        """Check that K ≥ 2 experts see the same latents and that scores are logits of probabilities.
+        """Check that K ≥ 2 experts see the same latents and that scores are logits of probabilities of single samples.
 
         Raises:
             ConfigError: one of them does not hold.
@@ -198,6 +199,11 @@ class Competition(GeneratorTerm):
             )
         if run.model.k < 2:
             raise ConfigError(f"{key}: one expert has no rival; take null, or model.k=2")
+        if run.model.pack > 1:
+            raise ConfigError(
+                f"model.pack={run.model.pack}: {key} compares the scores of single samples. Take {key}=null, or "
+                "model.pack=1"
+            )
 
     def __call__(self, batch: GeneratedBatch) -> Tensor:
         """Return the mean margin, a scalar. Samples are K equal parts, made of the same latents in one order."""

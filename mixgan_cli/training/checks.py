@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -29,18 +30,27 @@ def check_networks(networks: Networks, objective: Objective, batch: int, fakes: 
         fakes: `training.fakes`, see `fakes_per_step`.
 
     Raises:
-        ConfigError: a batch or an expert's share is too small for batch norm, an optimiser has no parameters, or the
-            penalty does not allow the discriminator's batch norm.
+        ConfigError: a batch or an expert's share is too small for batch norm, the generated samples make no whole
+            packs, an optimiser has no parameters, or the penalty does not allow the discriminator's batch norm.
     """
     generator, discriminator = networks
-    fakes_per_step(networks, objective, batch, fakes)
+    n, pack = fakes_per_step(networks, objective, batch, fakes), discriminator.pack
+    if n % pack:
+        shared = generator.gate.splits_batch and objective.fakes == "shared"
+        raise ConfigError(
+            f"model.pack={pack}: the {n} generated samples of a step make no whole packs. Take a multiple of "
+            f"{math.lcm(pack, generator.k if shared else 1)} as training.fakes"
+        )
     terms = {name for name, term in objective.terms.items() if attribute(term[TARGET], "network") == GateTerm.network}
     of_gate = (["optimizer.gate"] if objective.optimizer.gate else []) + [f"terms.{name}" for name in sorted(terms)]
     if of_gate and not generator.gate.own_parameters():
         raise ConfigError(f"objective.{of_gate[0]}: with model.k={generator.k} the gate has no parameters; take null")
     if any(isinstance(module, _BatchNorm) for module in discriminator.modules()):
-        if batch < 2:
-            raise ConfigError("training.batch=1: the discriminator has batch norm and needs two images. Take 2")
+        if batch < 2 * pack:
+            images = "images" if pack == 1 else f"packs of {pack} images"
+            raise ConfigError(
+                f"training.batch={batch}: the discriminator has batch norm and needs two {images}. Take {2 * pack}"
+            )
         if attribute(objective.penalty[TARGET], "refuses_batch_norm"):
             raise ConfigError(f"objective.penalty: {no_batch_norm(objective.penalty[TARGET])}")
         if attribute(objective.penalty[TARGET], "per_sample"):
@@ -76,9 +86,10 @@ def check_ranks(networks: Networks, training: Training, objective: Objective, pr
     """Check that the batches can be divided among the processes.
 
     Raises:
-        ConfigError: the batch, or an expert's share of the generated samples, is not a multiple of their number.
+        ConfigError: the batch, or an expert's share of the generated samples, is not a multiple of their number, or
+            they cannot divide the packs.
     """
-    generator = networks.generator
+    generator, pack = networks.generator, networks.discriminator.pack
     fakes = fakes_per_step(networks, objective, training.batch, training.fakes)
     share = fakes // generator.k if generator.gate.splits_batch else fakes
     for key, n in {"training.batch": training.batch, "an expert's share of the generated samples": share}.items():
@@ -86,6 +97,12 @@ def check_ranks(networks: Networks, training: Training, objective: Objective, pr
             raise ConfigError(
                 f"{key}={n}: {processes} processes (hardware.devices × hardware.nodes) cannot share it equally. "
                 f"Take a multiple of {processes}"
+            )
+    for key, n in {"training.batch": training.batch, "the number of generated samples": fakes}.items():
+        if n % (processes * pack):
+            raise ConfigError(
+                f"{key}={n}: {processes} processes (hardware.devices × hardware.nodes) cannot share its packs of "
+                f"{pack} equally. Take a multiple of {processes * pack}"
             )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from mixgan_cli.data.batches import Batches
 from mixgan_cli.models.heads import DiscriminatorOutput
 from mixgan_cli.models.networks import Networks
+from mixgan_cli.models.packing import pack, unpack
 from mixgan_cli.objectives.adversarial import Adversarial, PairedAdversarial
 from mixgan_cli.objectives.pairing import pair
 from mixgan_cli.objectives.terms import Term
@@ -62,8 +63,10 @@ class StepContext:
         return self.batches.get_batch(nimg + taken, self.batch)
 
     def pairs(self, real_N: Tensor, fake_M: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the scores of pairs of a real and a generated sample, [P] and [P]."""
+        """Return the scores of pairs of a real and a generated sample, [P] and [P]; of packs, pack by pack."""
         gate = self.networks.generator.gate
+        if self.networks.discriminator.pack > 1:  # packs mix the experts, so they are in no order
+            return pair(real_N, fake_M)
         return pair(real_N, fake_M, gate.k if gate.splits_batch else 1, gate.splits_batch and self.fakes_per_expert)
 
     def discriminate(self, samples: Tensor, detach_features: bool = False, parts: int = 1) -> DiscriminatorOutput:
@@ -75,14 +78,27 @@ class StepContext:
         """Draw this rank's latents for a step, [B, Z], or `times` as many."""
         return self.networks.generator.latents(times * self.fakes // distributed.sync_size())
 
-    def augmented(self, samples: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Return samples [N, …] as the discriminator sees them; with a schedule, each is augmented at random."""
+    def packed(self, samples: Tensor, generated: bool = False) -> Tensor:
+        """Return samples [N, C, …] as packs [N / m, m C, …] of the discriminator's m samples; m = 1: as they are.
+
+        Packs come from the gate's whole distribution. If the generated samples are ordered by expert, they are shuffled
+        first, on each rank its own.
+        """
+        m = self.networks.discriminator.pack
+        if m > 1 and generated and self.networks.generator.gate.splits_batch:
+            samples = samples[uniform(len(samples), device=samples.device).argsort()]
+        return pack(samples, m)
+
+    def augmented(self, packs: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return packs [P, …] as the discriminator sees them; with a schedule, each sample is augmented at random."""
         if self.augment is None:
-            return samples
+            return packs
+        m = self.networks.discriminator.pack
+        samples = unpack(packs, m)
         if "factor/augment" not in inputs:
-            return self.augment(samples)
+            return pack(self.augment(samples), m)
         chosen = uniform(len(samples), *[1] * (samples.dim() - 1), device=samples.device) < inputs["factor/augment"]
-        return torch.where(chosen, self.augment(samples), samples)
+        return pack(torch.where(chosen, self.augment(samples), samples), m)
 
     def inputs(self, terms: Mapping[str, Term], nimg: int, iteration: int) -> dict[str, Tensor]:
         """Return scheduled values, scalars on the device: weights of terms by name, `schedules` as `factor/NAME`."""

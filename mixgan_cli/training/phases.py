@@ -44,7 +44,7 @@ class Phase(Protocol):
 
 
 class ShownSamples(NamedTuple):
-    """Samples [N, …], real or generated, as they are and as the discriminator sees them."""
+    """Samples [N, …], real or generated, as they are and as the discriminator sees them; in packs, if it has packs."""
 
     samples: Tensor
     augmented: Tensor
@@ -91,12 +91,13 @@ class DiscriminatorPhase:
     def step(self, inputs: Mapping[str, Tensor]) -> DiscriminatorStep:
         """Take one step on the real samples in `inputs` [N, …] and on fresh latents."""
         context, generator = self.context, self.context.networks.generator
-        real = self._shown(inputs["real"], inputs)
+        real = self._shown(context.packed(inputs["real"]), inputs)
         latent_BZ = context.latents()
         with torch.no_grad(), context.autocast():
             samples, weights_BK = generator(latent_BZ)
         with context.compute.autocast():
-            fake = self._shown(samples.to(real.samples.dtype) if self._on_scores else samples, inputs)
+            samples = samples.to(real.samples.dtype) if self._on_scores else samples
+            fake = self._shown(context.packed(samples, generated=True), inputs)
         scalars: Scalars = {}
         losses = self._losses(real, fake, weights_BK, scalars, inputs.get("factor/penalty"))
         loss, skipped = optimizer_step(losses, self.optimizers, context.bf16_weights)
@@ -221,13 +222,14 @@ class GeneratorPhase:
         with frozen(discriminator):
             with context.autocast():
                 samples, weights_BK = generator(latent_BZ)
-                shown = context.augmented(samples, inputs)
+                shown = context.augmented(context.packed(samples, generated=True), inputs)
             output = context.discriminate(shown, parts=context.fake_parts)
             if isinstance(context.adversarial, Adversarial):
                 loss = context.adversarial.generator(output.scores_N)
             else:
                 with torch.no_grad():
-                    real_N = context.discriminate(context.augmented(inputs["real"], inputs)).scores_N
+                    real = context.augmented(context.packed(inputs["real"]), inputs)
+                    real_N = context.discriminate(real).scores_N
                 loss = context.adversarial.generator(*context.pairs(real_N, output.scores_N))
             generated = GeneratedBatch(latent_BZ, samples, weights_BK, *output)
             scalars = {}

@@ -40,6 +40,7 @@ RECIPES = {
     "mggan, one game for each expert": ("model=mggan", "objective.fakes=per_expert", "model.beta=0.5"),
     "hmog, leaves left out": ("model=hmog", "model.gate.dropout=0.3", "objective.augment.cutout=0.5"),
     "mggan, r3gan": ("model=mggan", "objective=r3gan", "model.backbone.discriminator_norm=none", "training.fakes=8"),
+    "hmog, packs": ("model=hmog", "model.pack=2"),
     "gan, batch norm under a penalty": ("model=gan", "model.backbone.discriminator_norm=batch"),
 }
 
