@@ -88,6 +88,7 @@ ADDED: Mapping[str, Any] = {
     "data.split_seed": None,
     "evaluation.norm_batch": None,
     "model.backbone.norm_scale": "one",
+    "model.experts.init": "fan_in",
     "model.experts.norm_scale": "one",
     "model.gate.norm_scale": "one",
     "model.gate.separate": False,

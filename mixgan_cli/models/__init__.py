@@ -9,6 +9,7 @@ from mixgan_cli.models.backbones.base import Backbone
 from mixgan_cli.models.backbones.dcgan import DCGAN
 from mixgan_cli.models.backbones.mggan import TFPaddedDCGAN
 from mixgan_cli.models.backbones.mlp import MLP
+from mixgan_cli.models.backbones.pacgan import MaxoutMLP, PacGANDCGAN
 from mixgan_cli.models.backbones.r3gan import R3GAN
 from mixgan_cli.models.backbones.sngan import SNGANDCGAN, SNGANResNet
 from mixgan_cli.models.experts import (
@@ -40,9 +41,11 @@ __all__ = [
     "GumbelGate",
     "Head",
     "LinearExperts",
+    "MaxoutMLP",
     "MulticlassHead",
     "NetworkExperts",
     "NoGate",
+    "PacGANDCGAN",
     "SNGANResNet",
     "ScoreHead",
     "SoftmaxGate",

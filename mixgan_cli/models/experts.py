@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.backbones.base import Backbone
-from mixgan_cli.models.layers import BatchNorm1d, Initialise, he, initialise_scales, without_offset
+from mixgan_cli.models.layers import BatchNorm1d, Initialise, he, initialise_scales, scaled_normal, without_offset
 
 
 def one_hot_like(choice_B: Tensor, k: int, like: Tensor) -> Tensor:
@@ -78,15 +78,32 @@ class Experts(nn.Module):
 
 
 class LinearExperts(Experts):
-    """G_k(z) = W_k z + w_k0, the leaves of MoG and HMoG: K H (Z + 1) parameters, W ~ N(0, 1/Z), biases 0."""
+    """G_k(z) = W_k z + w_k0, the leaves of MoG and HMoG: K H (Z + 1) parameters.
+
+    Args:
+        k: number of experts.
+        latent_size: Z.
+        hidden_size: H.
+        initialise: the initialisation of the backbone's layers.
+        init: fan_in: W ~ N(0, 1/Z), biases 0 (MoG, HMoG); backbone: use `initialise`.
+    """
 
     in_products = ("weight_KZH", "bias_KH")
 
-    def __init__(self, k: int, latent_size: int, hidden_size: int) -> None:
+    def __init__(
+        self,
+        k: int,
+        latent_size: int,
+        hidden_size: int,
+        initialise: Initialise = scaled_normal,
+        init: Literal["fan_in", "backbone"] = "fan_in",  # weights of older generator files, which lack it, are loaded
+    ) -> None:
         super().__init__()
         self.k, self.feature_size = k, hidden_size
         self.weight_KZH = nn.Parameter(torch.randn(k, latent_size, hidden_size) / math.sqrt(latent_size))
         self.bias_KH = nn.Parameter(torch.zeros(k, hidden_size))
+        if init == "backbone":
+            initialise(self.weight_KZH, self.bias_KH, latent_size)
 
     def forward(self, inputs_KBZ: Tensor) -> Tensor:
         """Return the outputs [K, B, H]."""

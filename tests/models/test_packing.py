@@ -11,7 +11,7 @@ from mixgan_cli.models.packing import pack, packed_shape, unpack
 from tests.conftest import composed
 
 once_composed = cache(composed)  # composing is what takes time
-POINTS = ("mlp",)
+POINTS = ("mlp", "pacgan_points")
 SHAPES = {name: (2,) if name in POINTS else (3, 32, 32) for name in groups()["model/backbone"]}
 
 

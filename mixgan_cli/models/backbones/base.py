@@ -55,6 +55,17 @@ class Backbone(Protocol):
         """Build the discriminator without its head: samples [N, …] → features [N, F]."""
 
 
+def points(shape: Shape, name: str) -> int:
+    """Return the number of coordinates of points. The backbone `name` accepts nothing else.
+
+    Raises:
+        ConfigError: the samples are images.
+    """
+    if len(shape) != 1:
+        raise ConfigError(f"model/backbone={name} makes points, the data are images {shape}. Take model/backbone=dcgan")
+    return shape[0]
+
+
 def square_images(shape: Shape, name: str) -> tuple[int, int]:
     """Return the number of channels and the side [pixels] of square images. The backbone `name` accepts no others.
 

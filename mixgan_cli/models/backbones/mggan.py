@@ -112,22 +112,49 @@ class TFPaddedDCGAN:
 
 
 class TFPaddedConv2d(nn.Conv2d):
-    """A 5×5 convolution with stride 2 and TensorFlow's SAME padding for even sides: 1 pixel before, 2 after."""
+    """A convolution with stride 2 and TensorFlow's SAME padding: for 5×5 and an even side 1 pixel before, 2 after.
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, kernel_size=5, stride=2)
+    Args:
+        inputs: number of channels.
+        outputs: number of channels.
+        size: side of the kernel [pixels], an odd number.
+    """
+
+    def __init__(self, inputs: int, outputs: int, size: int = 5) -> None:
+        super().__init__(inputs, outputs, kernel_size=size, stride=2)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return feature maps [N, outputs, S/2, S/2]."""
-        return super().forward(pad(input, (1, 2, 1, 2)))
+        """Return feature maps [N, outputs, ⌈S/2⌉, ⌈S/2⌉]."""
+        before, after = same_padding(self.kernel_size[0], input.shape[-1])
+        return super().forward(pad(input, (before, after, before, after)))
 
 
 class TFPaddedConvTranspose2d(nn.ConvTranspose2d):
-    """The transpose of `TFPaddedConv2d`: 5×5, stride 2, one pixel of padding, last row and column cut off."""
+    """The transpose of `TFPaddedConv2d`. For an even side its last row and column are cut off.
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, kernel_size=5, stride=2, padding=1)
+    Args:
+        inputs: number of channels.
+        outputs: number of channels.
+        size: side of the kernel [pixels], an odd number.
+        odd: if true, the side becomes 2 S - 1, not 2 S [pixels].
+    """
+
+    def __init__(self, inputs: int, outputs: int, size: int = 5, odd: bool = False) -> None:
+        super().__init__(inputs, outputs, kernel_size=size, stride=2, padding=same_padding(size, int(odd))[0])
+        self.odd = odd
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Return feature maps [N, outputs, 2 S, 2 S]."""
-        return super().forward(input)[..., :-1, :-1]
+        """Return feature maps [N, outputs, 2 S, 2 S], or [N, outputs, 2 S - 1, 2 S - 1]."""
+        maps = super().forward(input)
+        return maps if self.odd else maps[..., :-1, :-1]
+
+
+def same_padding(size: int, side: int) -> tuple[int, int]:
+    """Return TensorFlow's SAME padding of a convolution with stride 2, before and after an axis [pixels].
+
+    Args:
+        size: side of the kernel [pixels].
+        side: side of the input [pixels].
+    """
+    total = size - 2 + side % 2
+    return total // 2, total - total // 2

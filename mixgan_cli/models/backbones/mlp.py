@@ -9,7 +9,7 @@ from pydantic import NonNegativeFloat
 from torch import nn
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.backbones.base import Init, Shape, Width, add_spectral_norm
+from mixgan_cli.models.backbones.base import Init, Shape, Width, add_spectral_norm, points
 from mixgan_cli.models.layers import get_initialiser, initialise_layers
 
 
@@ -45,16 +45,13 @@ class MLP:
         init: Init,
         init_std: NonNegativeFloat,
     ) -> None:
-        if len(shape) != 1:
-            raise ConfigError(
-                f"model/backbone=mlp makes points, the data are images {shape}. Take model/backbone=dcgan"
-            )
+        size = points(shape, "mlp")
         if not discriminator_widths:
             raise ConfigError(
                 "model.backbone.discriminator_widths=[]: the discriminator needs a hidden layer. Take [20], for example"
             )
-        self.generator_widths = [*generator_widths, *shape]
-        self.discriminator_widths = [*shape, *discriminator_widths]
+        self.generator_widths = [*generator_widths, size]
+        self.discriminator_widths = [size, *discriminator_widths]
         self.slope, self.spectral_norm = slope, spectral_norm
         self.initialise = self.initialise_head = get_initialiser(init, init_std)
         self.hidden_size, self.hidden_shape = self.generator_widths[0], (self.generator_widths[0],)
