@@ -1,11 +1,13 @@
-"""Types of values that schemas and components share, with what is accepted for them."""
+"""Types of values that schemas and components share, with what is accepted for them, and products of values in YAML."""
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from typing import Annotated, Any
 
+from omegaconf import OmegaConf
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
@@ -42,3 +44,13 @@ PathList = Annotated[
     Field(min_length=1),
 ]
 """Paths; one alone needs no brackets."""
+
+
+def _product(*factors: Any) -> Any:
+    """Return the product of integers. If a factor is something else, return that, which the check of a key refuses."""
+    others = [factor for factor in factors if not isinstance(factor, int)]
+    return others[0] if others else math.prod(factors)
+
+
+OmegaConf.register_new_resolver("product", _product, replace=True)
+"""In YAML, ${product:100,${model.pack}} is 100 times the value of another key."""
