@@ -61,8 +61,8 @@ class PublishedValue:
     source: Source
     data: str
     """Name of the data set in conf/data/."""
-    size: int
-    """Side of the images [pixels]."""
+    size: int | None
+    """Side of the images [pixels]; None: points."""
     system: str
     """Name of the system in the source."""
     model: str | None
@@ -71,6 +71,8 @@ class PublishedValue:
     """Name in conf/model/experts/, if the source reports the model with several kinds of experts; else None."""
     k: int | None
     """Number of experts; None if it is unknown, or there is no model."""
+    pack: int
+    """Number of samples that the discriminator sees at once."""
     metric: str
     """Key in results.json."""
     value: float
@@ -95,7 +97,7 @@ def published_values(data: str) -> tuple[PublishedValue, ...]:
     return tuple(value for value in _read_all() if value.data == data)
 
 
-def obstacles(value: PublishedValue, protocol: Mapping[str, Any], size: int) -> list[str]:
+def obstacles(value: PublishedValue, protocol: Mapping[str, Any], size: int | None) -> list[str]:
     """Return why our result on the same data set and metric is not comparable with a published value; empty if it is.
 
     What else is unknown about the value, such as which checkpoint was measured, is in the notes of its source.
@@ -103,7 +105,7 @@ def obstacles(value: PublishedValue, protocol: Mapping[str, Any], size: int) -> 
     Args:
         value: the published value.
         protocol: protocol of a run's results.json.
-        size: side of our images [pixels].
+        size: side of our images [pixels]; None: points.
     """
     wanted = value.source.protocol_of(value.metric, value.data)
     points = [("size", size, value.size), *((key, _at(protocol, key), theirs) for key, theirs in wanted.items())]
@@ -114,7 +116,7 @@ def obstacles(value: PublishedValue, protocol: Mapping[str, Any], size: int) -> 
 
 
 def matches(value: PublishedValue, model: Mapping[str, Any]) -> bool:
-    """Return whether a value is of this model, with the same gate, experts, head and K, regardless of training.
+    """Return whether a value is of this model: the same gate, experts, head, K and packs, regardless of training.
 
     A value with unknown K matches any K.
 
@@ -123,6 +125,8 @@ def matches(value: PublishedValue, model: Mapping[str, Any]) -> bool:
         model: the group `model` of a run's config.yaml.
     """
     if value.model is None or value.model != model.get("name") or value.k not in (None, model.get("k")):
+        return False
+    if value.pack != model.get("pack", 1):  # runs older than the key have none
         return False
     targets = _part_targets(value.model, value.experts)
     return all(_at(model, f"{part}.{TARGET}") == target for part, target in targets.items())
@@ -170,7 +174,8 @@ def verdict(
     """
     if not theirs:
         parts = ", ".join(class_name(config["model"][part].get(TARGET)) for part in PARTS)
-        return f"not comparable: there are no published values for K = {config['model']['k']} with {parts}"
+        packs = f" and packs of {pack}" if (pack := config["model"].get("pack", 1)) > 1 else ""
+        return f"not comparable: there are no published values for K = {config['model']['k']} with {parts}{packs}"
     reasons: dict[str, list[str]] = {}
     size = config["data"].get("size")
     for value in theirs:
@@ -276,11 +281,12 @@ def _parse_row(source: Source, row: Mapping[str, str]) -> PublishedValue:
     return PublishedValue(
         source,
         row["data"],
-        int(row["size"]),
+        int(row["size"]) if row["size"] else None,
         row["system"],
         row["model"] or None,
         row["experts"] or None,
         int(row["k"]) if row["k"] else None,
+        int(row.get("pack") or 1),
         row["metric"],
         float(value),
         float(sd) if sd else None,

@@ -16,7 +16,8 @@ from mixgan_cli.evaluation.protocol import protocol_of
 from mixgan_cli.reporting.published import FOLDER, matches, obstacles, published_values
 from tests.conftest import TINY, composed
 
-SETS = ("mnist", "fashion_mnist", "celeba", "utzap50k", "flowers102", "cifar10", "stl10", "imagenet32")
+SETS = ("mnist", "fashion_mnist", "celeba", "utzap50k", "flowers102", "cifar10", "stl10", "imagenet32",
+        "ring_pacgan", "grid_pacgan", "stacked_mnist")  # fmt: skip
 OF_HMOG = ("fid_hmog2019", "knn_real_hmog2019", "knn_fake_hmog2019")
 READ_BY_HAND = [
     ("mnist", "FC", "knn_real_hmog2019", 0.7490, 0.0059),
@@ -46,6 +47,14 @@ READ_BY_HAND = [
     ("stl10", "SNGAN", "inception_score", 8.04, 0.07),
     ("cifar10", "SNGAN CNN", "fid", 17.81, None),
     ("cifar10", "SN-DCGAN", "inception_score", 7.5, None),
+    ("ring_pacgan", "PacGAN2", "high_quality", 0.956, 0.02),
+    ("grid_pacgan", "PacGAN4", "reverse_kl", 0.04, 0.01),
+    ("grid_pacgan", "VEEGAN", "high_quality", 0.4, None),
+    ("stacked_mnist", "PacDCGAN3; D = ½ G", "stacked_kl", 0.90, 0.04),
+    ("stacked_mnist", "Unrolled GAN, 5 steps; D = ¼ G", "stacked_modes", 236.4, 63.30),
+    ("stacked_mnist", "PacDCGAN4", "stacked_kl", 0.07, 0.005),
+    ("stacked_mnist", "EnGAN", "stacked_kl", 0.0313, None),
+    ("stacked_mnist", "AdvDSM", "stacked_kl", 1.49, None),
 ]
 
 
@@ -90,6 +99,15 @@ def test_all_published_tables_are_complete():
         },
         "stl10": {"mggan2017": 1, "mggan2017_others": 4, "mimicry2020": 4},
         "imagenet32": {"mggan2017": 1, "mggan2017_others": 4, "r3gan2024": 2, "mimicry2020": 2},
+        "ring_pacgan": {"pacgan2018": 5 * 3, "veegan2017": 4 * 2},
+        "grid_pacgan": {"pacgan2018": 5 * 3, "veegan2017": 4 * 2},
+        "stacked_mnist": {
+            "veegan2017": 4 * 2,
+            "pacgan2018_veegan": 4 * 2,
+            "pacgan2018_unrolled": 8 * 2 * 2,
+            "r3gan2024_stacked": 10 * 2,
+            "engan2019": 2 * 2,
+        },
     }
     lines = sum(len(list(csv.DictReader(path.open()))) for path in FOLDER.glob("*.csv"))
     assert lines == sum(counter.total() for counter in counts.values())  # all data sets are covered
@@ -138,6 +156,37 @@ def test_sngan_presets_are_measured_as_published(preset, source, system, of_anot
     assert {entry.metric for entry in theirs if obstacles(entry, protocol, 32)} == of_another_protocol
 
 
+@pytest.mark.parametrize(("data", "m"), [("ring", 1), ("grid", 3)])
+def test_pacgan_presets_are_measured_as_published(data, m):
+    """The value of as many samples in a pack, and of no other number, for points that lie as theirs do."""
+    run = composed(f"experiment=pacgan_{data}", f"model.pack={m}")
+    theirs = [entry for entry in published_values(f"{data}_pacgan") if matches(entry, run.model.model_dump())]
+    assert {entry.system for entry in theirs} == {"GAN" if m == 1 else f"PacGAN{m}"} and len(theirs) == 3
+    protocol = protocol_of(run.evaluation, 2_500, 2_500, {"ema": False}, build(run.data).load().describe())
+    assert not any(obstacles(entry, protocol, None) for entry in theirs)
+    elsewhere = protocol | {"reals": {"distribution": "Ring(modes=8, radius=2.0, std=0.02)"}}
+    for other in (elsewhere, protocol | {"n_fake": 10_000}):
+        assert all(obstacles(entry, other, None) for entry in theirs)
+
+
+@pytest.mark.parametrize(
+    ("ours", "reason"),
+    [
+        ({"n_fake": 26_000}, "n_fake: 26,000 here, 25,600 published"),
+        ({"logarithm": "decimal"}, "stacked.logarithm: decimal here, natural published"),
+        ({"classifier": "mixgan 1, 28 px"}, "stacked.classifier: mixgan 1, 28 px here, Keras CNN, 28 px published"),
+        ({"target": "digits"}, "stacked.target: digits here, 1/1000 published"),
+        ({"size": 32}, "size: 32 here, 28 published"),
+    ],
+)
+def test_variants_of_stacked_mnist_are_not_comparable(ours, reason):
+    theirs = found("stacked_mnist", "stacked_kl", system="PacDCGAN2; D = ½ G")
+    notes = {"target": "1/1000", "logarithm": "natural", "classifier": "Keras CNN, 28 px"}
+    assert obstacles(theirs, {"n_fake": 25_600, "ema": False, "stacked": notes}, 28) == []
+    protocol = {"n_fake": ours.get("n_fake", 25_600), "ema": False, "stacked": notes | ours}
+    assert obstacles(theirs, protocol, ours.get("size", 28)) == [reason]
+
+
 def test_class_conditional_values_match_no_model():
     entries = [entry for data in SETS for entry in published_values(data) if "class-conditional" in entry.system]
     assert len(entries) == 7 and all(entry.model is None for entry in entries)
@@ -175,7 +224,7 @@ def measured(run, data):
 
 def test_every_published_grid_has_its_experiments():
     grid = {f"hmog2019_{model}" for model in ("hmog", "mog", "madgan", "mggan", "megan")}
-    others = {*(f"mggan_{data}" for data in SETS[5:]), "megan_cifar10", "megan_celeba"}
+    others = {*(f"mggan_{data}" for data in SETS[5:8]), "megan_cifar10", "megan_celeba"}
     assert {preset for preset, _ in PRESETS} == grid | others
 
 
