@@ -124,8 +124,8 @@ class TFPaddedConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, kernel_size=size, stride=2)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return feature maps [N, outputs, ⌈S/2⌉, ⌈S/2⌉]."""
-        before, after = same_padding(self.kernel_size[0], input.shape[-1])
+        """Return feature maps [N, outputs, S/2, S/2]; the half of an odd side is rounded up."""
+        before, after = _same_padding(self.kernel_size[0], input.shape[-1])
         return super().forward(pad(input, (before, after, before, after)))
 
 
@@ -140,7 +140,7 @@ class TFPaddedConvTranspose2d(nn.ConvTranspose2d):
     """
 
     def __init__(self, inputs: int, outputs: int, size: int = 5, odd: bool = False) -> None:
-        super().__init__(inputs, outputs, kernel_size=size, stride=2, padding=same_padding(size, int(odd))[0])
+        super().__init__(inputs, outputs, kernel_size=size, stride=2, padding=_same_padding(size, int(odd))[0])
         self.odd = odd
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
@@ -149,7 +149,7 @@ class TFPaddedConvTranspose2d(nn.ConvTranspose2d):
         return maps if self.odd else maps[..., :-1, :-1]
 
 
-def same_padding(size: int, side: int) -> tuple[int, int]:
+def _same_padding(size: int, side: int) -> tuple[int, int]:
     """Return TensorFlow's SAME padding of a convolution with stride 2, before and after an axis [pixels].
 
     Args:
