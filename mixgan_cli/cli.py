@@ -26,7 +26,7 @@ from omegaconf import DictConfig
 from mixgan_cli import __version__
 from mixgan_cli.config import help as help_on
 from mixgan_cli.config import redact
-from mixgan_cli.config.arguments import flags_first, parse_flags, positional_overrides, quote_path
+from mixgan_cli.config.arguments import flags_first, naming_keys, parse_flags, positional_overrides, quote_path
 from mixgan_cli.config.compose import explain, is_composition_error
 from mixgan_cli.config.redact import log_to_stderr
 from mixgan_cli.config.schema import (
@@ -294,7 +294,8 @@ def run_job(name: str, config: DictConfig, sweep: Sweep | None) -> Outcome:
         command = import_command(name)  # before the fork, so that not every job of a sweep has to
 
         def run() -> Outcome:
-            result = command.run(config)
+            with naming_keys(config):
+                result = command.run(config)
             if sweep and result:
                 sweep.objective_value(result["metrics"])
             return Outcome(0, result)

@@ -263,3 +263,15 @@ def test_link_to_itself_is_refused_in_one_message(mixgan, words):
     Path("loop").symlink_to("loop")
     outcome = mixgan(*words)
     assert outcome.code in (1, 2) and "loop" in outcome.err and "Traceback" not in outcome.err, outcome.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(("export", "run=./nowhere"), "run=nowhere: there is no"), (("export", "++run=1e400"), "run=inf: there is no"),
+     (("list", "nowhere"), "paths=nowhere: there is no"), (("report", ".", "nowhere"), "paths=nowhere: there is no"),
+     (("train", "continue=${hydra:runtime.cwd}"), "continue=/"), (("evaluate", "run=nowhere"), "run=nowhere: not a run")],
+    ids=lambda value: value[0],
+)  # fmt: skip
+def test_error_of_a_path_names_its_key(mixgan, words, message):
+    outcome = mixgan(*words)
+    assert outcome.code == 2 and f"mixgan {words[0]}: {message}" in outcome.err

@@ -6,8 +6,8 @@ import argparse
 import os
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mixgan_cli.config.compose import groups, known_keys, quoted
 from mixgan_cli.config.keys import meant
-from mixgan_cli.errors import ConfigError
+from mixgan_cli.errors import ConfigError, UserError
 
 FLAGS_WITH_VALUE = (
     *("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"),
@@ -49,6 +49,21 @@ MAX_KEY = 255
 """Longest key of an override [characters]. Hydra looks for a file of this name, and takes minutes for 100,000."""
 LONG_NUMBER = re.compile(r"(?:\d_?){4301}")
 """A number with more digits than Python reads."""
+
+
+@contextmanager
+def naming_keys(config: Mapping[str, Any]) -> Iterator[None]:
+    """Put the key before an error's message that begins with its path: `x: …` becomes `run=x: …`."""
+    try:
+        yield
+    except UserError as error:
+        for key in PATH_KEYS:
+            values = config.get(key)
+            for value in values if isinstance(values, Sequence) and not isinstance(values, str) else [values]:
+                if str(error).startswith((f"{value}: ", f"{Path(str(value))}: ")):
+                    error.args = (f"{key}={error}", *error.args[1:])
+                    raise
+        raise
 
 
 def flags_first(words: Sequence[str]) -> list[str]:

@@ -72,17 +72,17 @@ def arrays(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", NAMES)
 def test_existing_path_is_taken_whatever_its_name(mixgan, arrays, name):
     for words in ((f"run={name}",), (name,)):
-        assert f"mixgan export: {name}" in mixgan("export", *words).err
+        assert f"mixgan export: run={name}" in mixgan("export", *words).err
 
 
 @pytest.mark.parametrize("name", NEW)
 def test_new_path_is_taken_whatever_its_name(mixgan, name):
-    assert f"mixgan export: {name}: there is no generator" in mixgan("export", f"run={name}").err
+    assert f"mixgan export: run={name}: there is no generator" in mixgan("export", f"run={name}").err
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_new_path_in_any_folder_is_taken(mixgan, arrays, name):
-    assert f"mixgan export: {name}/new: there is no generator" in mixgan("export", f"run={name}/new").err
+    assert f"mixgan export: run={name}/new: there is no generator" in mixgan("export", f"run={name}/new").err
 
 
 def test_text_that_cannot_be_read_is_shown_in_quotes(mixgan):
@@ -169,7 +169,7 @@ def test_interpolation_to_a_number_is_no_choice(mixgan):
 
 def test_single_path_needs_no_brackets(mixgan):
     for name in ("7", "a=b"):
-        assert f"mixgan report: {name}: there is no such folder" in mixgan("report", f"paths={name}").err
+        assert f"mixgan report: paths={name}: there is no such folder" in mixgan("report", f"paths={name}").err
 
 
 def test_text_may_look_like_a_number(mixgan):
