@@ -268,8 +268,8 @@ def test_link_to_itself_is_refused_in_one_message(mixgan, words):
 @pytest.mark.parametrize(
     ("words", "message"),
     [(("export", "run=./nowhere"), "run=nowhere: there is no"), (("export", "++run=1e400"), "run=inf: there is no"),
-     (("list", "nowhere"), "paths=nowhere: there is no"), (("report", ".", "nowhere"), "paths=nowhere: there is no"),
-     (("train", "continue=${hydra:runtime.cwd}"), "continue=/"), (("evaluate", "run=nowhere"), "run=nowhere: not a run")],
+     (("list", "nowhere"), "paths=nowhere: there is no"), (("report", "nowhere"), "paths=nowhere: there is no"),
+     (("train", "continue=${hydra:runtime.cwd}"), "continue=/"), (("evaluate", "run=no"), "run=no: not a run")],
     ids=lambda value: value[0],
 )  # fmt: skip
 def test_error_of_a_path_names_its_key(mixgan, words, message):

@@ -60,7 +60,7 @@ def naming_keys(config: Mapping[str, Any]) -> Iterator[None]:
         for key in PATH_KEYS:
             values = config.get(key)
             for value in values if isinstance(values, Sequence) and not isinstance(values, str) else [values]:
-                if str(error).startswith((f"{value}: ", f"{Path(str(value))}: ")):
+                if str(error).startswith((f"{value}: ", f"{Path(os.path.expanduser(str(value)))}: ")):  # noqa: PTH111
                     error.args = (f"{key}={error}", *error.args[1:])
                     raise
         raise

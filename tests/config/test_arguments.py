@@ -108,8 +108,8 @@ def test_only_paths_are_quoted(arrays):
 
 def test_home_folder_is_expanded(mixgan, monkeypatch):
     monkeypatch.setenv("HOME", "/somewhere")
-    assert "mixgan export: /somewhere/x: " in mixgan("export", "run=~/x").err
-    assert "mixgan export: /somewhere/x: " in mixgan("export", "run='~/x'").err
+    assert "mixgan export: run=/somewhere/x: " in mixgan("export", "run=~/x").err
+    assert "mixgan export: run=/somewhere/x: " in mixgan("export", "run='~/x'").err
 
 
 EMPTY = [

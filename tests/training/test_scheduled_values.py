@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -55,7 +56,8 @@ def test_term_follows_its_schedule(mixgan):
 
 @pytest.mark.parametrize(("factor", "share"), [(0.0, 0.0), (0.25, 0.25), (1.0, 1.0)])
 def test_augmentation_reaches_a_share_of_the_samples(factor, share):
-    context = StepContext(None, None, 0, Compute(torch.device("cpu")), lambda samples: samples + 1)
+    networks = SimpleNamespace(discriminator=SimpleNamespace(pack=1))
+    context = StepContext(networks, None, 0, Compute(torch.device("cpu")), lambda samples: samples + 1)
     samples = torch.zeros(4000, 1, 2, 2)
     seen = context.augmented(samples, {"factor/augment": torch.tensor(factor)})
     assert seen.flatten(1).std(dim=1).max() == 0  # a sample is augmented whole, or not
