@@ -337,6 +337,8 @@ class Run(Strict):
             components.check_run("model.head", model.head, self)
             components.check_run("objective.adversarial", objective.adversarial, self)
             components.check_run("objective.penalty", objective.penalty, self)
+            if objective.augment:
+                components.check_run("objective.augment", objective.augment, self)
             components.check_run("model.gate", model.gate, self)
         return self
 

@@ -14,12 +14,14 @@ from mixgan_cli.objectives.adversarial import (
     Wasserstein,
 )
 from mixgan_cli.objectives.augment import DiffAugment
+from mixgan_cli.objectives.augment_bgc import BlitGeometryColor
 from mixgan_cli.objectives.penalties import R1, GradientPenalty, InputGradientPenalty, NoPenalty, ZeroCentred
 from mixgan_cli.objectives.terms import Competition, Diversity, GateTerm, GeneratedBatch, GeneratorTerm, LoadBalance
 
 __all__ = [
     "R1",
     "Adversarial",
+    "BlitGeometryColor",
     "Competition",
     "DiffAugment",
     "Diversity",

@@ -25,6 +25,8 @@ class Adversarial(ABC):
 
     probabilistic = False
     """True if the score is the logit of a probability."""
+    zero_centred = False
+    """True if a score above 0 says that a sample is real, and one below 0 that it is generated."""
 
     @classmethod
     def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
@@ -69,6 +71,7 @@ class Minimax(Adversarial):
     """L_D = -E log D(x) - E log(1 - D(G(z))), L_G = E log(1 - D(G(z))) (Goodfellow et al. 2014, eq. 1)."""
 
     probabilistic = True
+    zero_centred = True
 
     def real(self, score_N: Tensor) -> Tensor:
         """Return the discriminator's loss on real samples, a scalar."""
@@ -110,6 +113,8 @@ class LeastSquares(Adversarial):
 class Hinge(Adversarial):
     """L_D = E max(0, 1 - D(x)) + E max(0, 1 + D(G(z))), L_G = -E D(G(z)) (Miyato et al. 2018, eqs. 16, 17)."""
 
+    zero_centred = True
+
     def real(self, score_N: Tensor) -> Tensor:
         """Return the discriminator's loss on real samples, a scalar."""
         return (1 - score_N).relu().mean()
@@ -127,7 +132,8 @@ class PairedAdversarial(ABC):
     """The interface of an adversarial loss on pairs of a real and a generated sample: see `objectives.pairing`."""
 
     probabilistic = False
-    """False: only differences of scores have a meaning."""
+    zero_centred = False
+    """Both false: only differences of scores have a meaning."""
 
     @classmethod
     def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mixgan_cli.errors import RunError, error_summary
 from mixgan_cli.models.export.safetensors import require_finite
 from mixgan_cli.models.networks import Generator, Networks
+from mixgan_cli.objectives.augment_ada import AdaptiveStrength
 from mixgan_cli.optim.optimizers import load_optimizer
 from mixgan_cli.optim.schedules import Schedule
 from mixgan_cli.runs import RunFolder, config_differences
@@ -26,7 +27,7 @@ from mixgan_cli.training.phases import Phases
 from mixgan_cli.training.step import Means
 
 KEYS = frozenset({"config", "data", "progress", "generator", "discriminator", "ema", "optimizers", "means"})
-"""The keys of a saved state."""
+"""The keys of a saved state. An adaptive augmentation adds `augment`."""
 NETWORKS = ("generator", "discriminator", "ema")
 """Those that are weights of a network."""
 MAX_VALUES = 2**20
@@ -98,6 +99,11 @@ class State:
         """The networks by the names under which a saved state holds their weights."""
         return {**self.networks._asdict(), "ema": self.ema.average}
 
+    @property
+    def controller(self) -> AdaptiveStrength | None:
+        """The strength of an adaptive augmentation, if there is one."""
+        return self.phases.discriminator.context.controller
+
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """Return the state dict of each network by its name, tensors of any shape [...]."""
         return {name: network.state_dict() for name, network in self.named_networks.items()}
@@ -120,6 +126,7 @@ class State:
             **self.weights(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.phases.optimizers.items()},
             "means": self.means.state(),
+            **({"augment": self.controller.state_dict()} if self.controller else {}),
         }
         torch.save(content, file)
 
@@ -177,6 +184,8 @@ class State:
         best = progress.pop("best")
         self.progress = Progress(**progress, best=Best(**best) if best else None)
         self.means.load_state(content["means"], self.networks.generator.device)
+        if self.controller:  # a run with one has no older checkpoints
+            self.controller.load_state_dict(content["augment"])
 
 
 def _require_bounded(content: Any, max_bytes: int) -> None:

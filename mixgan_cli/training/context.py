@@ -14,6 +14,7 @@ from mixgan_cli.models.heads import DiscriminatorOutput
 from mixgan_cli.models.networks import Networks
 from mixgan_cli.models.packing import pack, unpack
 from mixgan_cli.objectives.adversarial import Adversarial, PairedAdversarial
+from mixgan_cli.objectives.augment_ada import AdaptiveStrength
 from mixgan_cli.objectives.pairing import pair
 from mixgan_cli.objectives.terms import Term
 from mixgan_cli.optim.schedules import Schedule
@@ -32,7 +33,7 @@ class StepContext:
     fakes: int
     """Number of samples that all ranks generate per step."""
     compute: Compute
-    augment: Callable[[Tensor], Tensor] | None
+    augment: Callable[..., Tensor] | None
     """Applied to all samples before the discriminator sees them."""
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     """Schedules of the penalty's weight (`penalty`) and of the probability that a sample is augmented (`augment`)."""
@@ -95,10 +96,27 @@ class StepContext:
             return packs
         m = self.networks.discriminator.pack
         samples = unpack(packs, m)
+        if getattr(self.augment, "per_transformation", False):
+            return pack(self.augment(samples, inputs.get("factor/augment")), m)
         if "factor/augment" not in inputs:
             return pack(self.augment(samples), m)
         chosen = uniform(len(samples), *[1] * (samples.dim() - 1), device=samples.device) < inputs["factor/augment"]
         return pack(torch.where(chosen, self.augment(samples), samples), m)
+
+    def observe(self, real_N: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Show the scores of augmented real packs [N] to a controller; return the strength of augmentation to log."""
+        factor = inputs.get("factor/augment")
+        if self.controller is not None:
+            self.controller.observe(real_N.repeat(self.networks.discriminator.pack))  # a score for each sample
+            return {"augment/p": self.controller.p}
+        if factor is None:
+            return {}
+        return {"augment/p": factor * getattr(self.augment, "p", 1.0)}
+
+    @property
+    def controller(self) -> AdaptiveStrength | None:
+        """What sets the strength of augmentation, if it is to follow the discriminator."""
+        return getattr(self.augment, "controller", None)
 
     def inputs(self, terms: Mapping[str, Term], nimg: int, iteration: int) -> dict[str, Tensor]:
         """Return scheduled values, scalars on the device: weights of terms by name, `schedules` as `factor/NAME`."""

@@ -133,8 +133,10 @@ def make_step(state: State) -> StepFn:
             if gate:
                 finish(gate, gate.step(next(other_inputs)))
 
-        # 4. The moving average of the generator follows.
+        # 4. The moving average of the generator follows, and the strength of an adaptive augmentation.
         state.ema.update(state.networks.generator, moving_average["weight"])
+        if discriminator.context.controller:
+            discriminator.context.controller.adapt()
 
     def finish(phase: Phase, scalars: Scalars) -> None:
         state.means.add(scalars)  # on the device; read once per report

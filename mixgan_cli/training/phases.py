@@ -99,7 +99,7 @@ class DiscriminatorPhase:
             samples = samples.to(real.samples.dtype) if self._on_scores else samples
             fake = self._shown(context.packed(samples, generated=True), inputs)
         scalars: Scalars = {}
-        losses = self._losses(real, fake, weights_BK, scalars, inputs.get("factor/penalty"))
+        losses = self._losses(real, fake, weights_BK, scalars, inputs)
         loss, skipped = optimizer_step(losses, self.optimizers, context.bf16_weights)
         if context.bf16_weights:
             context.bf16_weights.refresh(context.networks.discriminator.parameters())
@@ -132,23 +132,24 @@ class DiscriminatorPhase:
         fake: ShownSamples,
         weights_BK: Tensor,
         scalars: Scalars,
-        penalty_factor: Tensor | None,
+        inputs: Mapping[str, Tensor],
     ) -> Iterator[Tensor]:
         """Yield the loss term by term; each is differentiated before the next is computed. Add values to `scalars`.
 
         A loss on pairs is one term, with the penalty on scores.
         """
         adversarial, n = self.context.adversarial, len(real.augmented)
+        penalty_factor = inputs.get("factor/penalty")
         if self.one_pass:
             assert isinstance(adversarial, Adversarial)
             both = self._discriminate(torch.cat((real.augmented, fake.augmented)), self.detach_features)
             real_N, output = both.scores_N[:n], _rows(both, slice(n, None))
-            scalars["score/real"] = real_N.mean()
+            scalars |= {"score/real": real_N.mean(), **self.context.observe(real_N, inputs)}
             loss = self._of_fakes(adversarial.fake(output.scores_N), output, weights_BK, scalars)
             yield adversarial.real(real_N) + loss
         else:
             real_N = self._discriminate(real.augmented).scores_N
-            scalars["score/real"] = real_N.mean()
+            scalars |= {"score/real": real_N.mean(), **self.context.observe(real_N, inputs)}
             penalties = self._penalties(real, real_N, penalty_factor, generated=False)
             if isinstance(adversarial, Adversarial):
                 yield _total(adversarial.real(real_N), *penalties)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from torch import nn
+
 from mixgan_cli.config.components import build
 from mixgan_cli.config.schema import Objective, Run
 from mixgan_cli.data.batches import Batches, Dequantized, Flipped, Sharded
@@ -119,12 +121,15 @@ def build_phases(
         ConfigError: an expert's share of the batch is too small for batch norm.
     """
     generator, discriminator = networks
+    augment = build(objective.augment) if objective.augment else None
+    if isinstance(augment, nn.Module):
+        compute.place(augment)
     context = StepContext(
         networks,
         build(objective.adversarial),
         fakes_per_step(networks, objective, batch, fakes),
         compute,
-        build(objective.augment) if objective.augment else None,
+        augment,
         {
             name: schedule
             for name, node in {"penalty": objective.penalty, "augment": objective.augment}.items()
