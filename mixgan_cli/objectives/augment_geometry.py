@@ -20,6 +20,9 @@ SYM6 = (
 """The low-pass filter of the orthonormal wavelet symlet 6 (Daubechies 1992), whose sum is √2."""
 BEFORE = 5
 """Number of taps before the pixel to which the filter belongs."""
+DELAY = sum(tap * weight for tap, weight in enumerate(SYM6)) / sum(SYM6) - BEFORE
+"""Position of a pixel on the fine grid after the filter, 0.0983. The released code takes 1/2, as of a symmetric filter,
+so that its turns also shift an image, by at most 0.4 pixels."""
 
 
 class Resampling(NamedTuple):
@@ -72,11 +75,11 @@ def warp(images_NCSS: Tensor, inverse_N22: Tensor, offset_N2: Tensor, maps: Resa
     side, period = images_NCSS.shape[-1], len(maps.up)
     up, down = (matrix.to(images_NCSS.dtype) for matrix in maps)
     fine_NCPP = up @ images_NCSS @ up.t()
-    # A value at n of the fine grid is at (n - 1/2) / 2 of the pixels.
+    # A value at n of the fine grid is at (n - DELAY) / 2 of the pixels.
     fine = torch.arange(-BEFORE, down.shape[1] - BEFORE, device=images_NCSS.device, dtype=inverse_N22.dtype)
-    at_R = (fine - 0.5) / 2 - (side - 1) / 2
+    at_R = (fine - DELAY) / 2 - (side - 1) / 2
     along_N22R = 2 * inverse_N22.unsqueeze(3) * at_R
-    start_N2 = 2 * offset_N2 + (side - 1) + 0.5
+    start_N2 = 2 * offset_N2 + (side - 1) + DELAY
     source_N2RR = along_N22R[:, :, 0].unsqueeze(3) + along_N22R[:, :, 1].unsqueeze(2) + start_N2[:, :, None, None]
     corner_N2RR = source_N2RR.floor()
     part_N2RR = (source_N2RR - corner_N2RR).to(images_NCSS.dtype)

@@ -9,9 +9,10 @@ from mixgan_cli.config.components import build
 from mixgan_cli.models.networks import build_networks, parameter_counts
 from tests.conftest import composed
 
-SIZES = {"r3gan_cifar10": 32, "r3gan_ffhq64": 64, **dict.fromkeys(
+SIZES = {"r3gan_cifar10": 32, "r3gan_ffhq64": 64, "r3gan_stacked_mnist": 32, **dict.fromkeys(
     ("sngan_cifar10", "sngan_cifar10_mimicry", "sngan_cifar10_collections"), 32)}  # fmt: skip
 COUNTS = {"r3gan_cifar10": (20_732_160, 20_683_776), "r3gan_ffhq64": (22_429_824, 22_381_440),
+          "r3gan_stacked_mnist": (20_732_160, 20_683_776),
           "sngan_cifar10": (4_276_739, 1_053_824), "sngan_cifar10_mimicry": (4_276_739, 1_053_825),
           "sngan_cifar10_collections": (4_276_739, 1_053_825)}  # fmt: skip
 
@@ -51,7 +52,9 @@ def at(name, nimg):
     run = preset(name)
     adam, penalty = run.objective.optimizer.discriminator, run.objective.penalty
     nodes = (adam["schedule"], adam["beta2_schedule"], penalty["schedule"], run.training.ema_schedule)
-    lr, complement, gamma, half_life = (build(node, nimg=run.training.nimg).factor(nimg, 0) for node in nodes)
+    lr, complement, gamma, half_life = (
+        build(node, nimg=run.training.nimg).factor(nimg, 0) if node else 1.0 for node in nodes
+    )
     assert run.objective.optimizer.generator == adam
     values = (1 - (1 - adam["betas"][1]) * complement, penalty["weight"] * gamma)
     return adam["lr"] * lr, *values, run.training.ema_half_life_nimg * half_life
@@ -65,12 +68,38 @@ def at(name, nimg):
         ("r3gan_cifar10", 20_000_000, (5e-5, 0.99, 0.005, 5_000_000)),
         ("r3gan_ffhq64", 0, (2e-4, 0.9, 2.0, 0)),
         ("r3gan_ffhq64", 99_000_000, (5e-5, 0.99, 0.2, 500_000)),
+        ("r3gan_stacked_mnist", 0, (2e-4, 0.9, 1.0, 0)),
+        ("r3gan_stacked_mnist", 1_000_000, (2e-4, 0.945, 0.55, 250_000)),
+        ("r3gan_stacked_mnist", 2_000_000, (2e-4, 0.99, 0.1, 500_000)),
     ],
 )
 def test_r3gan_follows_the_published_schedules(name, nimg, values):
     assert at(name, nimg) == pytest.approx(values, rel=3e-5)
     adam = preset(name).objective.optimizer.generator
     assert (adam["betas"][0], adam["eps"]) == (0, 1e-8)
+
+
+@pytest.mark.parametrize(
+    ("name", "nimg", "p"),
+    [
+        ("r3gan_cifar10", 0, 0),
+        ("r3gan_cifar10", 5_000_000, 0.080546),
+        ("r3gan_cifar10", 15_000_000, 0.469454),
+        ("r3gan_cifar10", 90_000_000, 0.55),
+        ("r3gan_ffhq64", 10_000_000, 0.15),
+        ("r3gan_ffhq64", 20_000_000, 0.3),
+    ],
+)
+def test_r3gan_augments_with_the_published_probability(name, nimg, p):
+    augment = preset(name).objective.augment
+    factor = build(augment["schedule"], nimg=preset(name).training.nimg).factor(nimg, 0)
+    assert augment["p"] * factor == pytest.approx(p, rel=3e-5)
+
+
+def test_r3gan_on_stacked_mnist_has_the_papers_settings():
+    run = preset("r3gan_stacked_mnist")
+    assert (run.training.nimg, run.training.batch, run.training.flips) == (10_000_000, 512, False)
+    assert run.objective.augment is None and run.evaluation.name == "stacked" and run.data["name"] == "stacked_mnist"
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_filter_is_orthonormal():
     taps = np.array(SYM6)
     assert taps.sum() == pytest.approx(math.sqrt(2), abs=1e-11)
     for lag in range(0, 12, 2):
-        assert taps[lag:] @ taps[: 12 - lag] == pytest.approx(lag == 0, abs=1e-11)
+        assert taps[lag:] @ taps[: 12 - lag] == pytest.approx(1.0 if lag == 0 else 0.0, abs=1e-11)
 
 
 @pytest.mark.parametrize("side", [2, 8, 9, 32])
@@ -48,7 +48,7 @@ def test_pixels_move_as_in_numpy(side):
     moved = move(images, inverse, torch.zeros(8, 2)).numpy()
     for n, (image, got) in enumerate(zip(images.numpy(), moved, strict=True)):
         mirrored = image[:, :, ::-1] if n > 3 else image
-        np.testing.assert_array_equal(got, np.rot90(mirrored, -(n % 4), axes=(2, 1)))
+        np.testing.assert_array_equal(got, np.rot90(mirrored, -(n % 4), axes=(1, 2)))
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (1, 0), (0, -2), (3, 2)])
@@ -83,12 +83,13 @@ def test_warp_of_smooth_images_is_scipys(degrees, scales, offset):
 
 def test_second_derivative_is_that_of_finite_differences():
     torch.manual_seed(0)
-    images = torch.randn(2, 2, 4, 4, dtype=torch.double, requires_grad=True)
-    inverse = torch.tensor([[0.8, -0.5], [0.4, 1.1]], dtype=torch.double).expand(2, 2, 2)
+    images = torch.randn(1, 2, 3, 3, dtype=torch.double, requires_grad=True)
+    inverse = torch.tensor([[[0.8, -0.5], [0.4, 1.1]]], dtype=torch.double)
+    maps = resampling(3, CPU)
 
     def cubed(images):
-        turned = move(images, TURN.expand(2, 2, 2), torch.ones(2, 2, dtype=torch.double))
-        return warp(turned, inverse, torch.full((2, 2), 0.3, dtype=torch.double), resampling(4, CPU)) ** 3
+        turned = move(images, TURN[None], torch.ones(1, 2, dtype=torch.double))
+        return warp(turned, inverse, torch.full((1, 2), 0.3, dtype=torch.double), maps) ** 3
 
     assert torch.autograd.gradcheck(cubed, images)
-    assert torch.autograd.gradgradcheck(cubed, images)
+    assert torch.autograd.gradgradcheck(cubed, images, fast_mode=True)

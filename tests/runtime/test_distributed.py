@@ -39,6 +39,13 @@ RECIPES = {
     **{model: (f"model={model}",) for model in groups()["model"]},
     "mggan, one game for each expert": ("model=mggan", "objective.fakes=per_expert", "model.beta=0.5"),
     "hmog, leaves left out": ("model=hmog", "model.gate.dropout=0.3", "objective.augment.cutout=0.5"),
+    "hmog, adaptive augmentation": (
+        "model=hmog",
+        "objective=non_saturating",
+        "objective/augment=ada",
+        "objective.augment.p=0.3",
+        "objective.augment.rise=100",
+    ),
     "mggan, r3gan": ("model=mggan", "objective=r3gan", "model.backbone.discriminator_norm=none", "training.fakes=8"),
     "hmog, packs": ("model=hmog", "model.pack=2"),
     "gan, batch norm under a penalty": ("model=gan", "model.backbone.discriminator_norm=batch"),
@@ -70,6 +77,8 @@ def trained(run: Run):
     found = {f"means.{name}": torch.tensor(value) for name, value in statistics.means.items()}
     for part, network in {**networks._asdict(), "ema": state.ema.average}.items():
         found |= {f"{part}.{name}": value.detach().clone() for name, value in network.state_dict().items()}
+    if state.controller:
+        found |= {f"augment.{name}": value.clone() for name, value in state.controller.state_dict().items()}
     torch.set_default_dtype(torch.float32)
     return found
 

@@ -35,6 +35,13 @@ RECIPES = {
     "mggan, pairwise": ("model=mggan", "model.head.form=pairwise", "model.beta=0.5"),
     "mggan, one game for each expert": ("model=mggan", "objective.fakes=per_expert"),
     "gan, augmented": ("model=gan", "objective/augment=diffaugment", "objective.augment.cutout=0.5"),
+    "gan, adaptive augmentation": (
+        "model=gan",
+        "objective=non_saturating",
+        "objective/augment=ada",
+        "objective.augment.p=0.5",
+        "objective.augment.rise=100",
+    ),
     "gan, spectral norm": ("model=gan", "objective=hinge", "model.backbone.spectral_norm=true"),
     "gan, r3gan, all schedules fast": (
         "model=gan",
@@ -50,6 +57,12 @@ RECIPES = {
         "+schedule@objective.augment.schedule=burn_in",
         "+schedule@training.ema_schedule=burn_in",
         "training.nimg=160",
+    ),
+    "gan, r3gan's augmentation": (
+        "model=gan",
+        "objective=r3gan",
+        "objective/augment=r3gan",
+        "objective.augment.schedule.end=100",
     ),
     "mggan, r3gan": ("model=mggan", "objective=r3gan", "model.backbone.discriminator_norm=none"),
     "mggan, r3gan, k n fakes": (
@@ -122,11 +135,12 @@ class TracedStep:
         return [
             *(value for network in networks for value in network.state_dict().values()),
             *(value for optimizer in optimizers for kept in optimizer.state.values() for value in kept.values()),
+            *([self.state.controller.p, self.state.controller.signs] if self.state.controller else []),
             *(value for part in self.state.means.state().values() for value in part.values()),
         ]
 
 
-EVERY_DAY = ("hmog", "mggan", "madgan", "gan, r3gan, all schedules fast")
+EVERY_DAY = ("hmog", "mggan", "madgan", "gan, adaptive augmentation", "gan, r3gan, all schedules fast")
 
 
 @pytest.mark.parametrize(
@@ -142,6 +156,8 @@ def test_traced_and_eager_training_are_bitwise_equal(name):
         assert torch.equal(torch.get_rng_state(), random_state)
         assert eager.means.read() == replayed.means.read()
     assert step.graph is not None
+    if eager.controller:
+        assert torch.equal(eager.controller.p, replayed.controller.p) and eager.controller.p != 0.5
     for one, other in zip(
         (*eager.networks, eager.ema.average), (*replayed.networks, replayed.ema.average), strict=True
     ):
