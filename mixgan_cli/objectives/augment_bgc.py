@@ -126,7 +126,7 @@ class BlitGeometryColor(nn.Module):
         one_T = self.multipliers_T * p
         return torch.where(self.is_rotation_T, 1 - (1 - one_T).clamp(min=0).sqrt(), one_T)
 
-    def strength(self, factor: Tensor | None) -> Tensor:
+    def _strength(self, factor: Tensor | None) -> Tensor:
         """Return p, a scalar on the device: that of the controller, or the own one times a schedule's factor."""
         p = self.p if self.controller is None else self.controller.p
         return p if factor is None else p * factor
@@ -136,7 +136,7 @@ class BlitGeometryColor(nn.Module):
         n, device = len(images_NCSS), images_NCSS.device
         images_NCSS = images_NCSS.to(torch.promote_types(images_NCSS.dtype, torch.float32))
         with torch.autocast(device.type, enabled=False):
-            fires_NT = uniform(n, len(TRANSFORMATIONS), device=device) < self.probabilities(self.strength(factor))
+            fires_NT = uniform(n, len(TRANSFORMATIONS), device=device) < self.probabilities(self._strength(factor))
             uniform_N10, normal_N7 = uniform(n, 10, device=device), normal(n, 7, device=device)
             images_NCSS = self._transform(images_NCSS, fires_NT, uniform_N10[:, :6], normal_N7[:, :4])
             images_NCSS = self._colour(images_NCSS, fires_NT[:, COLOURS], uniform_N10[:, 6:8], normal_N7[:, 4:])

@@ -1,4 +1,4 @@
-"""Geometric transformations of images by exact moves of pixels, and by resampling without aliasing.
+"""Exact moves of pixels, and resampling without aliasing (Karras et al. 2020, released code).
 
 Positions are (row, column) in pixels, relative to the centre of the image. Outside, an image continues as its
 reflection about the centres of its border pixels. All functions are differentiable any number of times, and consist of
@@ -26,7 +26,7 @@ so that its turns also shift an image, by at most 0.4 pixels."""
 
 
 class Resampling(NamedTuple):
-    """Linear maps between the S pixels of a side and twice as many, as products from the left."""
+    """Linear maps between the S pixels of a side and twice as many (Karras et al. 2020, released code)."""
 
     up: Tensor
     """[4 (S - 1), S]: a period of the reflected side, with twice the resolution."""
@@ -35,7 +35,7 @@ class Resampling(NamedTuple):
 
 
 def resampling(side: int, device: torch.device) -> Resampling:
-    """Return the maps for images of `side` pixels, which filter with SYM6 (Karras et al. 2020, released code).
+    """Return the maps for images of `side` pixels, [4 (S - 1), S] and [S, 2 S + 10], which filter with SYM6.
 
     One after the other, without a transformation between them, they are the identity.
     """
