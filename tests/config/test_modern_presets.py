@@ -120,3 +120,14 @@ def test_sngan_has_the_published_numbers(name, batch, fakes, d_steps, g_steps):
         assert (adam["lr"], adam["betas"]) == (2e-4, (0.0, 0.9))
         assert adam["schedule"]["_target_"].endswith("Linear") and adam["schedule"]["final"] == 0
     assert training.dequantize == ("mimicry" not in name) and training.ema_half_life_nimg == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "spread"),
+    [("sngan_cifar10", (2 / (128 + 4096)) ** 0.5), ("sngan_cifar10_mggan", (2 / (31 + 4096)) ** 0.5),
+     ("sngan_cifar10_cnn", 0.02)],
+)  # fmt: skip
+def test_first_layers_of_sngan_begin_as_in_the_sources(name, spread):
+    torch.manual_seed(0)
+    experts = build_networks(preset(name).model, (3, 32, 32)).generator.experts
+    assert experts.weight_KZH.std().item() == pytest.approx(spread, rel=0.01)
