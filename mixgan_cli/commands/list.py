@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 from mixgan_cli.config.schema import ListCommand, parse
 from mixgan_cli.errors import ConfigError, nearest
 from mixgan_cli.reporting.read_run import find_runs, read_curves, read_results
-from mixgan_cli.reporting.sweep_table import Entry, SweepTable, align
-from mixgan_cli.reporting.tables import format_value
+from mixgan_cli.reporting.sweep_table import Entry, SweepTable
+from mixgan_cli.reporting.tables import align, format_value
 from mixgan_cli.runs import RunFolder
 
 log = logging.getLogger("mixgan")

@@ -20,7 +20,7 @@ from mixgan_cli.evaluation.metrics.registry import is_value
 from mixgan_cli.evaluation.protocol import differences
 from mixgan_cli.evaluation.ranking import ranked
 from mixgan_cli.reporting.read_run import read_results, seeded_splits
-from mixgan_cli.reporting.tables import mean_and_sd, to_csv
+from mixgan_cli.reporting.tables import align, mean_and_sd, to_csv
 from mixgan_cli.runs import configuration_hash
 from mixgan_cli.runtime.io import read_errors, write_text
 from mixgan_cli.sweeps.sweep import Job
@@ -278,22 +278,3 @@ def _counts(jobs: Sequence[Job]) -> dict[str, int]:
 def _format_mean(row: Row, name: str) -> str:
     mean, n = mean_and_sd(row[name], row[f"{name}_sd"]), row[f"{name}_n"]
     return mean if n in (0, row["done"]) else f"{mean} (n={n})"
-
-
-def align(rows: Sequence[Row], width: int, rest: str = "in table.csv") -> list[str]:
-    """Return the rows in aligned columns.
-
-    Args:
-        rows: one or more, with equal keys.
-        width: of the terminal, in characters.
-        rest: where the columns are that do not fit.
-    """
-    columns = [[name, *("" if row[name] is None else str(row[name]) for row in rows)] for name in rows[0]]
-    padded = [[cell.ljust(max(map(len, column))) for cell in column] for column in columns]
-    fitting, used = 0, 0
-    for column in padded:
-        used += len(column[0]) + 2
-        fitting += used <= width
-    lines = ["  ".join(cells).rstrip() for cells in zip(*padded[:fitting], strict=True)]
-    left_out = len(padded) - fitting
-    return [*lines, f"({left_out} more column{'s' if left_out > 1 else ''} {rest})"] if left_out else lines

@@ -63,6 +63,25 @@ def to_latex(rows: Sequence[Row]) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
+def align(rows: Sequence[Row], width: int, rest: str = "in table.csv") -> list[str]:
+    """Return the rows in aligned columns.
+
+    Args:
+        rows: one or more, with equal keys.
+        width: of the terminal, in characters.
+        rest: where the columns are that do not fit.
+    """
+    columns = [[name, *("" if row[name] is None else str(row[name]) for row in rows)] for name in rows[0]]
+    padded = [[cell.ljust(max(map(len, column))) for cell in column] for column in columns]
+    fitting, used = 0, 0
+    for column in padded:
+        used += len(column[0]) + 2
+        fitting += used <= width
+    lines = ["  ".join(cells).rstrip() for cells in zip(*padded[:fitting], strict=True)]
+    left_out = len(padded) - fitting
+    return [*lines, f"({left_out} more column{'s' if left_out > 1 else ''} {rest})"] if left_out else lines
+
+
 def columns_of(rows: Sequence[Row]) -> list[str]:
     """Return every key of any row, in order of appearance."""
     return list(dict.fromkeys(key for row in rows for key in row))
