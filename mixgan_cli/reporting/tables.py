@@ -1,4 +1,4 @@
-"""Tables as text: CSV for programs, Markdown and LaTeX for people."""
+"""Tables as text: CSV and JSON for programs, Markdown, LaTeX and aligned columns for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mixgan_cli.runtime.io import write_text
+from mixgan_cli.runtime.io import write_json, write_text
 
 Row = Mapping[str, Any]
 MISSING = "–"
@@ -25,8 +25,9 @@ LATEX_ESCAPES = {
 
 
 def write_tables(folder: Path, name: str, rows: Sequence[Row], exact: Sequence[Row]) -> None:
-    """Write NAME.md and NAME.tex of the formatted rows, and NAME.csv of the exact values."""
+    """Write NAME.md and NAME.tex of the formatted rows, and NAME.csv and NAME.json of the exact values."""
     write_text(folder / f"{name}.csv", to_csv(exact))
+    write_json(folder / f"{name}.json", list(exact))
     write_text(folder / f"{name}.md", to_markdown(rows))
     write_text(folder / f"{name}.tex", to_latex(rows))
 

@@ -2,10 +2,19 @@
 
 import csv
 import io
+import json
 
 import pytest
 
-from mixgan_cli.reporting.tables import format_value, mean_and_sd, to_csv, to_latex, to_markdown, without_constants
+from mixgan_cli.reporting.tables import (
+    format_value,
+    mean_and_sd,
+    to_csv,
+    to_latex,
+    to_markdown,
+    without_constants,
+    write_tables,
+)
 
 ROWS = [{"model": "a|b", "fid": 1.23456, "n": 3}, {"model": "c_d", "fid": None}]
 
@@ -15,6 +24,11 @@ def test_csv_keeps_every_digit():
         {"model": "a|b", "fid": "1.23456", "n": "3"},
         {"model": "c_d", "fid": "", "n": ""},
     ]
+
+
+def test_json_keeps_numbers_and_missing_values(tmp_path):
+    write_tables(tmp_path, "table", [{"fid": "1.2"}], ROWS)
+    assert json.loads((tmp_path / "table.json").read_text()) == ROWS
 
 
 def test_markdown_aligns_numbers_right_and_escapes_bars():
