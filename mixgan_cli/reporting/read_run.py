@@ -157,7 +157,7 @@ def _as_jobs(runs: Sequence[Path]) -> tuple[list[Job], list[str]]:
                 raise
             described.pop(run, None)  # its results may be what cannot be read
             remarks.append(f"left out: {error}")
-    added = {key: _as_text(ADDED[key]) for values in described.values() for key in values.keys() & ADDED.keys()}
+    added = {key: as_text(ADDED[key]) for values in described.values() for key in values.keys() & ADDED.keys()}
     described = {run: added | values for run, values in described.items()}  # older runs lack them
     seeded = seeded_splits([configs[run] for run in described])
     for values in described.values():
@@ -222,7 +222,7 @@ def _describe(config: Mapping[str, Any]) -> dict[str, Any]:
     Left out are the place of the data, and the evaluation, which has its protocol.
     """
     values = {
-        key: _as_text(value)
+        key: as_text(value)
         for key, value in identity(config).items()
         if not key.startswith("evaluation.") and key not in ("data.name", "data.root")
     }
@@ -237,7 +237,8 @@ def _checksums(results: Results) -> str | None:
     return json.dumps(found) if found else None
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Return the value of a key as the command line has it."""
     return value if isinstance(value, str) else json.dumps(value)
 
 

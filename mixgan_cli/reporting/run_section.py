@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from functools import cache
@@ -18,7 +17,7 @@ from mixgan_cli.reporting.page import PageTable, Picture, RunSection, ShareTable
 from mixgan_cli.reporting.plots.mixture import CAPTIONS
 from mixgan_cli.reporting.plots.run import REAL, draw_curves
 from mixgan_cli.reporting.plots.save import DARK, save_figure
-from mixgan_cli.reporting.read_run import read_curves, read_png, read_results, sample_pictures
+from mixgan_cli.reporting.read_run import as_text, read_curves, read_png, read_results, sample_pictures
 from mixgan_cli.reporting.tables import MISSING, format_value
 from mixgan_cli.runs import ADDED, Results, RunFolder, identity
 from mixgan_cli.runtime.io import read_errors, read_json, read_text
@@ -105,7 +104,7 @@ def _changed_keys(config: Mapping[str, Any]) -> list[PageTable]:
     keys = [key for key in dict.fromkeys([*own, *defaults]) if key != "seed"]
     values = {key: [each.get(key, ADDED.get(key, MISSING)) for each in (own, defaults)] for key in keys}
     rows = [
-        {"key": key, "this run": _as_text(this), "default": _as_text(default)}
+        {"key": key, "this run": as_text(this), "default": as_text(default)}
         for key, (this, default) in values.items()
         if this != default
     ]
@@ -127,10 +126,6 @@ def _identity_of_defaults(data: str, model: str) -> Mapping[str, Any] | None:
         return None if composed is None else identity(parse(composed, Run).model_dump(mode="json"))
     except (UserError, *CompositionError):
         return None
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _lineage(lineage: Mapping[str, Any] | None) -> str | None:
