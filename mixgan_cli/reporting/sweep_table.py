@@ -39,6 +39,9 @@ class Entry:
     """The hash of its configuration, which it shares with the other seeds; None if its run has not begun."""
     name: str | None = None
     """The name that the user gave the run."""
+    seed: str | None = None
+    k: str | None = None
+    """The number of experts; None if neither the configuration nor the job names it."""
 
 
 class SweepTable:
@@ -215,16 +218,18 @@ class SweepTable:
         with read_errors(job.run.config):
             shared = configuration_hash(config) if config else None
         name = str(config["name"])[:64] if config.get("name") else None
+        values = {**job.values, **{key: str(value) for key, value in _seed_and_k(config).items()}}
+        own = (shared, name, values.get("seed"), values.get("model.k"))
         if job.state != "done":
-            return Entry(job, None, {}, shared, name)
+            return Entry(job, None, {}, *own)
         results = read_results(job.run)
         scalars = {name: value for name, value in results.metrics.items() if isinstance(value, (int, float))}
         protocol = self._without_seeded_split(job, results.protocol)
         for number, known in enumerate(self.protocols, start=1):
             if not differences(known, protocol):
-                return Entry(job, number, scalars, shared, name)
+                return Entry(job, number, scalars, *own)
         self.protocols.append(protocol)
-        return Entry(job, len(self.protocols), scalars, shared, name)
+        return Entry(job, len(self.protocols), scalars, *own)
 
     def _without_seeded_split(self, job: Job, protocol: Mapping[str, Any]) -> Mapping[str, Any]:
         """Remove checksums of images that the run's seed chose to hold out, as the released code of HMoG does."""
@@ -261,6 +266,13 @@ def _config_of(job: Job) -> Mapping[str, Any]:
     with suppress(*() if job.state == "done" else (UserError,)):
         return job.run.read_config()
     return {}
+
+
+def _seed_and_k(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the seed and the number of experts in a configuration, as far as it has them."""
+    model = config.get("model")
+    k = model.get("k") if isinstance(model, Mapping) else None
+    return {key: value for key, value in (("seed", config.get("seed")), ("model.k", k)) if value is not None}
 
 
 def _newest_of_each_seed(entries: Sequence[Entry]) -> list[Entry]:
