@@ -54,3 +54,8 @@ def best_values(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 def best_value(metric: str) -> str:
     """Return the best value of a metric in words, such as "the lowest"."""
     return result_key(metric).best
+
+
+def metric_title(metric: str) -> str:
+    """Return a metric with its best value as titles show it, such as "fid ↓"."""
+    return f"{metric} {result_key(metric).arrow}".strip()

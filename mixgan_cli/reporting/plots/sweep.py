@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixgan_cli.evaluation.metrics.registry import rank_value, result_key
+from mixgan_cli.evaluation.ranking import metric_title
 from mixgan_cli.reporting.sweep_table import Row, SweepTable
 from mixgan_cli.reporting.tables import mean_and_sd
 
@@ -119,8 +120,8 @@ def draw_heat_maps(metric: str, groups: dict[str, list[Row]], axes_keys: Sequenc
         axes.set_xticks(range(len(across)), [f"{value:g}" for value in across])
         axes.set_yticks(range(len(down)), [f"{value:g}" for value in down])
         axes.set(xlabel=_axis_label(axes_keys[1]), ylabel=_axis_label(axes_keys[0]))
-        axes.set_title(textwrap.fill(_escape_dollar(name), 30), fontsize=8)
-    figure.suptitle(_title(metric), fontsize=9)
+        axes.set_title(textwrap.fill(escape_dollar(name), 30), fontsize=8)
+    figure.suptitle(metric_title(metric), fontsize=9)
     return figure
 
 
@@ -136,7 +137,7 @@ def draw_lines(metric: str, groups: dict[str, list[Row]], axes_keys: Sequence[st
         rows = [row for *_, row in by_x]
         axes.errorbar(
             [x for x, *_ in by_x], [row[metric] for row in rows], [row[f"{metric}_sd"] or 0 for row in rows],
-            marker="o", markersize=3, capsize=2, linewidth=1, label=_escape_dollar(name) or None,
+            marker="o", markersize=3, capsize=2, linewidth=1, label=escape_dollar(name) or None,
         )  # fmt: skip
     values = sorted(_values([row for rows in groups.values() for row in rows], key))
     few = len(values) <= MAX_LABELS
@@ -146,7 +147,7 @@ def draw_lines(metric: str, groups: dict[str, list[Row]], axes_keys: Sequence[st
         axes.set_xticks(values, [f"{value:g}" for value in values])
     axes.minorticks_off()
     axes.set(xlabel=_axis_label(key), ylabel=metric)
-    axes.set_title(_title(metric), fontsize=9)
+    axes.set_title(metric_title(metric), fontsize=9)
     if any(groups) and len(groups) <= MAX_LABELS:
         axes.legend(fontsize=8, frameon=False)
     return figure
@@ -161,14 +162,10 @@ def draw_samples(pictures: Mapping[str, np.ndarray], columns: int = 4) -> Figure
     for number, (name, picture) in enumerate(pictures.items(), start=1):
         axes = figure.add_subplot(rows, min(columns, len(pictures)), number)
         axes.imshow(picture, interpolation="antialiased")
-        axes.set_title(textwrap.fill(_escape_dollar(name), 30, max_lines=6, placeholder=" …"), fontsize=8)
+        axes.set_title(textwrap.fill(escape_dollar(name), 30, max_lines=6, placeholder=" …"), fontsize=8)
         axes.set_axis_off()
     figure.suptitle("Samples of each configuration", fontsize=10)
     return figure
-
-
-def _title(metric: str) -> str:
-    return f"{metric} {result_key(metric).arrow}".strip()
 
 
 def _colour_value(metric: str, row: Row, by_distance: bool) -> float:
@@ -197,6 +194,6 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _escape_dollar(text: str) -> str:
+def escape_dollar(text: str) -> str:
     """Escape the sign that starts a formula in matplotlib."""
     return text.replace("$", r"\$")
