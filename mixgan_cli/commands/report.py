@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from mixgan_cli.api import load
 from mixgan_cli.config.keys import flatten_keys
 from mixgan_cli.config.schema import ReportCommand, parse
-from mixgan_cli.errors import ConfigError, UserError, error_summary
+from mixgan_cli.errors import ConfigError, UserError, error_summary, nearest
 from mixgan_cli.evaluation.metrics.registry import find_metrics, glossary, is_deviation
 from mixgan_cli.reporting.group_section import group_section, split_by_protocol
 from mixgan_cli.reporting.page import GroupSection, Page, PageTable, RunSection
@@ -22,6 +22,13 @@ from mixgan_cli.reporting.plots.save import save_figure
 from mixgan_cli.reporting.published import published_tables
 from mixgan_cli.reporting.read_run import find_runs
 from mixgan_cli.reporting.run_section import run_section
+from mixgan_cli.reporting.statistics_tables import (
+    GLOSSARY,
+    StatisticsTable,
+    matches,
+    measured_configurations,
+    statistics_tables,
+)
 from mixgan_cli.reporting.sweep_table import Entry, SweepTable
 from mixgan_cli.reporting.tables import write_tables
 from mixgan_cli.runs import RunFolder
@@ -39,6 +46,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     """Write the page, and return its path.
 
     Raises:
+        ConfigError: no run has the metrics or the values of the baseline.
         RunError: there is no run in these paths, or the only run cannot be read.
     """
     settings: ReportCommand = parse(config, ReportCommand)
@@ -48,18 +56,25 @@ def run(config: DictConfig) -> dict[str, Any]:
     table, unread = SweepTable.readable(jobs)
     to = Path(settings.to) if settings.to else _default_folder(paths)
     groups = split_by_protocol(table)
+    baseline = settings.baseline or {}
+    _check_comparison(table, settings.metrics, baseline)
+    statistics = [statistics_tables(group, settings.metrics, baseline) for group in groups]
     with output_folder(to, _is_older, settings.force) as folder:
         tables, plots = folder / "tables", folder / "figures"
         sections, failed = _sections(table, _best_of_each(groups, settings.details), settings, plots)
         if len(table.entries) > 1:
             _write_tables(table, tables)
+        for number, of_group in enumerate(statistics, start=1):
+            to_group = tables if len(groups) == 1 else tables / f"group-{number}"
+            for each in (each for each in of_group if each.exact):
+                write_tables(to_group, each.name, each.formatted, each.exact)
         page = Page(
             title=_title(paths, table),
-            groups=_groups(groups, sections, to, plots),
+            groups=_groups(groups, statistics, sections, to, plots, settings.metrics),
             published=_published(table, tables),
             remarks=[*remarks, *unread, *failed, *table.remarks()],
             differences=table.incomparabilities(),
-            glossary=glossary(table.metrics),
+            glossary=glossary(table.metrics) | (GLOSSARY if any(statistics) else {}),
         )
         page.write(folder / PAGE)
     path = to / PAGE
@@ -141,14 +156,41 @@ def _write_tables(table: SweepTable, folder: Path) -> None:
     write_tables(folder, "runs", runs, all_runs)
 
 
+def _check_comparison(table: SweepTable, metrics: Sequence[str] | None, baseline: Mapping[str, str]) -> None:
+    """Check what the user named for the statistics.
+
+    Raises:
+        ConfigError: no run has such a metric, or no configuration these values.
+    """
+    for name in metrics or ():
+        if name not in table.metrics:
+            raise ConfigError(
+                f"metrics={name}: no run has this metric.{nearest(name, table.metrics)} "
+                f"Known: {', '.join(table.metrics)}"
+            )
+    all_of = measured_configurations(table)
+    if baseline and not any(matches(each, baseline) for each in all_of):
+        given = ", ".join(f"{key}={value}" for key, value in baseline.items())
+        known = {key: dict.fromkeys(f"{each.keys[key]}" for each in all_of) for key in table.keys if key != "seed"}
+        raise ConfigError(
+            f"baseline: no configuration has {given}. Keys that vary: "
+            + ("; ".join(f"{key} ({', '.join(values)})" for key, values in known.items()) or "none")
+        )
+
+
 def _groups(
-    tables: Sequence[SweepTable], sections: Mapping[str, RunSection], to: Path, plots: Path
+    tables: Sequence[SweepTable],
+    statistics: Sequence[Sequence[StatisticsTable]],
+    sections: Mapping[str, RunSection],
+    to: Path,
+    plots: Path,
+    metrics: Sequence[str] | None,
 ) -> list[GroupSection]:
     """Return a section for each group, with its plots in `plots`, or in a folder for each of several groups."""
     folders = [plots if len(tables) == 1 else plots / f"group-{n}" for n in range(1, len(tables) + 1)]
     return [
-        group_section(table, number, sections, to, folder)
-        for number, (table, folder) in enumerate(zip(tables, folders, strict=True), start=1)
+        group_section(table, number, sections, to, folder, [each.page for each in of_group], metrics)
+        for number, (table, of_group, folder) in enumerate(zip(tables, statistics, folders, strict=True), start=1)
     ]
 
 

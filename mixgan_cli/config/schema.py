@@ -30,7 +30,7 @@ from mixgan_cli.config import components, redact
 from mixgan_cli.config.expert_counts import check_expert_count
 from mixgan_cli.config.keys import flatten_keys, meant, prefixes
 from mixgan_cli.config.renamed import renamed
-from mixgan_cli.config.values import BatchSize, Checkpoint, PathList, PathText, SampleCount, Seed32
+from mixgan_cli.config.values import BatchSize, Checkpoint, KeyValues, PathList, PathText, SampleCount, Seed32
 from mixgan_cli.errors import ConfigError, error_summary
 
 
@@ -450,6 +450,8 @@ class ReportCommand(Strict):
     paths: PathList
     to: PathText | None
     details: NonNegativeInt
+    metrics: tuple[str, ...] | None
+    baseline: KeyValues | None
     redraw: bool
     checkpoint: Checkpoint | None
     force: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -34,6 +35,13 @@ def _as_checkpoint(value: Any) -> str:
     return str(value)
 
 
+def _values_as_text(value: Any) -> Any:
+    """Return a mapping with its plain values as the command line has them."""
+    if not isinstance(value, dict):
+        return value
+    return {key: each if isinstance(each, (str, dict, list)) else json.dumps(each) for key, each in value.items()}
+
+
 Checkpoint = Annotated[str, BeforeValidator(_as_checkpoint)]
 """A checkpoint of a run: last, best, or a number of images shown."""
 PathText = Annotated[str, BeforeValidator(_as_path)]
@@ -44,6 +52,8 @@ PathList = Annotated[
     Field(min_length=1),
 ]
 """Paths; one alone needs no brackets."""
+KeyValues = Annotated[dict[str, str], BeforeValidator(_values_as_text)]
+"""Values of keys of the configuration, as the command line has them."""
 
 
 def _product(*factors: Any) -> Any:

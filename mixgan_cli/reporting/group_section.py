@@ -15,10 +15,12 @@ from mixgan_cli.errors import RunError
 from mixgan_cli.evaluation.metrics.registry import is_deviation
 from mixgan_cli.evaluation.ranking import best_value
 from mixgan_cli.reporting.page import GroupSection, Link, PageTable, Picture, RunSection
+from mixgan_cli.reporting.plots.ranking import CAPTION, ranking_plots
 from mixgan_cli.reporting.plots.run import upper_left
 from mixgan_cli.reporting.plots.save import DARK, save_figure
 from mixgan_cli.reporting.plots.sweep import draw_samples, sweep_plots
 from mixgan_cli.reporting.read_run import open_png, read_png, sample_pictures
+from mixgan_cli.reporting.statistics_tables import compared_metrics, measured_configurations
 from mixgan_cli.reporting.sweep_table import Entry, SweepTable
 from mixgan_cli.reporting.tables import without_constants
 from mixgan_cli.sweeps.sweep import Job
@@ -53,7 +55,13 @@ def split_by_protocol(table: SweepTable) -> list[SweepTable]:
 
 
 def group_section(
-    table: SweepTable, number: int, sections: Mapping[str, RunSection], page: Path, figures: Path
+    table: SweepTable,
+    number: int,
+    sections: Mapping[str, RunSection],
+    page: Path,
+    figures: Path,
+    statistics: Sequence[PageTable] = (),
+    metrics: Sequence[str] | None = None,
 ) -> GroupSection:
     """Return the section of a group.
 
@@ -63,6 +71,8 @@ def group_section(
         sections: the sections of single runs, by the run's folder.
         page: the folder of the page, from which links start.
         figures: folder to write plots to.
+        statistics: tables of statistics about the group.
+        metrics: those to rank configurations by; None: those that rank runs.
     """
     links: dict[str | None, Link] = {
         entry.job.run_dir: Link(
@@ -78,8 +88,8 @@ def group_section(
         f"group-{number}",
         group_title(table),
         len(table.entries),
-        _tables(table, links),
-        _pictures(table, figures),
+        _tables(table, links, statistics),
+        _pictures(table, figures, metrics),
         [section for run_dir, section in sections.items() if run_dir in links],
     )
 
@@ -94,8 +104,8 @@ def group_title(table: SweepTable) -> str:
     )
 
 
-def _tables(table: SweepTable, links: Mapping[str | None, Link]) -> list[PageTable]:
-    """Return the tables of a group: its configurations, best runs and all runs, with links to the runs."""
+def _tables(table: SweepTable, links: Mapping[str | None, Link], statistics: Sequence[PageTable]) -> list[PageTable]:
+    """Return the tables of a group: its configurations, best runs, statistics and all runs, with links to the runs."""
     grouped, by_job = table.grouped(), table.by_job()
     repeated = any(row["done"] > 1 for row, _ in grouped)
     runs = [
@@ -110,7 +120,7 @@ def _tables(table: SweepTable, links: Mapping[str | None, Link]) -> list[PageTab
         {**row, "hash": exact["hash"], "runs": [_with_seed(entry, links) for entry in sorted(entries, key=_seed)]}
         for row, (exact, entries) in zip(table.formatted(), grouped, strict=True)
     ]
-    tables = [_table(title, configurations), *_best_runs(table, links)]
+    tables = [_table(title, configurations), *_best_runs(table, links), *statistics]
     if len(runs) > len(configurations):
         tables.append(_table("All runs", runs, folded=True))
     return tables
@@ -150,25 +160,22 @@ def _with_seed(entry: Entry, links: Mapping[str | None, Link]) -> Link:
     return Link("run" if seed is None else f"seed {seed}", links[entry.job.run_dir].href)
 
 
-def _pictures(table: SweepTable, folder: Path) -> list[Picture]:
-    """Draw the samples of each configuration and each metric over what was swept."""
+def _pictures(table: SweepTable, folder: Path, metrics: Sequence[str] | None) -> list[Picture]:
+    """Draw the samples of each configuration, their order by some metrics, and each metric over what was swept."""
     repeated = any(row["done"] > 1 for row in table.by_configuration())
     caption = "Mean and standard deviation over seeds." if repeated else "One run per configuration."
-    captions = dict.fromkeys(table.main_metrics, caption)
     samples, n = _samples(table)
     shown = "" if n == len(samples) else f" {len(samples)} of {n} configurations."
-    captions["samples"] = f"The last ones of fixed latents, of one run per configuration.{shown}"
-    drawn = [("samples", draw_samples(samples))] if len(samples) > 1 else []
-    paths = {name: save_figure(figure, folder, name) for name, figure in [*drawn, *sweep_plots(table)]}
-    return [
-        Picture(
-            "Samples" if name == "samples" else name,
-            captions[name],
-            path.read_bytes(),
-            (path.parent / DARK / path.name).read_bytes(),
-        )
-        for name, path in paths.items()
-    ]
+    of_samples = f"The last ones of fixed latents, of one run per configuration.{shown}"
+    drawn = [("samples", "Samples", of_samples, draw_samples(samples))] if len(samples) > 1 else []
+    rankings = ranking_plots(measured_configurations(table), compared_metrics(table, metrics))
+    drawn += [(f"ranking_{name}", f"Ranking by {name}", CAPTION, figure) for name, figure in rankings]
+    drawn += [(name, name, caption, figure) for name, figure in sweep_plots(table)]
+    pictures = []
+    for name, title, text, figure in drawn:
+        path = save_figure(figure, folder, name)
+        pictures.append(Picture(title, text, path.read_bytes(), (path.parent / DARK / path.name).read_bytes()))
+    return pictures
 
 
 def _samples(table: SweepTable) -> tuple[dict[str, np.ndarray], int]:

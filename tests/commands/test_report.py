@@ -7,9 +7,11 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from PIL import Image
+from scipy import stats
 
 from mixgan_cli.reporting.plots.mixture import CAPTIONS
 from mixgan_cli.runtime.outputs import LIST
@@ -149,7 +151,32 @@ def test_a_sweep_has_tables_heat_maps_and_best_runs(mixgan, sweep):
     title = r"Best runs by ms_ssim \(best: as of real samples\)</h3>"
     shown = re.search(rf"{title}.*?<tbody>\s*<tr><td><a[^>]*>[^<]*</a></td>\s*<td>([^<]*)</td>", text, re.DOTALL)
     assert float(shown[1]) == pytest.approx(best["ms_ssim"], abs=1e-3)
-    assert "Mean similarity of pairs" in text  # the glossary
+    assert "Mean similarity of pairs" in text and "Confidence interval: " in text  # the glossary
+    (figures / "ranking_ms_ssim.png").resolve(strict=True)
+    check_differences(json.loads((tables / "differences.json").read_text()), sweep)
+    outcome = mixgan("report", str(sweep), "details=0", "baseline={model.beta:1.0,model.k:4}", "metrics=[jsd_experts]")
+    assert outcome.code == 0, outcome.err
+    assert "Differences from model.beta=1, model.k=4, paired by seed" in text_of(outcome)
+    effects = json.loads((tables / "effects.json").read_text())
+    assert {(row["metric"], row["key"]) for row in effects} == {
+        ("jsd_experts", key) for key in ("model.beta", "model.k")
+    }
+
+
+def check_differences(rows, sweep):
+    """Compare the differences of a report with those of each run's results."""
+    runs = csv.DictReader((sweep / "report" / "tables" / "runs.csv").open())
+    values = {(row["model.beta"], row["model.k"], row["seed"]): float(row["ms_ssim"]) for row in runs}
+    assert len(rows) == 3 and {row["n"] for row in rows} == {2}
+    configurations = {key[:2] for key in values}
+    (reference,) = configurations - {(row["model.beta"], row["model.k"]) for row in rows}
+    for row in rows:
+        pairs = [
+            [values[beta, k, seed] for seed in "01"] for beta, k in ((row["model.beta"], row["model.k"]), reference)
+        ]
+        expected = stats.ttest_rel(*pairs)
+        assert row["difference"] == pytest.approx(np.diff(pairs, axis=0).mean() * -1)
+        assert row["p"] == pytest.approx(expected.pvalue) and row["p_holm"] >= row["p"]
 
 
 @pytest.mark.integ
@@ -181,7 +208,9 @@ def test_unfinished_and_failed_runs_show_their_status(mixgan, hmog):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["nowhere"], "nowhere: there is no such folder"), (["run/samples"], "The run is "), ([], "paths=…"),
-     ([".", "details=-1"], "details=-1"), (["run", "to=/proc/x"], "to=/proc/x: cannot be written")],
+     ([".", "details=-1"], "details=-1"), (["run", "metrics=[fdi]"], "metrics=fdi: no run has this metric"),
+     (["run", "baseline={model:gan}"], "baseline: no configuration has model=gan"),
+     (["run", "to=/proc/x"], "to=/proc/x: cannot be written")],
 )  # fmt: skip
 def test_invalid_arguments_give_one_message(mixgan, hmog, arguments, message):
     hmog.rename("run")
@@ -239,11 +268,11 @@ def test_wandb_gets_the_plots_during_training(mixgan, monkeypatch):
 
 def test_mixed_runs_have_a_section_per_data_set(mixgan):
     """Each group shows its best runs, its plots have a folder of their own, and rows lead to the runs."""
-    few = (*TINY, "training.figures=false", "evaluation.metrics=[knn]")
+    few = (*TINY, "training.figures=false", "evaluation.metrics=[knn,mixture]")
     for data in ("data=digits", "data=digits data.split_seed=null"):
         outcome = mixgan("train", "-m", *few, *data.split(), "model=mog", "model.k=2,4", "seed=0,1")
         assert outcome.code == 0, outcome.err
-    outcome = mixgan("report", "outputs", "to=page", "details=3")
+    outcome = mixgan("report", "outputs", "to=page", "details=3", "metrics=[gate_entropy]", "baseline={model.k:2}")
     assert outcome.code == 0, outcome.err
     with opened(Path("page/index.html")) as seen:
         titles = seen.page.eval_on_selector_all("main h2", "all => all.map(h2 => h2.innerText)")
@@ -255,6 +284,8 @@ def test_mixed_runs_have_a_section_per_data_set(mixgan):
         assert {"#run-1", "#run-2", "#run-3"} < set(hrefs)
         assert not seen.complaints
     assert Path("page/tables/runs.csv").read_text().count("\n") == 9
+    differences = [Path(f"page/tables/group-{number}/differences.md").read_text() for number in (1, 2)]
+    assert all(text.count("gate_entropy") == 1 for text in differences)
 
 
 @pytest.mark.parametrize("value", [True, [1], "x", {"metrics": 3}])
