@@ -59,11 +59,11 @@ class Configuration:
 
     def values(self, metric: str) -> dict[str | None, float]:
         """Return the value of each seed that has a metric."""
-        return {seed: run.metrics[metric] for seed, run in self.by_seed.items() if metric in run.metrics}
+        return {seed: float(run.metrics[metric]) for seed, run in self.by_seed.items() if metric in run.metrics}
 
     def rank_values(self, metric: str) -> np.ndarray:
         """Return a number for each seed that has a metric, lower for better values; the metric has a direction."""
-        return np.array([rank_value(metric, self.by_seed[seed].metrics) for seed in self.values(metric)])
+        return np.array([float(rank_value(metric, self.by_seed[seed].metrics)) for seed in self.values(metric)])
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,19 @@
 """The tables of statistics, from results written by hand."""
 
 import json
+from io import BytesIO
 
 import pytest
 from scipy import stats
 
-from mixgan_cli.reporting.statistics_tables import MAX_FACTORS, MAX_LEVELS, MAX_ROWS, statistics_tables
+from mixgan_cli.reporting.plots.ranking import ranking_plots
+from mixgan_cli.reporting.statistics_tables import (
+    MAX_FACTORS,
+    MAX_LEVELS,
+    MAX_ROWS,
+    measured_configurations,
+    statistics_tables,
+)
 from mixgan_cli.reporting.sweep_table import SweepTable
 from mixgan_cli.sweeps.sweep import Job
 
@@ -178,3 +186,13 @@ def test_the_page_shows_a_limited_number_of_rows(table):
         len(differences.page.rows) == MAX_ROWS and len(differences.exact) == MAX_ROWS + 10 and differences.page.folded
     )
     assert differences.page.remarks[-1] == "10 more rows are in the files."
+
+
+@pytest.mark.parametrize("huge", [10**299, 9e299, -9e299, 1e-320])
+def test_extreme_values_have_tables_and_plots(table, huge):
+    """Anyone may have written a run."""
+    of = [*runs({"model.k": 1}, (huge, 2 * huge / 3, huge / 2)), *runs({"model.k": 2}, (0, huge, -huge))]
+    made = table(*of)
+    assert [len(each.exact) for each in statistics_tables(made, None, {})] == [1, 2]
+    ((_, figure),) = ranking_plots(measured_configurations(made), ["fid"])
+    figure.savefig(BytesIO())
