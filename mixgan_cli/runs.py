@@ -94,8 +94,10 @@ ADDED: Mapping[str, Any] = {
     "model.gate.separate": False,
     "model.gate.weight_dropout": 0.0,
     "model.pack": 1,
+    "model.head.hidden": 0,
     "objective.fake_passes": "together",
     "objective.generator_fakes": 1,
+    "objective.penalty.one_sided": False,
     "objective.terms.competition.reversed_sign": False,
     "training.dequantize": False,
 }

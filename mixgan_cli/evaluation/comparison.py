@@ -92,6 +92,8 @@ class Comparison:
     discriminator: Discriminator | None = None
     hierarchical: bool = False
     """True if the mixture is a binary tree, its leaves from left to right."""
+    prior_K: Tensor | None = None
+    """The distribution of experts that the gate learned, if it does not depend on the latent."""
     notes: dict[str, Any] = field(default_factory=dict)
     """What metrics add to the protocol."""
     _fake_features: dict[str, Features] = field(default_factory=dict)

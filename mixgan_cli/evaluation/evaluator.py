@@ -107,8 +107,10 @@ class Evaluator:
         notes: dict[str, Any] = {"sample_seeds": [seed], "ema": self.settings.ema}
         if self.settings.norm_batch:  # null is not recorded, so that results older than the key stay comparable
             notes["norm_batch"] = self.settings.norm_batch
-        hierarchical = sampler.generator.gate.hierarchical
-        return self.measure(fakes.samples, notes, fakes.weights_BK, discriminator, hierarchical)
+        gate = sampler.generator.gate
+        with torch.no_grad():
+            prior_K = gate.expert_prior()
+        return self.measure(fakes.samples, notes, fakes.weights_BK, discriminator, gate.hierarchical, prior_K)
 
     def measure(
         self,
@@ -117,6 +119,7 @@ class Evaluator:
         weights_BK: Tensor | None = None,
         discriminator: Discriminator | None = None,
         hierarchical: bool = False,
+        prior_K: Tensor | None = None,
     ) -> Result:
         """Measure samples, in random order: images uint8 [N, C, H, W] or points [N, D].
 
@@ -126,6 +129,7 @@ class Evaluator:
             weights_BK: the gate's weights, if they come from a mixture.
             discriminator: of that mixture.
             hierarchical: True if that mixture is a binary tree, its leaves from left to right.
+            prior_K: the distribution of experts [K] that its gate learned, if it does not depend on the latent.
 
         Raises:
             DataError: points are to be compared with images.
@@ -137,7 +141,15 @@ class Evaluator:
         fakes = fakes[: self.n_fake]
         weights_BK = None if weights_BK is None else weights_BK[: self.n_fake]
         comparison = Comparison(
-            self.settings, fakes, self.reference, self.store, self.device, weights_BK, discriminator, hierarchical
+            self.settings,
+            fakes,
+            self.reference,
+            self.store,
+            self.device,
+            weights_BK,
+            discriminator,
+            hierarchical,
+            prior_K,
         )
         metrics: dict[str, Any] = {}
         unavailable: dict[str, str] = {}

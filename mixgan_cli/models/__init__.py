@@ -23,6 +23,7 @@ from mixgan_cli.models.experts import (
 from mixgan_cli.models.gates import Gate, GateWeights, NoGate, SoftmaxGate, TreeGate, UniformGate
 from mixgan_cli.models.gumbel import GumbelGate
 from mixgan_cli.models.heads import ClassifierHead, DiscriminatorOutput, Head, MulticlassHead, ScoreHead
+from mixgan_cli.models.prior import PriorGate
 
 __all__ = [
     "DCGAN",
@@ -46,6 +47,7 @@ __all__ = [
     "NetworkExperts",
     "NoGate",
     "PacGANDCGAN",
+    "PriorGate",
     "SNGANResNet",
     "ScoreHead",
     "SoftmaxGate",

@@ -2,7 +2,7 @@
 
 A new gate is a subclass of `Gate` and a YAML file in conf/model/gate/. Most gates define `forward` only. A gate that
 reads the experts' outputs overrides `weights`; a gate that sends different latents to different experts overrides
-`mix`. MEGAN's gate is in gumbel.py.
+`mix`. MEGAN's gate is in gumbel.py, a learned prior over experts in prior.py.
 
 Sources: MGGAN (uniform): Hoang et al. 2017, section 3. MoG and HMoG: Ahmetoglu & Alpaydin 2019 (thesis, eqs. me-gan1
 and hm_mix).
@@ -43,6 +43,8 @@ class Gate(nn.Module):
     """If true, the rows of the weights are one-hot: each sample comes from a single expert."""
     trainable = True
     """If true, the gate has parameters that an optimiser and a load balance can train."""
+    differentiable = True
+    """If true, the weights have a gradient with respect to the gate's parameters, for hard gates straight-through."""
     experts_per_latent = 1
     """How many experts receive each latent in training: 1, or K."""
     hierarchical = False
@@ -84,6 +86,10 @@ class Gate(nn.Module):
     def probabilities(self, latent_BZ: Tensor, inputs: Tensor, experts: Experts) -> Tensor:
         """Return the expected weights [B, K], given the latents. Override this if `weights` draws random numbers."""
         return self.weights(latent_BZ, inputs, experts).weights_BK
+
+    def expert_prior(self) -> Tensor | None:
+        """Return the learned distribution of experts [K], if it does not depend on the latent; else None."""
+        return None
 
     def own_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that the gate's own optimiser and a load balance train."""

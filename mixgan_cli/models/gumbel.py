@@ -120,15 +120,20 @@ class GumbelGate(Gate):
         return self(latent_BZ, experts.features(experts.expand(inputs)).to(latent_BZ))
 
     def _select(self, logits_BK: Tensor) -> GateWeights:
-        device = (
-            logits_BK.device if self.training else "cpu"
-        )  # in eval mode, a seed gives the same noise on every device
-        uniform_BK = uniform(*logits_BK.shape, dtype=logits_BK.dtype, device=device).to(logits_BK.device)
-        gumbel_BK = -(-(uniform_BK + EPSILON).log() + EPSILON).log()
-        relaxed_BK = ((logits_BK + gumbel_BK) / self.temperature).softmax(dim=1)
+        relaxed_BK = ((logits_BK + gumbel_noise(logits_BK, self.training)) / self.temperature).softmax(dim=1)
         selected_BK = torch.zeros_like(relaxed_BK).scatter(1, relaxed_BK.argmax(dim=1, keepdim=True), 1.0)
         straight_through = selected_BK + (relaxed_BK - relaxed_BK.detach())  # the value of the bracket is exactly 0
         return GateWeights(straight_through, relaxed_BK)
+
+
+def gumbel_noise(like_BK: Tensor, training: bool) -> Tensor:
+    """Draw -log(-log u), u ~ U(0, 1), with the shape [B, K], type and device of another tensor.
+
+    In eval mode, a seed gives the same noise on every device.
+    """
+    device = like_BK.device if training else "cpu"
+    uniform_BK = uniform(*like_BK.shape, dtype=like_BK.dtype, device=device).to(like_BK.device)
+    return -(-(uniform_BK + EPSILON).log() + EPSILON).log()
 
 
 def _initialise_he(gate: GumbelGate) -> None:

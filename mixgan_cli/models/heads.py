@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from pydantic import NonNegativeInt
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
@@ -71,6 +72,9 @@ class ClassifierHead(Head):
     - one_vs_all: K sigmoids "expert k or another one" (eq. 3);
     - pairwise: K (K - 1)/2 sigmoids "expert i, not j" for i < j in lexicographic order (eq. 4).
 
+    With `hidden`, the classifier has a hidden layer of so many units with leaky ReLU, as the Q of DMGAN's code
+    (Khayatkhoei et al. 2018), where the features are not trained for the classifier.
+
     Raises:
         ConfigError: K = 1 and a form that compares experts.
     """
@@ -85,6 +89,7 @@ class ClassifierHead(Head):
         initialise_head: Initialise,
         spectral_norm: bool,
         head_bias: bool = True,
+        hidden: NonNegativeInt = 0,  # runs older than the key have none
     ) -> None:
         super().__init__()
         if k < 2 and form != "general":
@@ -94,7 +99,12 @@ class ClassifierHead(Head):
         self.form = form
         self.score = _dense(features, 1, initialise_head, spectral_norm, head_bias)
         logits = k * (k - 1) // 2 if form == "pairwise" else k
-        self.experts = _dense(features, logits, initialise_head, spectral_norm, head_bias)
+        if hidden:
+            first = _dense(features, hidden, initialise_head, spectral_norm, head_bias)
+            last = _dense(hidden, logits, initialise_head, spectral_norm, head_bias)
+            self.experts: nn.Module = nn.Sequential(first, nn.LeakyReLU(0.2), last)
+        else:
+            self.experts = _dense(features, logits, initialise_head, spectral_norm, head_bias)
 
     def forward(self, features_NF: Tensor, detach_features: bool = False) -> DiscriminatorOutput:
         """Return scores [N], expert logits [N, L] and features.

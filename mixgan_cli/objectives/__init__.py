@@ -16,7 +16,16 @@ from mixgan_cli.objectives.adversarial import (
 from mixgan_cli.objectives.augment import DiffAugment
 from mixgan_cli.objectives.augment_bgc import BlitGeometryColor
 from mixgan_cli.objectives.penalties import R1, GradientPenalty, InputGradientPenalty, NoPenalty, ZeroCentred
-from mixgan_cli.objectives.terms import Competition, Diversity, GateTerm, GeneratedBatch, GeneratorTerm, LoadBalance
+from mixgan_cli.objectives.terms import (
+    Competition,
+    Diversity,
+    GateTerm,
+    GeneratedBatch,
+    GeneratorTerm,
+    LearnedPrior,
+    LoadBalance,
+    PriorEntropy,
+)
 
 __all__ = [
     "R1",
@@ -31,12 +40,14 @@ __all__ = [
     "GradientPenalty",
     "Hinge",
     "InputGradientPenalty",
+    "LearnedPrior",
     "LeastSquares",
     "LoadBalance",
     "Minimax",
     "NoPenalty",
     "NonSaturating",
     "PairedAdversarial",
+    "PriorEntropy",
     "RelativisticPairing",
     "Wasserstein",
     "ZeroCentred",

@@ -69,11 +69,12 @@ class GradientPenalty(InputGradientPenalty):
 
     With `norm: sample`, the gradient's norm is over the whole sample, as in the paper. With `norm: pixel`, it is over
     the channels only, at each pixel, as in both of the HMoG author's repositories. For points the two are the same.
+    With `one_sided`, only norms above 1 are penalised: max(0, ‖∇D(x̂)‖₂ - 1)² (section 4 of the paper; DMGAN's code).
     Samples are [N, …], their scores [N].
     """
 
-    def __init__(self, weight: float, norm: Literal["sample", "pixel"]) -> None:
-        self.weight, self.norm = weight, norm
+    def __init__(self, weight: float, norm: Literal["sample", "pixel"], one_sided: bool = False) -> None:
+        self.weight, self.norm, self.one_sided = weight, norm, one_sided
 
     def points(self, real: Tensor, fake: Tensor) -> Tensor:
         """Return points [N, …] between pairs of real and fake samples [N, …]."""
@@ -85,7 +86,8 @@ class GradientPenalty(InputGradientPenalty):
         """Return the weighted penalty of the gradient [N, …], a scalar."""
         if self.norm == "sample":
             gradient = gradient.flatten(1)
-        return self.weight * (gradient.norm(dim=1) - 1).square().mean()
+        excess = gradient.norm(dim=1) - 1
+        return self.weight * (excess.relu() if self.one_sided else excess).square().mean()
 
 
 class R1(InputGradientPenalty):

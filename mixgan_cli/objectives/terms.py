@@ -1,4 +1,4 @@
-"""Terms of the generator's and the gate's loss: diversity, competition and load balance.
+"""Terms of the generator's and the gate's loss: diversity, competition, load balance and a learned prior.
 
 A term belongs to one network's step. A `GeneratorTerm` is added to the generator's adversarial loss; a `GateTerm` is
 minimised over the gate alone, in a step of its own. A term returns its value without its weight: the training loop
@@ -91,6 +91,8 @@ class GateTerm(Term, ABC):
     """A term that is minimised over the gate alone, on fresh latents."""
 
     network = "gate"
+    reads_posteriors = False
+    """If true, the term is given the classifier's distributions of experts for real samples."""
 
     @classmethod
     def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
@@ -106,13 +108,15 @@ class GateTerm(Term, ABC):
             raise ConfigError(f"{key}: the gate has no optimiser. Give optimizer.gate or optimizer.balance")
 
     @abstractmethod
-    def __call__(self, weights_BK: Tensor, relaxed_BK: Tensor) -> Tensor:
+    def __call__(self, weights_BK: Tensor, relaxed_BK: Tensor, posterior_NK: Tensor | None = None) -> Tensor:
         """Return the value of the term, without its weight, a scalar.
 
         Args:
             weights_BK: mixture weights as the generator uses them, one-hot for hard gates (with a straight-through
                 gradient).
             relaxed_BK: the same weights before they are made one-hot; for soft gates they are equal.
+            posterior_NK: the discriminator's distribution of experts for each real sample of the last discriminator
+                step, without gradient. Given only to terms with `reads_posteriors`; others need no such argument.
         """
 
 
@@ -236,8 +240,85 @@ class LoadBalance(GateTerm):
         super().__init__(weight)
         self.reduction, self.counts = reduction, counts
 
-    def __call__(self, weights_BK: Tensor, relaxed_BK: Tensor) -> Tensor:
+    @classmethod
+    def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
+        """Check that the gate learns, and that the counts have a gradient.
+
+        Raises:
+            ConfigError: one of them does not hold.
+        """
+        super().check_run(key, arguments, run)
+        gate = run.model.gate[TARGET]
+        if arguments["counts"] == "hard" and attribute(gate, "differentiable") is False:
+            raise ConfigError(
+                f"{key}.counts=hard: the experts that {class_name(gate)} draws have no gradient. Take soft, or "
+                f"{key}=null"
+            )
+
+    def __call__(self, weights_BK: Tensor, relaxed_BK: Tensor, posterior_NK: Tensor | None = None) -> Tensor:
         """Return the imbalance over the batches of all ranks, a scalar."""
         share_K = distributed.mean((weights_BK if self.counts == "hard" else relaxed_BK).mean(dim=0))
         error_K = (share_K - 1 / len(share_K)).square()
         return error_K.sum() if self.reduction == "sum" else error_K.mean()
+
+
+class LearnedPrior(GateTerm):
+    r"""-1/K \sum_k q_k log r_k: how likely the experts of real samples are under the gate (Khayatkhoei et al. 2018).
+
+    q_k is the mean over real samples of the classifier's probability that expert k would have made them, r_k the mean
+    weight of expert k. With the gate `prior`, r is its distribution of experts, and the minimum is r = q. The paper's
+    code averages over samples and experts, hence 1/K. Other gates are moved in the same way, by the mean over a batch.
+
+    Args:
+        weight: 1 in the paper's code.
+    """
+
+    reads_posteriors = True
+
+    @classmethod
+    def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
+        """Check that the gate learns, and that the discriminator's head has a softmax over experts.
+
+        Raises:
+            ConfigError: one of them does not hold.
+        """
+        super().check_run(key, arguments, run)
+        head = run.model.head[TARGET]
+        if not attribute(head, "classifies_experts"):
+            raise ConfigError(
+                f"{key}: asks a classifier for the experts of real samples, and {class_name(head)} has none. "
+                f"Take model/head=classifier, or {key}=null"
+            )
+        form = run.model.head.get("form", attribute(head, "form"))
+        if form != "general":
+            raise ConfigError(
+                f"model.head.form={form}: {key} needs a softmax over the experts. Take general, or {key}=null"
+            )
+
+    def __call__(self, weights_BK: Tensor, relaxed_BK: Tensor, posterior_NK: Tensor | None = None) -> Tensor:
+        """Return the cross-entropy over the batches of all ranks, divided by K, a scalar."""
+        assert posterior_NK is not None
+        posterior_K = distributed.mean(posterior_NK.mean(dim=0))
+        return -(posterior_K * _log_usage(relaxed_BK)).mean()
+
+
+class PriorEntropy(GateTerm):
+    r"""\sum_k r_k log r_k, minus the entropy of the gate's mean weights r (Khayatkhoei et al. 2018).
+
+    It keeps all experts in use until the classifier can tell them apart: the paper's weight is 1000 · 0.999^t, t
+    generator steps.
+
+    Args:
+        weight: 1000 in the paper's code, with a schedule.
+    """
+
+    def __call__(self, weights_BK: Tensor, relaxed_BK: Tensor, posterior_NK: Tensor | None = None) -> Tensor:
+        """Return minus the entropy over the batches of all ranks, in nats, a scalar."""
+        log_usage_K = _log_usage(relaxed_BK)
+        return (log_usage_K.exp() * log_usage_K).sum()
+
+
+def _log_usage(relaxed_BK: Tensor) -> Tensor:
+    """Return the logarithm of each expert's mean weight over all ranks, [K]; it is finite for unused experts."""
+    share_K = distributed.mean(relaxed_BK.mean(dim=0))
+    return share_K.clamp_min(torch.finfo(share_K.dtype).tiny).log()

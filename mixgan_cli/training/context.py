@@ -63,6 +63,10 @@ class StepContext:
         taken = iteration * self.batch if isinstance(self.adversarial, PairedAdversarial) else 0
         return self.batches.get_batch(nimg + taken, self.batch)
 
+    def last_reals(self, nimg: int, iteration: int) -> Tensor:
+        """Return the real samples of the discriminator step before `nimg`, [N, …]."""
+        return self.reals(max(nimg - self.batch, 0), iteration)
+
     def pairs(self, real_N: Tensor, fake_M: Tensor) -> tuple[Tensor, Tensor]:
         """Return the scores of pairs of a real and a generated sample, [P] and [P]; of packs, pack by pack."""
         gate = self.networks.generator.gate

@@ -243,7 +243,7 @@ class GeneratorPhase:
 
 @dataclass
 class GatePhase:
-    """Minimises weighted terms over the gate alone, on fresh latents (MEGAN's load balance)."""
+    """Minimises weighted terms over the gate alone, on fresh latents (MEGAN's load balance, a learned prior)."""
 
     context: StepContext
     terms: Mapping[str, GateTerm]
@@ -252,18 +252,31 @@ class GatePhase:
     n_real: int = 0
 
     def inputs(self, nimg: int, iteration: int) -> dict[str, Tensor]:
-        """Return the scheduled weights of terms, scalars."""
-        return self.context.inputs(self.terms, nimg, iteration)
+        """Return the scheduled weights of terms, scalars; if a term needs them, also real samples [N, …]."""
+        reads = any(term.reads_posteriors for term in self.terms.values())
+        reals = {"real": self.context.last_reals(nimg, iteration)} if reads else {}
+        return {**reals, **self.context.inputs(self.terms, nimg, iteration)}
 
     def step(self, inputs: Mapping[str, Tensor]) -> Scalars:
-        """Take one step on fresh latents [B, Z]. `inputs` has scheduled weights, scalars."""
+        """Take one step on fresh latents [B, Z]; `inputs` is what the method `inputs` returned."""
         generator = self.context.networks.generator
+        posterior_NK = self._posterior(inputs) if "real" in inputs else None
         with frozen(generator.stem), frozen(generator.experts):
             weights = generator.weights(self.context.latents())
-            scalars = {f"loss/{name}": term(*weights) for name, term in self.terms.items()}
+            scalars = {
+                f"loss/{name}": term(*weights, posterior_NK) if term.reads_posteriors else term(*weights)
+                for name, term in self.terms.items()
+            }
             weighted = [inputs.get(name, term.weight) * scalars[f"loss/{name}"] for name, term in self.terms.items()]
             _, skipped = optimizer_step([torch.stack(weighted).sum()], self.optimizers)
         return {**scalars, SKIPPED: skipped}
+
+    @torch.no_grad()
+    def _posterior(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return the distribution of experts, [N, K], that the discriminator gives real samples."""
+        logits_NK = self.context.discriminate(self.context.augmented(inputs["real"], inputs)).expert_logits_NL
+        assert logits_NK is not None
+        return logits_NK.softmax(dim=1)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,15 @@ def test_detach_features_stops_the_classifiers_gradient(detach):
     assert torch.equal(features_NF.grad, of_scores) == detach
 
 
+def test_classifier_can_have_a_hidden_layer():
+    head, features_NF = ClassifierHead(K, F, "general", he, False, hidden=5).double(), torch.randn(N, F).double()
+    first, _, last = head.experts
+    units = features_NF @ first.weight.T + first.bias
+    units = torch.where(units > 0, units, 0.2 * units)
+    torch.testing.assert_close(head(features_NF).expert_logits_NL, units @ last.weight.T + last.bias)
+    assert first.weight.shape == (5, F)
+
+
 def test_multiclass_score_and_logits_give_the_softmax():
     """log D_0 = -softplus(-s), log D_k = -softplus(s) + log softmax(l_1 … l_K)_k (Ghosh et al. 2018)."""
     head, features_NF = MulticlassHead(K, F, he, False).double(), torch.randn(N, F).double()

@@ -16,7 +16,7 @@ from mixgan_cli.models.networks import build_networks
 from mixgan_cli.models.sampler import Sampler
 from tests.conftest import composed
 
-MODELS = ["gan", "mog", "hmog", "madgan", "madgan_sim", "mggan", "megan", "megan_hidden"]
+MODELS = ["gan", "mog", "hmog", "madgan", "madgan_sim", "mggan", "megan", "megan_hidden", "dmgan"]
 IMAGES, POINTS = ("model.backbone.channels=4",), ("data=ring",)
 R3GAN = (*IMAGES, "model/backbone=r3gan", "model/experts=basis")
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from mixgan_cli.errors import ConfigError
 from mixgan_cli.objectives.terms import LoadBalance
+from tests.conftest import composed
 
 COUNTS = (2, 3, 10)
 
@@ -68,3 +70,11 @@ def test_gradients(counts, reduction):
     relaxed = torch.randn(4, 3).double().softmax(dim=1).requires_grad_()
     loss = LoadBalance(2.0, reduction, counts)
     assert torch.autograd.gradcheck(lambda a, y: loss(a, y), (weights, relaxed))
+
+
+def test_balance_of_a_learned_prior_needs_soft_counts():
+    """The experts that the gate draws have no gradient; their distribution has."""
+    words = ["model=mog", "model/gate=prior", "data=ring", "objective=megan"]
+    with pytest.raises(ConfigError, match=r"objective\.terms\.balance\.counts=hard: .* Take soft"):
+        composed(*words)
+    assert composed(*words, "objective.terms.balance.counts=soft").objective.terms["balance"]["counts"] == "soft"

@@ -66,6 +66,17 @@ def test_penalty_of_a_linear_critic_of_unit_norm_is_zero():
     assert penalty(lambda x: x.flatten(1) @ (3 * weight), real, fake).item() == pytest.approx(10 * 4)
 
 
+def test_one_sided_penalty_leaves_small_gradients():
+    """max(0, ‖∇D‖ - 1)² for norms of 0.5, 1.5 and 3 at three samples, with finite gradients of the critic."""
+    slope = torch.tensor([0.5, 1.5, 3.0], dtype=torch.double).requires_grad_()
+    real = torch.zeros(3, 1).double()
+    penalty = GradientPenalty(weight=10.0, norm="sample", one_sided=True)
+    value = penalty(lambda x: slope * x.squeeze(1), real, real)
+    assert value.item() == pytest.approx(10 * (0.25 + 4) / 3, rel=1e-12)
+    value.backward()
+    assert slope.grad.tolist() == pytest.approx([0, 10 * 2 * 0.5 / 3, 10 * 2 * 2 / 3], rel=1e-12)
+
+
 def test_for_points_both_norms_are_one():
     network = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1), nn.Flatten(0))
     real, fake, values = torch.randn(9, 2), torch.randn(9, 2), []

@@ -175,6 +175,15 @@ def test_usage_of_a_learned_gate():
     assert "gate_usage" not in activation_stats(generator("model=mggan"))
 
 
+def test_learned_prior_is_logged_exactly():
+    """Not as `gate_usage`, whose alarm warns of unused experts."""
+    network = generator("model=dmgan", "model.k=3")
+    with torch.no_grad():
+        network.gate.logits_K.copy_(torch.tensor([0.9, 0.09, 0.01]).log())
+    stats = activation_stats(network)
+    assert stats["expert_prior"] == pytest.approx([0.9, 0.09, 0.01]) and "gate_usage" not in stats
+
+
 class FakeState:
     """A state that is a number, and a disk that may be full."""
 

@@ -61,22 +61,24 @@ COMPETITION = refused(
 BALANCE = refused(
     "model/gate",
     ["none", "uniform", "uniform_separate"],
-    ["megan", "megan_hidden"],
+    ["dmgan", "megan", "megan_hidden"],
     "learns nothing that could be balanced",
 )
 NO_PROBABILITY = refused(
     "model/head",
     ["multiclass"],
-    ["hinge", "hmog", "lsgan", "megan", "r3gan", "wgan_gp"],
+    ["dmgan", "hinge", "hmog", "lsgan", "megan", "r3gan", "wgan_gp"],
     "takes the score for something else",
 )
+NO_GRADIENT = refused("model/gate", ["prior"], ["megan"], "have no gradient")
+NO_POSTERIOR = refused("model/head", ["score"], ["dmgan"], "asks a classifier for the experts of real samples")
 BATCH_NORM = refused(
     "model",
     ["madgan", "madgan_sim", "megan_hidden", "mggan"],
     ["r3gan"],
     "takes the gradient of each sample's own score",
 )
-REFUSED = COMPETITION | BALANCE | NO_PROBABILITY | BATCH_NORM
+REFUSED = COMPETITION | BALANCE | NO_PROBABILITY | NO_GRADIENT | NO_POSTERIOR | BATCH_NORM
 ROWS = covering(FACTORS, set(REFUSED))
 UNTRAINED = [row for row in ROWS if pairs_of(row) & REFUSED.keys()]
 EVERY = [

@@ -332,6 +332,40 @@ def test_balance_follows_its_schedule():
     assert logged[1] == logged[0] > 0 and gradients[0].any()
 
 
+def test_learned_prior_moves_by_the_posteriors_of_the_reals():
+    """The gradient by hand from the classifier's softmax on the real batch; nothing else moves."""
+    players, real, phases = game("dmgan", "model.k=3", "objective.terms.prior_entropy=null")
+    generator, discriminator = players
+    with torch.no_grad():
+        generator.gate.logits_K.copy_(torch.tensor([1.0, 0.0, -1.0]))
+        posterior_K = discriminator(real).expert_logits_NL.softmax(dim=1).mean(dim=0)
+        prior_K = generator.gate.expert_prior()
+    assert moved_by(phases.gate, players) == {"generator.gate.logits_K"}
+    torch.testing.assert_close(generator.gate.logits_K.grad, (prior_K - posterior_K) / 3, atol=1e-7, rtol=1e-4)
+    (group,) = phases.optimizers["balance"].param_groups
+    assert (group["lr"], group["betas"]) == (1e-3, (0.5, 0.5))
+
+
+def test_prior_takes_the_reals_of_the_last_critic_step():
+    _, _, phases = game("dmgan", "model.k=3")
+    asked = []
+    phases.gate.context.batches.get_batch = lambda nimg, n: asked.append((nimg, n)) or torch.zeros(n, 1, 16, 16)
+    phases.gate.inputs(40, 1)
+    assert asked == [(32, 8)]
+
+
+def test_classifier_of_dmgan_leaves_the_critics_features():
+    """Its loss has a gradient for its own layers only; the generator's step gets the features' gradient."""
+    players, _, phases = game("dmgan", "model.k=3")
+    phases.discriminator.context.adversarial.fake = lambda scores_N: 0 * scores_N.sum()
+    phases.discriminator.context.adversarial.real = lambda scores_N: 0 * scores_N.sum()
+    phases.discriminator.penalty = lambda score, real, fake: None
+    moved = moved_by(phases.discriminator, players)
+    assert moved == names(players.discriminator.head.experts, "discriminator.head.experts")
+    phases.generator.context.adversarial.generator = lambda scores_N: 0 * scores_N.sum()
+    assert any(name.startswith("generator.experts") for name in moved_by(phases.generator, players))
+
+
 def test_megans_gate_has_an_optimiser_with_weight_decay():
     """Adam(0, 0.9) and 2e-4 for all; 0.1 of weight decay for the MLP alone; 5 critic steps; a weight moves with one."""
     players, _, phases = game("megan", "model.k=3")

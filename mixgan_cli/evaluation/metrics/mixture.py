@@ -1,4 +1,4 @@
-"""How the mixture uses its experts: gate entropy, expert usage, and the divergence between experts."""
+"""How the mixture uses its experts: gate entropy, expert usage, a learned prior, and the divergence between experts."""
 
 from __future__ import annotations
 
@@ -48,6 +48,31 @@ class ExpertUsage(Metric):
         """Return a list [K] that sums to 1."""
         assert comparison.weights_BK is not None
         return {"expert_usage": expert_usage(comparison.weights_BK)}
+
+
+class ExpertPrior(Metric):
+    """The learned prior over experts, and the number of experts that it amounts to (Khayatkhoei et al. 2018)."""
+
+    name = "mixture"
+    results: ClassVar = {
+        "expert_prior": ResultKey(
+            role="detail", meaning="Probability of each expert in the prior that the gate learned."
+        ),
+        "effective_experts": ResultKey(
+            meaning="How many experts the learned prior uses: the exponential of its entropy, from 1 to K."
+        ),
+    }
+
+    def applies(self, comparison: Comparison) -> bool:
+        """Return True for a gate that learns a prior over experts."""
+        return comparison.prior_K is not None
+
+    def compute(self, comparison: Comparison, extractor: str | None) -> dict[str, Any]:
+        """Return a list [K] that sums to 1, and a number of experts."""
+        assert comparison.prior_K is not None
+        prior_K = comparison.prior_K.double().cpu()
+        entropy = -torch.xlogy(prior_K, prior_K).sum()
+        return {"expert_prior": prior_K.tolist(), "effective_experts": entropy.exp().item()}
 
 
 class ExpertDivergence(Metric):

@@ -16,15 +16,15 @@ from mixgan_cli.evaluation.metrics.fid import FID, FIDByExpert
 from mixgan_cli.evaluation.metrics.inception_score import InceptionScore
 from mixgan_cli.evaluation.metrics.kid import KID
 from mixgan_cli.evaluation.metrics.knn import KNN
-from mixgan_cli.evaluation.metrics.mixture import ExpertDivergence, ExpertUsage, GateEntropy
+from mixgan_cli.evaluation.metrics.mixture import ExpertDivergence, ExpertPrior, ExpertUsage, GateEntropy
 from mixgan_cli.evaluation.metrics.ms_ssim import MSSSIM, MSSSIMByExpert
 from mixgan_cli.evaluation.metrics.points import Modes, ReverseKL, SymmetricKL, Wasserstein
 from mixgan_cli.evaluation.metrics.prc import PrecisionRecall
 from mixgan_cli.evaluation.metrics.stacked import StackedModes
 
 CLASSES: Sequence[type[Metric]] = (
-    FID, InceptionScore, KID, PrecisionRecall, MSSSIM, KNN, GateEntropy, ExpertUsage, ExpertDivergence, ExpertClasses,
-    FIDByExpert, MSSSIMByExpert, Modes, ReverseKL, SymmetricKL, Wasserstein, StackedModes,
+    FID, InceptionScore, KID, PrecisionRecall, MSSSIM, KNN, GateEntropy, ExpertUsage, ExpertPrior, ExpertDivergence,
+    ExpertClasses, FIDByExpert, MSSSIMByExpert, Modes, ReverseKL, SymmetricKL, Wasserstein, StackedModes,
 )  # fmt: skip
 """The metrics of mixgan, in the order of the glossary."""
 METRICS: list[Metric] = [metric() for metric in CLASSES]
