@@ -15,7 +15,14 @@ from mixgan_cli.objectives.adversarial import (
 )
 from mixgan_cli.objectives.augment import DiffAugment
 from mixgan_cli.objectives.augment_bgc import BlitGeometryColor
-from mixgan_cli.objectives.penalties import R1, GradientPenalty, InputGradientPenalty, NoPenalty, ZeroCentred
+from mixgan_cli.objectives.penalties import (
+    R1,
+    GradientPenalty,
+    InputGradientPenalty,
+    NoPenalty,
+    WeightClipping,
+    ZeroCentred,
+)
 from mixgan_cli.objectives.terms import (
     Competition,
     Diversity,
@@ -50,5 +57,6 @@ __all__ = [
     "PriorEntropy",
     "RelativisticPairing",
     "Wasserstein",
+    "WeightClipping",
     "ZeroCentred",
 ]

@@ -3,20 +3,23 @@
 A penalty maps (score, real, fake) to a scalar, or to None if there is nothing to add. `score` is the function that maps
 samples [N, …] to scores [N]. The numbers of real and generated samples may differ. A subclass of `InputGradientPenalty`
 can be compiled. A penalty with `on_scores = True` maps the samples of one kind and the scores that the loss has for
-them to a scalar, see `ZeroCentred`. A new penalty is a class with `__call__`, and the key `penalty` in an objective's
-YAML file.
+them to a scalar, see `ZeroCentred`. A class may also have `constrain(parameters)`, which changes the discriminator's
+parameters after each of its steps, and `check_discriminator(key, discriminator)`, which may refuse one. A new penalty
+is a class with `__call__`, and the key `penalty` in an objective's YAML file.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, cast
 
 import torch
-from pydantic import Field, NonNegativeFloat
-from torch import Tensor
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+from torch import Tensor, nn
 from torch.func import vjp
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils.parametrize import is_parametrized
 
 from mixgan_cli.config.components import class_name
 from mixgan_cli.config.schema import Run
@@ -25,6 +28,8 @@ from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.random import uniform
 
 Score = Callable[[Tensor], Tensor]
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+"""Layers that may have learned scales."""
 
 
 class NoPenalty:
@@ -33,6 +38,52 @@ class NoPenalty:
     def __call__(self, score: Score, real: Tensor, fake: Tensor) -> Tensor | None:
         """Return None."""
         return None
+
+
+class WeightClipping(NoPenalty):
+    """No penalty: after each step, all weights and biases of the discriminator are clamped (Arjovsky et al. 2017).
+
+    A critic with weights of [-bound, bound] has a bounded slope (algorithm 1, line 7).
+
+    Args:
+        bound: the largest absolute value, the paper's c = 0.01.
+    """
+
+    def __init__(self, bound: PositiveFloat) -> None:
+        self.bound = bound
+
+    @classmethod
+    def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
+        """Check that the configuration gives the discriminator no norm, and the bound no schedule.
+
+        Raises:
+            ConfigError: it does.
+        """
+        if arguments.get("schedule"):
+            raise ConfigError(f"{key}.schedule: {cls.__name__} has no weight that it could scale. Take null")
+        backbone = run.model.backbone
+        for name, none in (("discriminator_norm", "none"), ("spectral_norm", False)):
+            if backbone.get(name, none) != none:
+                raise ConfigError(f"model.backbone.{name}={backbone[name]}: {_clips_no_norm(cls.__name__)}")
+
+    @classmethod
+    def check_discriminator(cls, key: str, discriminator: nn.Module) -> None:
+        """Check that the discriminator has neither learned scales of a norm nor weights that a norm computes.
+
+        Raises:
+            ConfigError: it has.
+        """
+        for module in discriminator.modules():
+            scaled = isinstance(module, NORMS) and module.weight is not None
+            if scaled or is_parametrized(module):
+                raise ConfigError(f"{key}: {_clips_no_norm(cls.__name__)}")
+
+    @torch.no_grad()
+    def constrain(self, parameters: Iterable[Tensor]) -> None:
+        """Clamp parameters of any shape in place. Nothing waits for the device."""
+        weights = list(parameters)
+        torch._foreach_clamp_min_(weights, -self.bound)
+        torch._foreach_clamp_max_(weights, self.bound)
 
 
 class InputGradientPenalty(ABC):
@@ -170,6 +221,15 @@ def no_batch_norm(penalty: str) -> str:
         f"{class_name(penalty)} takes the gradient of each sample's own score, and with batch norm in the "
         "discriminator it depends on the other samples. Take model.backbone.discriminator_norm=none or layer, or "
         "another model/backbone"
+    )
+
+
+def _clips_no_norm(name: str) -> str:
+    """Return why weight clipping refuses a norm, and what to do."""
+    return (
+        f"{name} clamps all of the discriminator's weights: the scales of a norm would shrink with them, and spectral "
+        "norm would undo it. Take model.backbone.discriminator_norm=none and spectral_norm=false, or "
+        "objective=wgan_gp"
     )
 
 

@@ -31,7 +31,7 @@ def check_networks(networks: Networks, objective: Objective, batch: int, fakes: 
 
     Raises:
         ConfigError: a batch or an expert's share is too small for batch norm, the generated samples make no whole
-            packs, an optimiser has no parameters, or the penalty does not allow the discriminator's batch norm.
+            packs, an optimiser has no parameters, or the penalty does not allow the discriminator's norms.
     """
     generator, discriminator = networks
     n, pack = fakes_per_step(networks, objective, batch, fakes), discriminator.pack
@@ -45,6 +45,8 @@ def check_networks(networks: Networks, objective: Objective, batch: int, fakes: 
     of_gate = (["optimizer.gate"] if objective.optimizer.gate else []) + [f"terms.{name}" for name in sorted(terms)]
     if of_gate and not generator.gate.own_parameters():
         raise ConfigError(f"objective.{of_gate[0]}: with model.k={generator.k} the gate has no parameters; take null")
+    if rule := attribute(objective.penalty[TARGET], "check_discriminator"):
+        rule("objective.penalty", discriminator)
     if any(isinstance(module, _BatchNorm) for module in discriminator.modules()):
         if batch < 2 * pack:
             images = "images" if pack == 1 else f"packs of {pack} images"

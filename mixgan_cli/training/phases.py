@@ -101,6 +101,8 @@ class DiscriminatorPhase:
         scalars: Scalars = {}
         losses = self._losses(real, fake, weights_BK, scalars, inputs)
         loss, skipped = optimizer_step(losses, self.optimizers, context.bf16_weights)
+        if constrain := getattr(self.penalty, "constrain", None):
+            constrain(context.networks.discriminator.parameters())
         if context.bf16_weights:
             context.bf16_weights.refresh(context.networks.discriminator.parameters())
         return DiscriminatorStep({"loss/discriminator": loss, **scalars, SKIPPED: skipped}, latent_BZ)

@@ -67,7 +67,7 @@ BALANCE = refused(
 NO_PROBABILITY = refused(
     "model/head",
     ["multiclass"],
-    ["dmgan", "hinge", "hmog", "lsgan", "megan", "r3gan", "wgan_gp"],
+    ["dmgan", "hinge", "hmog", "lsgan", "megan", "r3gan", "wgan_clip", "wgan_gp"],
     "takes the score for something else",
 )
 NO_GRADIENT = refused("model/gate", ["prior"], ["megan"], "have no gradient")
@@ -78,7 +78,13 @@ BATCH_NORM = refused(
     ["r3gan"],
     "takes the gradient of each sample's own score",
 )
-REFUSED = COMPETITION | BALANCE | NO_PROBABILITY | NO_GRADIENT | NO_POSTERIOR | BATCH_NORM
+CLIPPED = refused(
+    "model",
+    ["gan", "dmgan", "hmog", "madgan", "madgan_sim", "megan_hidden", "mggan", "mog"],
+    ["wgan_clip"],
+    "clamps all",
+)
+REFUSED = COMPETITION | BALANCE | NO_PROBABILITY | NO_GRADIENT | NO_POSTERIOR | BATCH_NORM | CLIPPED
 ROWS = covering(FACTORS, set(REFUSED))
 UNTRAINED = [row for row in ROWS if pairs_of(row) & REFUSED.keys()]
 EVERY = [

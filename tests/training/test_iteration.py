@@ -80,6 +80,7 @@ RECIPES = {
         "objective.d_steps=1",
     ),
     "gan, sngan's dcgan": ("model=gan", "model/backbone=sngan_dcgan", "objective=hinge", "objective.d_steps=1"),
+    "megan, clipped": ("model=megan", "objective=wgan_clip", "objective/optimizer=dcgan"),
     "mog, fewer fakes than reals": ("model=mog", "objective=wgan_gp", "training.fakes=4"),
 }
 
