@@ -22,7 +22,7 @@ from mixgan_cli.models.experts import (
 )
 from mixgan_cli.models.gates import Gate, GateWeights, NoGate, SoftmaxGate, TreeGate, UniformGate
 from mixgan_cli.models.gumbel import GumbelGate
-from mixgan_cli.models.heads import ClassifierHead, DiscriminatorOutput, Head, MulticlassHead, ScoreHead
+from mixgan_cli.models.heads import ClassifierHead, DiscriminatorOutput, Head, MulticlassHead, ScoreHead, TwoScoreHead
 from mixgan_cli.models.prior import PriorGate
 
 __all__ = [
@@ -53,5 +53,6 @@ __all__ = [
     "SoftmaxGate",
     "TFPaddedDCGAN",
     "TreeGate",
+    "TwoScoreHead",
     "UniformGate",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+import torch
 from pydantic import NonNegativeInt
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
@@ -21,7 +22,10 @@ Form = Literal["general", "one_vs_all", "pairwise"]
 
 
 class DiscriminatorOutput(NamedTuple):
-    """The scores [N], the expert logits [N, L] (None without a classifier of experts) and the features [N, F]."""
+    """The scores [N], the expert logits [N, L] (None without a classifier of experts) and the features [N, F].
+
+    A head with several scores for a sample returns them as [N, S].
+    """
 
     scores_N: Tensor
     expert_logits_NL: Tensor | None
@@ -33,6 +37,10 @@ class Head(nn.Module):
 
     classifies_experts = False
     """If true, the head also predicts which expert made a sample. The diversity weight `beta` needs such a head."""
+    scores = 1
+    """S, the number of scores for a sample; an adversarial loss takes the same number."""
+    bodies = 1
+    """How many bodies of the backbone the discriminator has; the head receives their features [N, F] side by side."""
     form: Form = "general"
     """What the expert logits mean, see `ClassifierHead`."""
 
@@ -61,6 +69,42 @@ class ScoreHead(Head):
     def forward(self, features_NF: Tensor, detach_features: bool = False) -> DiscriminatorOutput:
         """Return the scores [N] and the features. There are no expert logits, so `detach_features` has no effect."""
         return DiscriminatorOutput(self.score(features_NF).squeeze(1), None, features_NF)
+
+
+class TwoScoreHead(Head):
+    """The scores of two discriminators, each with a body of its own: D2GAN (Nguyen et al. 2017)."""
+
+    scores = bodies = 2
+
+    @classmethod
+    def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
+        """Check that the loss takes two scores, and that no penalty takes the gradient of one.
+
+        Raises:
+            ConfigError: one of them does not hold.
+        """
+        adversarial, penalty = run.objective.adversarial[TARGET], run.objective.penalty[TARGET]
+        if attribute(adversarial, "scores") != cls.scores:
+            raise ConfigError(
+                f"objective.adversarial: {class_name(adversarial)} takes one score of a sample, and {cls.__name__} "
+                "gives two. Take objective=d2gan, or model/head=score"
+            )
+        if attribute(penalty, "per_sample"):
+            raise ConfigError(
+                f"objective.penalty: {class_name(penalty)} takes the gradient of one score, and {cls.__name__} gives "
+                "two. Take mixgan_cli.objectives.NoPenalty, or model/head=score"
+            )
+
+    def __init__(self, features: int, initialise_head: Initialise, spectral_norm: bool, head_bias: bool = True) -> None:
+        super().__init__()
+        dense = (_dense(features, 1, initialise_head, spectral_norm, head_bias) for _ in range(self.scores))
+        self.each = nn.ModuleList(dense)
+
+    def forward(self, features_NF: Tensor, detach_features: bool = False) -> DiscriminatorOutput:
+        """Return the scores [N, 2] and the features of both bodies. There are no expert logits."""
+        own = features_NF.chunk(self.scores, dim=1)
+        scores_NS = torch.cat([score(features) for score, features in zip(self.each, own, strict=True)], dim=1)
+        return DiscriminatorOutput(scores_NS, None, features_NF)
 
 
 class ClassifierHead(Head):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 import torch
@@ -143,6 +143,18 @@ class Discriminator(nn.Module):
         return scores_N
 
 
+class SideBySide(nn.Module):
+    """Several networks with the same inputs."""
+
+    def __init__(self, networks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.each = nn.ModuleList(networks)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the outputs [N, F] of all networks for inputs [N, …], side by side."""
+        return torch.cat([network(inputs) for network in self.each], dim=1)
+
+
 def run_in_parts(network: nn.Module, inputs: Tensor, parts: int) -> Tensor:
     """Return network(inputs), [N, …], computed in equal, consecutive parts: batch norm normalises each alone."""
     return network(inputs) if parts == 1 else torch.cat([network(part) for part in inputs.chunk(parts)])
@@ -176,7 +188,7 @@ def build_networks(model: Model, shape: tuple[int, ...]) -> Networks:
     shared = experts.shared_layers(backbone, model.latent.size)
     critic = backbone if model.pack == 1 else build(model.backbone, shape=packed_shape(shape, model.pack))
     generator = Generator(gate, experts, shared, model.latent.size, model.latent.distribution)
-    head = build(
+    head: Head = build(
         model.head,
         k=model.k,
         features=critic.features,
@@ -184,7 +196,9 @@ def build_networks(model: Model, shape: tuple[int, ...]) -> Networks:
         spectral_norm=backbone.spectral_norm,
         head_bias=getattr(backbone, "head_bias", True),  # backbones of other packages may lack it
     )
-    return Networks(generator, Discriminator(critic.body(), head, model.pack))
+    bodies = [critic.body() for _ in range(head.bodies)]
+    body = bodies[0] if len(bodies) == 1 else SideBySide(bodies)
+    return Networks(generator, Discriminator(body, head, model.pack))
 
 
 def check_memory(model: Model, shape: tuple[int, ...]) -> None:

@@ -5,6 +5,7 @@ Configurations name these classes as `mixgan_cli.objectives.Hinge`, whichever fi
 
 from mixgan_cli.objectives.adversarial import (
     Adversarial,
+    DualDiscriminator,
     Hinge,
     LeastSquares,
     Minimax,
@@ -41,6 +42,7 @@ __all__ = [
     "Competition",
     "DiffAugment",
     "Diversity",
+    "DualDiscriminator",
     "GateTerm",
     "GeneratedBatch",
     "GeneratorTerm",

@@ -13,9 +13,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from pydantic import PositiveFloat
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from mixgan_cli.config.components import TARGET, attribute, class_name
 from mixgan_cli.config.schema import Run
 from mixgan_cli.errors import ConfigError
 
@@ -27,6 +30,8 @@ class Adversarial(ABC):
     """True if the score is the logit of a probability."""
     zero_centred = False
     """True if a score above 0 says that a sample is real, and one below 0 that it is generated."""
+    scores = 1
+    """S, the number of scores for a sample; if there are several, the losses get them as [N, S]."""
 
     @classmethod
     def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
@@ -128,9 +133,70 @@ class Hinge(Adversarial):
         return -score_N.mean()
 
 
+class DualDiscriminator(Adversarial):
+    r"""D2GAN: two discriminators with positive outputs D_1 and D_2 (Nguyen et al. 2017, eq. 1).
+
+    J = \alpha E log D_1(x) - E D_1(G(z)) - E D_2(x) + \beta E log D_2(G(z)); the discriminators maximise it, the
+    generator minimises it. D = softplus(score), as in the released code. At the best D_1 = \alpha p/q and
+    D_2 = \beta q/p, the generator minimises \alpha KL(p ‖ q) + \beta KL(q ‖ p).
+
+    Args:
+        alpha: the paper's \alpha, weight of KL(p ‖ q).
+        beta: the paper's \beta, weight of KL(q ‖ p).
+    """
+
+    scores = 2
+
+    def __init__(self, alpha: PositiveFloat, beta: PositiveFloat) -> None:
+        self.alpha, self.beta = alpha, beta
+
+    @classmethod
+    def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
+        """Check that the discriminator's head gives two scores, and that generated samples weigh as much as real ones.
+
+        Raises:
+            ConfigError: one of them does not hold.
+        """
+        super().check_run(key, arguments, run)
+        head = run.model.head[TARGET]
+        if attribute(head, "scores") != cls.scores:
+            raise ConfigError(
+                f"model.head: {class_name(head)} gives one score of a sample, and {cls.__name__} takes two. Take "
+                "model/head=two_scores, or another objective"
+            )
+
+    def real(self, score_N: Tensor) -> Tensor:
+        """Return the discriminators' loss on the scores of real samples [N, 2], a scalar."""
+        first_N, second_N = score_N.unbind(dim=1)
+        return softplus(second_N).mean() - self.alpha * log_softplus(first_N).mean()
+
+    def fake(self, score_N: Tensor) -> Tensor:
+        """Return the discriminators' loss on the scores of generated samples [N, 2], a scalar."""
+        first_N, second_N = score_N.unbind(dim=1)
+        return softplus(first_N).mean() - self.beta * log_softplus(second_N).mean()
+
+    def generator(self, score_N: Tensor) -> Tensor:
+        """Return the generator's loss on the scores of its samples [N, 2], a scalar."""
+        return -self.fake(score_N)
+
+
+def log_softplus(values: Tensor) -> Tensor:
+    """Return log softplus(v), the log D of D2GAN's paper, for values v of any shape.
+
+    Value and gradient are finite for any finite v.
+
+    For v ≤ -15, softplus(v) = e^v - e^2v/2 + …, so its logarithm is v - e^v/2 to the precision of float64.
+    """
+    low = values <= -15
+    inner = torch.where(low, 0, values)  # where the other branch is taken, its gradient must not be infinite
+    return torch.where(low, values - values.clamp_max(-15).exp() / 2, softplus(inner).log())
+
+
 class PairedAdversarial(ABC):
     """The interface of an adversarial loss on pairs of a real and a generated sample: see `objectives.pairing`."""
 
+    scores = 1
+    """S, the number of scores for a sample."""
     probabilistic = False
     zero_centred = False
     """Both false: only differences of scores have a meaning."""

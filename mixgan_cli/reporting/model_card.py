@@ -28,6 +28,7 @@ PAPERS: Mapping[str, tuple[str, ...]] = {
     "madgan": ("ghosh2018madgan",),
     "madgan_sim": ("ghosh2018madgan",),
     "mggan": ("hoang2018mgan",),
+    "d2gan": ("nguyen2017d2gan",),
     "dmgan": ("khayatkhoei2018dmgan",),
     "megan": ("park2018megan",),
     "megan_hidden": ("park2018megan", "ahmetoglu2020hmog"),

@@ -54,7 +54,7 @@ RECIPES = {
 
 def settings(name):
     overrides = [*RECIPES[name], "model.backbone.channels=4", "model.latent.size=4", "objective.d_steps=2"]
-    overrides += ["model.k=1" if "model=gan" in RECIPES[name] else "model.k=2", "training.batch=8"]
+    overrides += ["model.k=1" if {"model=gan", "model=d2gan"} & set(RECIPES[name]) else "model.k=2", "training.batch=8"]
     if "objective.augment.cutout=0.5" in overrides:
         overrides.append("objective/augment=diffaugment")
     return composed(*overrides)

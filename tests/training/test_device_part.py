@@ -19,7 +19,7 @@ from mixgan_cli.training import loop
 from mixgan_cli.training.bf16_weights import Bf16Weights
 from mixgan_cli.training.setup import begin
 from tests.conftest import composed
-from tests.training.test_iteration import RECIPES, SHAPE
+from tests.training.test_iteration import ONE_EXPERT, RECIPES, SHAPE
 
 
 class Backend(_DummyBackendModule):
@@ -99,7 +99,7 @@ def test_iteration_stays_on_its_device(name, precision, monkeypatch):
     # autocast converts nothing on this device, so the copies of the weights would not fit
     monkeypatch.setattr(Bf16Weights, "in_place", lambda self: nullcontext())
     overrides = [*OPTIONS[name], "model.backbone.channels=4", "model.latent.size=4", "training.batch=8"]
-    overrides += ["training.ema_half_life_nimg=100", f"model.k={1 if 'model=gan' in OPTIONS[name] else 2}"]
+    overrides += ["training.ema_half_life_nimg=100", f"model.k={1 if ONE_EXPERT & set(OPTIONS[name]) else 2}"]
     run = composed(*overrides)
     networks = build_networks(run.model, SHAPE)
     with FakeTensorMode():

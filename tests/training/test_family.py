@@ -14,6 +14,7 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
+from mixgan_cli.config.components import attribute
 from mixgan_cli.config.compose import groups
 from mixgan_cli.config.schema import Run, conf_dir, parse
 from mixgan_cli.data.batches import PackedBatches
@@ -58,6 +59,10 @@ COMPETITION = refused(
     ["madgan_sim"],
     "experts at the same latents",
 )
+ONE_SCORE = set(FACTORS["model/head"]) - {"two_scores", "multiclass"}
+SCORES = refused("model/head", ONE_SCORE, ["d2gan"], "takes two") | refused(
+    "model/head", ["two_scores"], set(FACTORS["objective"]) - {"d2gan", "dmgan"}, "takes one score of a sample"
+)
 BALANCE = refused(
     "model/gate",
     ["none", "uniform", "uniform_separate"],
@@ -67,24 +72,26 @@ BALANCE = refused(
 NO_PROBABILITY = refused(
     "model/head",
     ["multiclass"],
-    ["dmgan", "hinge", "hmog", "lsgan", "megan", "r3gan", "wgan_clip", "wgan_gp"],
+    ["d2gan", "dmgan", "hinge", "hmog", "lsgan", "megan", "r3gan", "wgan_clip", "wgan_gp"],
     "takes the score for something else",
 )
 NO_GRADIENT = refused("model/gate", ["prior"], ["megan"], "have no gradient")
-NO_POSTERIOR = refused("model/head", ["score"], ["dmgan"], "asks a classifier for the experts of real samples")
+NO_POSTERIOR = refused(
+    "model/head", ["score", "two_scores"], ["dmgan"], "asks a classifier for the experts of real samples"
+)
 BATCH_NORM = refused(
     "model",
-    ["madgan", "madgan_sim", "megan_hidden", "mggan"],
+    ["d2gan", "madgan", "madgan_sim", "megan_hidden", "mggan"],
     ["r3gan"],
     "takes the gradient of each sample's own score",
 )
 CLIPPED = refused(
     "model",
-    ["gan", "dmgan", "hmog", "madgan", "madgan_sim", "megan_hidden", "mggan", "mog"],
+    ["gan", "d2gan", "dmgan", "hmog", "madgan", "madgan_sim", "megan_hidden", "mggan", "mog"],
     ["wgan_clip"],
     "clamps all",
 )
-REFUSED = COMPETITION | BALANCE | NO_PROBABILITY | NO_GRADIENT | NO_POSTERIOR | BATCH_NORM | CLIPPED
+REFUSED = COMPETITION | BALANCE | NO_PROBABILITY | NO_GRADIENT | NO_POSTERIOR | BATCH_NORM | CLIPPED | SCORES
 ROWS = covering(FACTORS, set(REFUSED))
 UNTRAINED = [row for row in ROWS if pairs_of(row) & REFUSED.keys()]
 EVERY = [
@@ -107,7 +114,8 @@ def configuration(row):
     for part in ("gate", "experts", "head"):
         parts[part] = plain(f"model/{part}={row[f'model/{part}']}")["model"][part]
     parts["k"] = 1 if row["model/gate"] == "none" else 2
-    parts["beta"] = 0.1 if row["model/head"] != "score" else 0.0
+    classifies = attribute(parts["head"]["_target_"], "classifies_experts")
+    parts["beta"] = 0.1 if classifies else 0.0
     parts["backbone"] = {**parts["backbone"], "channels": 2}
     parts["latent"] = {"size": 4, "distribution": "normal"}
     objective = dict(plain(f"objective={row['objective']}")["objective"])
