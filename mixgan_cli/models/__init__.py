@@ -23,6 +23,7 @@ from mixgan_cli.models.experts import (
 from mixgan_cli.models.gates import Gate, GateWeights, NoGate, SoftmaxGate, TreeGate, UniformGate
 from mixgan_cli.models.gumbel import GumbelGate
 from mixgan_cli.models.heads import ClassifierHead, DiscriminatorOutput, Head, MulticlassHead, ScoreHead, TwoScoreHead
+from mixgan_cli.models.minibatch import MinibatchHead
 from mixgan_cli.models.prior import PriorGate
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Head",
     "LinearExperts",
     "MaxoutMLP",
+    "MinibatchHead",
     "MulticlassHead",
     "NetworkExperts",
     "NoGate",

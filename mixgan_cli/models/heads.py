@@ -43,6 +43,11 @@ class Head(nn.Module):
     """How many bodies of the backbone the discriminator has; the head receives their features [N, F] side by side."""
     form: Form = "general"
     """What the expert logits mean, see `ClassifierHead`."""
+    across_samples = False
+    """If true, the score of a sample depends on the others of its batch."""
+
+    def initialise_from(self, features_NF: Tensor) -> None:
+        """Initialise what depends on the features of real samples [N, F]; by default nothing does."""
 
     @classmethod
     def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
@@ -64,7 +69,7 @@ class ScoreHead(Head):
 
     def __init__(self, features: int, initialise_head: Initialise, spectral_norm: bool, head_bias: bool = True) -> None:
         super().__init__()
-        self.score = _dense(features, 1, initialise_head, spectral_norm, head_bias)
+        self.score = dense(features, 1, initialise_head, spectral_norm, head_bias)
 
     def forward(self, features_NF: Tensor, detach_features: bool = False) -> DiscriminatorOutput:
         """Return the scores [N] and the features. There are no expert logits, so `detach_features` has no effect."""
@@ -97,8 +102,8 @@ class TwoScoreHead(Head):
 
     def __init__(self, features: int, initialise_head: Initialise, spectral_norm: bool, head_bias: bool = True) -> None:
         super().__init__()
-        dense = (_dense(features, 1, initialise_head, spectral_norm, head_bias) for _ in range(self.scores))
-        self.each = nn.ModuleList(dense)
+        scores = (dense(features, 1, initialise_head, spectral_norm, head_bias) for _ in range(self.scores))
+        self.each = nn.ModuleList(scores)
 
     def forward(self, features_NF: Tensor, detach_features: bool = False) -> DiscriminatorOutput:
         """Return the scores [N, 2] and the features of both bodies. There are no expert logits."""
@@ -141,14 +146,14 @@ class ClassifierHead(Head):
                 f"model.head.form={form}: compares experts, and model.k={k} has one. Use general, or model.k=2"
             )
         self.form = form
-        self.score = _dense(features, 1, initialise_head, spectral_norm, head_bias)
+        self.score = dense(features, 1, initialise_head, spectral_norm, head_bias)
         logits = k * (k - 1) // 2 if form == "pairwise" else k
         if hidden:
-            first = _dense(features, hidden, initialise_head, spectral_norm, head_bias)
-            last = _dense(hidden, logits, initialise_head, spectral_norm, head_bias)
+            first = dense(features, hidden, initialise_head, spectral_norm, head_bias)
+            last = dense(hidden, logits, initialise_head, spectral_norm, head_bias)
             self.experts: nn.Module = nn.Sequential(first, nn.LeakyReLU(0.2), last)
         else:
-            self.experts = _dense(features, logits, initialise_head, spectral_norm, head_bias)
+            self.experts = dense(features, logits, initialise_head, spectral_norm, head_bias)
 
     def forward(self, features_NF: Tensor, detach_features: bool = False) -> DiscriminatorOutput:
         """Return scores [N], expert logits [N, L] and features.
@@ -194,7 +199,7 @@ class MulticlassHead(Head):
         self, k: int, features: int, initialise_head: Initialise, spectral_norm: bool, head_bias: bool = True
     ) -> None:
         super().__init__()
-        self.classes = _dense(features, k + 1, initialise_head, spectral_norm, head_bias)
+        self.classes = dense(features, k + 1, initialise_head, spectral_norm, head_bias)
 
     def forward(self, features_NF: Tensor, detach_features: bool = False) -> DiscriminatorOutput:
         """Return scores [N], expert logits [N, K] and features.
@@ -207,7 +212,8 @@ class MulticlassHead(Head):
         return DiscriminatorOutput(scores_N, logits_NC[:, 1:], features_NF)
 
 
-def _dense(features: int, outputs: int, initialise: Initialise, spectral_norm: bool, bias: bool) -> nn.Module:
-    dense = nn.Linear(features, outputs, bias=bias)
-    initialise(dense.weight, dense.bias if bias else dense.weight.new_empty(0), features)
-    return with_spectral_norm(dense) if spectral_norm else dense
+def dense(features: int, outputs: int, initialise: Initialise, spectral_norm: bool, bias: bool) -> nn.Module:
+    """Return a dense layer of a head, initialised as the backbone says."""
+    layer = nn.Linear(features, outputs, bias=bias)
+    initialise(layer.weight, layer.bias if bias else layer.weight.new_empty(0), features)
+    return with_spectral_norm(layer) if spectral_norm else layer

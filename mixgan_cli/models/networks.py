@@ -131,7 +131,8 @@ class Discriminator(nn.Module):
         Only layers of torch and of this package are known. Batch norm and spectral norm have buffers.
         """
         known = ("torch.nn.modules.", "mixgan_cli.models.")
-        return not any(True for _ in self.buffers()) and all(
+        own = not self.head.across_samples and not any(True for _ in self.buffers())
+        return own and all(
             type(module).__module__.startswith(known) and not isinstance(module, (_DropoutNd, _BatchNorm))
             for module in self.modules()
         )

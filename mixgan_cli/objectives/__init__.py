@@ -12,6 +12,7 @@ from mixgan_cli.objectives.adversarial import (
     NonSaturating,
     PairedAdversarial,
     RelativisticPairing,
+    TermsOnly,
     Wasserstein,
 )
 from mixgan_cli.objectives.augment import DiffAugment
@@ -27,6 +28,7 @@ from mixgan_cli.objectives.penalties import (
 from mixgan_cli.objectives.terms import (
     Competition,
     Diversity,
+    FeatureMatching,
     GateTerm,
     GeneratedBatch,
     GeneratorTerm,
@@ -43,6 +45,7 @@ __all__ = [
     "DiffAugment",
     "Diversity",
     "DualDiscriminator",
+    "FeatureMatching",
     "GateTerm",
     "GeneratedBatch",
     "GeneratorTerm",
@@ -58,6 +61,7 @@ __all__ = [
     "PairedAdversarial",
     "PriorEntropy",
     "RelativisticPairing",
+    "TermsOnly",
     "Wasserstein",
     "WeightClipping",
     "ZeroCentred",

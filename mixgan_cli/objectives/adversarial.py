@@ -99,6 +99,32 @@ class NonSaturating(Minimax):
         return softplus(-score_N).mean()
 
 
+class TermsOnly(NonSaturating):
+    """The same for the discriminator; the generator has no adversarial loss, L_G = 0 (Salimans et al. 2016).
+
+    Its loss are its terms, such as feature matching.
+    """
+
+    @classmethod
+    def check_run(cls, key: str, arguments: Mapping[str, Any], run: Run) -> None:
+        """Check that the generator has a term.
+
+        Raises:
+            ConfigError: it has none, so it would learn nothing.
+        """
+        super().check_run(key, arguments, run)
+        terms = run.objective.terms.values()
+        if not any(attribute(term[TARGET], "network") == "generator" and term.get("weight") for term in terms):
+            raise ConfigError(
+                f"{key}: with {cls.__name__} the generator's loss are its terms, and it has none. Take "
+                "objective/terms=feature_matching, or objective=non_saturating"
+            )
+
+    def generator(self, score_N: Tensor) -> Tensor:
+        """Return 0, a scalar."""
+        return score_N.new_zeros(())
+
+
 class LeastSquares(Adversarial):
     """L_D = ½ E (D(x) - 1)² + ½ E D(G(z))², L_G = ½ E (D(G(z)) - 1)² (Mao et al. 2017, the 0-1 coding)."""
 
@@ -134,7 +160,7 @@ class Hinge(Adversarial):
 
 
 class DualDiscriminator(Adversarial):
-    r"""D2GAN: two discriminators with positive outputs D_1 and D_2 (Nguyen et al. 2017, eq. 1).
+    r"""D2GAN: two discriminators with positive outputs D_1 and D_2 (Nguyen et al. 2017).
 
     J = \alpha E log D_1(x) - E D_1(G(z)) - E D_2(x) + \beta E log D_2(G(z)); the discriminators maximise it, the
     generator minimises it. D = softplus(score), as in the released code. At the best D_1 = \alpha p/q and

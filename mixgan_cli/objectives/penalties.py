@@ -43,7 +43,7 @@ class NoPenalty:
 class WeightClipping(NoPenalty):
     """No penalty: after each step, all weights and biases of the discriminator are clamped (Arjovsky et al. 2017).
 
-    A critic with weights of [-bound, bound] has a bounded slope (algorithm 1, line 7).
+    A critic with weights of [-bound, bound] has a bounded slope (algorithm 1).
 
     Args:
         bound: the largest absolute value, the paper's c = 0.01.

@@ -75,12 +75,16 @@ class GeneratedBatch:
     """Logits of the classifier of experts; None if the head has none."""
     features_BF: Tensor
     """The discriminator's features."""
+    real_features_NF: Tensor | None = None
+    """Those of real samples, without gradient. Given only if a term has `reads_reals`, or the loss pairs samples."""
 
 
 class GeneratorTerm(Term, ABC):
     """A term that is added to the generator's adversarial loss."""
 
     network = "generator"
+    reads_reals = False
+    """If true, the batch has the features of the real samples of the last discriminator step."""
 
     @abstractmethod
     def __call__(self, batch: GeneratedBatch) -> Tensor:
@@ -152,6 +156,31 @@ class Diversity(GeneratorTerm):
         """Return the mean loss of the classifier, a scalar."""
         assert batch.expert_logits_BL is not None
         return diversity.term(self.form, self.scale, batch.expert_logits_BL, batch.weights_BK)
+
+
+class FeatureMatching(GeneratorTerm):
+    r"""The distance of the mean features f of real and generated samples (Salimans et al. 2016, section 3.1).
+
+    f are the features before the discriminator's last layer. The released code takes the mean over features of
+    |E f(x) - E f(G(z))|, the paper ‖E f(x) - E f(G(z))‖².
+
+    Args:
+        weight: 1, with `objective.adversarial` of feature_matching, which is the source's loss of the generator.
+        norm: l1: the released code's; l2: the paper's.
+    """
+
+    reads_reals = True
+
+    def __init__(self, weight: float, norm: Literal["l1", "l2"]) -> None:
+        super().__init__(weight)
+        self.norm = norm
+
+    def __call__(self, batch: GeneratedBatch) -> Tensor:
+        """Return the distance of the means over the batches of all ranks, a scalar."""
+        assert batch.real_features_NF is not None
+        real_F = distributed.mean(batch.real_features_NF.mean(dim=0))
+        difference_F = real_F - distributed.mean(batch.features_BF.mean(dim=0))
+        return difference_F.abs().mean() if self.norm == "l1" else difference_F.square().sum()
 
 
 class Competition(GeneratorTerm):

@@ -88,10 +88,15 @@ def check_ranks(networks: Networks, training: Training, objective: Objective, pr
     """Check that the batches can be divided among the processes.
 
     Raises:
-        ConfigError: the batch, or an expert's share of the generated samples, is not a multiple of their number, or
-            they cannot divide the packs.
+        ConfigError: the batch, or an expert's share of the generated samples, is not a multiple of their number, they
+            cannot divide the packs, or the discriminator compares the samples of a batch, of which each has a part.
     """
-    generator, pack = networks.generator, networks.discriminator.pack
+    generator, head, pack = networks.generator, networks.discriminator.head, networks.discriminator.pack
+    if processes > 1 and head.across_samples:
+        raise ConfigError(
+            f"model.head: {type(head).__name__} compares the samples of a batch, and each of {processes} processes has "
+            "a part of it. Take hardware.devices=1, or model/head=score"
+        )
     fakes = fakes_per_step(networks, objective, training.batch, training.fakes)
     share = fakes // generator.k if generator.gate.splits_batch else fakes
     for key, n in {"training.batch": training.batch, "an expert's share of the generated samples": share}.items():

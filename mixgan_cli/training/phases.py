@@ -212,9 +212,16 @@ class GeneratorPhase:
     n_real: int = 0
 
     def inputs(self, nimg: int, iteration: int) -> dict[str, Tensor]:
-        """Return the scheduled weights of terms, scalars; if the loss pairs samples, also real ones [N, …]."""
-        paired = isinstance(self.context.adversarial, PairedAdversarial)
-        reals = {"real": self.context.reals(nimg, iteration)} if paired else {}
+        """Return the scheduled weights of terms, scalars; if the loss or a term needs them, also real samples [N, …].
+
+        A loss on pairs takes a batch of its own; a term alone gets the real samples of the last discriminator step.
+        """
+        if isinstance(self.context.adversarial, PairedAdversarial):
+            reals = {"real": self.context.reals(nimg, iteration)}
+        elif any(term.reads_reals for term in self.terms.values()):
+            reals = {"real": self.context.last_reals(nimg, iteration)}
+        else:
+            reals = {}
         return {**reals, **self.context.inputs(self.terms, nimg, iteration)}
 
     def step(self, inputs: Mapping[str, Tensor], latent_BZ: Tensor | None = None) -> Scalars:
@@ -227,14 +234,16 @@ class GeneratorPhase:
                 samples, weights_BK = generator(latent_BZ)
                 shown = context.augmented(context.packed(samples, generated=True), inputs)
             output = context.discriminate(shown, parts=context.fake_parts)
+            real = None
+            if "real" in inputs:
+                with torch.no_grad():
+                    real = context.discriminate(context.augmented(context.packed(inputs["real"]), inputs))
             if isinstance(context.adversarial, Adversarial):
                 loss = context.adversarial.generator(output.scores_N)
             else:
-                with torch.no_grad():
-                    real = context.augmented(context.packed(inputs["real"]), inputs)
-                    real_N = context.discriminate(real).scores_N
-                loss = context.adversarial.generator(*context.pairs(real_N, output.scores_N))
-            generated = GeneratedBatch(latent_BZ, samples, weights_BK, *output)
+                assert real is not None
+                loss = context.adversarial.generator(*context.pairs(real.scores_N, output.scores_N))
+            generated = GeneratedBatch(latent_BZ, samples, weights_BK, *output, real.features_NF if real else None)
             scalars = {}
             for name, term in self.terms.items():
                 value = scalars[f"loss/{name}"] = term(generated)

@@ -10,8 +10,11 @@ from mixgan_cli.config.components import build
 from mixgan_cli.config.schema import Objective, Run
 from mixgan_cli.data.batches import Batches, Dequantized, Flipped, Sharded
 from mixgan_cli.data.dataset import Dataset, size_of
+from mixgan_cli.data.images import to_float
 from mixgan_cli.errors import ConfigError, DataError
-from mixgan_cli.models.networks import Networks, build_networks, check_memory
+from mixgan_cli.models.heads import Head
+from mixgan_cli.models.layers import forward_frozen_bn
+from mixgan_cli.models.networks import Discriminator, Networks, build_networks, check_memory
 from mixgan_cli.objectives.terms import GateTerm, GeneratorTerm, Term
 from mixgan_cli.optim.optimizers import build_optimizer, build_schedule
 from mixgan_cli.runtime import distributed
@@ -26,6 +29,9 @@ from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.phases import DiscriminatorPhase, GatePhase, GeneratorPhase, Phases
 
 log = logging.getLogger("mixgan")
+
+INITIAL = 500
+"""Number of real samples that initialise a head (Salimans et al. 2016, released code)."""
 
 
 def check_and_build(settings: Run, shape: tuple[int, ...]) -> Networks:
@@ -67,6 +73,7 @@ def begin(settings: Run, networks: Networks, dataset: Dataset, compute: Compute)
     Raises:
         ConfigError: an expert's share of the batch is too small for batch norm.
     """
+    initialise_head(networks.discriminator, dataset)  # on the CPU, so that initial weights are the same on every device
     for network in networks:
         compute.place(network)
     compute.compile_(networks.generator.trunk, networks.discriminator.body)
@@ -95,6 +102,15 @@ def begin(settings: Run, networks: Networks, dataset: Dataset, compute: Compute)
         dataset.describe(),
         gate_schedule=build_schedule(settings.model.gate, training.total_nimg),
     )
+
+
+def initialise_head(discriminator: Discriminator, dataset: Dataset) -> None:
+    """Initialise the head from the features of INITIAL real samples, if its class needs them."""
+    if type(discriminator.head).initialise_from is Head.initialise_from:
+        return
+    samples = dataset.reals(INITIAL, seed=0, split="train")
+    samples = to_float(samples) if samples.dim() == 4 else samples.float()
+    discriminator.head.initialise_from(forward_frozen_bn(discriminator.body, samples))
 
 
 def build_phases(

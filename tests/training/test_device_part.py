@@ -15,7 +15,7 @@ from torch.utils.backend_registration import _DummyBackendModule, _setup_private
 
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.runtime.device import Compute
-from mixgan_cli.training import loop
+from mixgan_cli.training import loop, setup
 from mixgan_cli.training.bf16_weights import Bf16Weights
 from mixgan_cli.training.setup import begin
 from tests.conftest import composed
@@ -95,6 +95,7 @@ CASES = [(name, "float32") for name in OPTIONS if name not in LARGE] + [(name, "
 @pytest.mark.parametrize(("name", "precision"), CASES)
 def test_iteration_stays_on_its_device(name, precision, monkeypatch):
     monkeypatch.setattr(Compute, "place", place)
+    monkeypatch.setattr(setup, "initialise_head", lambda *_: None)  # before the networks are on the device
     monkeypatch.setattr(FakeTensorMode, "__deepcopy__", lambda self, memo: self, raising=False)
     # autocast converts nothing on this device, so the copies of the weights would not fit
     monkeypatch.setattr(Bf16Weights, "in_place", lambda self: nullcontext())

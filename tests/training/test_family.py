@@ -59,6 +59,9 @@ COMPETITION = refused(
     ["madgan_sim"],
     "experts at the same latents",
 )
+MINIBATCH = refused(
+    "model/head", ["minibatch"], ["hmog", "megan", "r1", "r3gan", "wgan_gp"], "it depends on the other samples"
+)
 ONE_SCORE = set(FACTORS["model/head"]) - {"two_scores", "multiclass"}
 SCORES = refused("model/head", ONE_SCORE, ["d2gan"], "takes two") | refused(
     "model/head", ["two_scores"], set(FACTORS["objective"]) - {"d2gan", "dmgan"}, "takes one score of a sample"
@@ -77,7 +80,7 @@ NO_PROBABILITY = refused(
 )
 NO_GRADIENT = refused("model/gate", ["prior"], ["megan"], "have no gradient")
 NO_POSTERIOR = refused(
-    "model/head", ["score", "two_scores"], ["dmgan"], "asks a classifier for the experts of real samples"
+    "model/head", ["minibatch", "score", "two_scores"], ["dmgan"], "asks a classifier for the experts of real samples"
 )
 BATCH_NORM = refused(
     "model",
@@ -91,7 +94,9 @@ CLIPPED = refused(
     ["wgan_clip"],
     "clamps all",
 )
-REFUSED = COMPETITION | BALANCE | NO_PROBABILITY | NO_GRADIENT | NO_POSTERIOR | BATCH_NORM | CLIPPED | SCORES
+REFUSED = (
+    COMPETITION | BALANCE | NO_PROBABILITY | NO_GRADIENT | NO_POSTERIOR | BATCH_NORM | CLIPPED | SCORES | MINIBATCH
+)
 ROWS = covering(FACTORS, set(REFUSED))
 UNTRAINED = [row for row in ROWS if pairs_of(row) & REFUSED.keys()]
 EVERY = [

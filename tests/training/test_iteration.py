@@ -81,6 +81,12 @@ RECIPES = {
         "objective.d_steps=1",
     ),
     "gan, sngan's dcgan": ("model=gan", "model/backbone=sngan_dcgan", "objective=hinge", "objective.d_steps=1"),
+    "mog, minibatch, features matched": (
+        "model=mog",
+        "objective=feature_matching",
+        "model/head=minibatch",
+        "model.head.kernels=5",
+    ),
     "megan, clipped": ("model=megan", "objective=wgan_clip", "objective/optimizer=dcgan"),
     "mog, fewer fakes than reals": ("model=mog", "objective=wgan_gp", "training.fakes=4"),
 }
