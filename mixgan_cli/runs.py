@@ -98,6 +98,7 @@ ADDED: Mapping[str, Any] = {
     "objective.fake_passes": "together",
     "objective.generator_fakes": 1,
     "objective.penalty.one_sided": False,
+    "objective.unroll": None,
     "objective.terms.competition.reversed_sign": False,
     "training.dequantize": False,
 }

@@ -114,6 +114,7 @@ class Objective(Strict):
     penalty: components.Call
     classifier: Classifier
     augment: components.Call | None
+    unroll: components.Call | None = None  # runs older than the key have none
     terms: Annotated[dict[str, components.Term], BeforeValidator(_without_null)]
     d_steps: PositiveInt
     fakes: Literal["shared", "per_expert"]
@@ -339,6 +340,8 @@ class Run(Strict):
             components.check_run("objective.penalty", objective.penalty, self)
             if objective.augment:
                 components.check_run("objective.augment", objective.augment, self)
+            if objective.unroll:
+                components.check_run("objective.unroll", objective.unroll, self)
             components.check_run("model.gate", model.gate, self)
         return self
 

@@ -86,7 +86,7 @@ class MinibatchHead(Head):
         itself = torch.eye(len(features_NF), dtype=torch.bool, device=features_NF.device)
         nearest_B = distance_BNN.masked_fill(itself, torch.inf).amin(dim=2).mean(dim=1) / 2
         nearest_B = nearest_B.clamp_min(1e-6)  # of equal features
-        self.log_scale_BD -= nearest_B.log().unsqueeze(1)
+        self.log_scale_BD.sub_(nearest_B.log().unsqueeze(1))
         self.offset_B.copy_(-closeness(distance_BNN / nearest_B.view(-1, 1, 1)).mean(dim=0))
 
     def _distances(self, features_NF: Tensor) -> Tensor:

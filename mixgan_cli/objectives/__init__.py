@@ -36,6 +36,7 @@ from mixgan_cli.objectives.terms import (
     LoadBalance,
     PriorEntropy,
 )
+from mixgan_cli.objectives.unrolling import Unrolling
 
 __all__ = [
     "R1",
@@ -62,6 +63,7 @@ __all__ = [
     "PriorEntropy",
     "RelativisticPairing",
     "TermsOnly",
+    "Unrolling",
     "Wasserstein",
     "WeightClipping",
     "ZeroCentred",

@@ -97,6 +97,11 @@ def check_ranks(networks: Networks, training: Training, objective: Objective, pr
             f"model.head: {type(head).__name__} compares the samples of a batch, and each of {processes} processes has "
             "a part of it. Take hardware.devices=1, or model/head=score"
         )
+    if processes > 1 and objective.unroll:
+        raise ConfigError(
+            f"objective.unroll: the unrolled steps are not averaged over {processes} processes. Take "
+            "hardware.devices=1, or null"
+        )
     fakes = fakes_per_step(networks, objective, training.batch, training.fakes)
     share = fakes // generator.k if generator.gate.splits_batch else fakes
     for key, n in {"training.batch": training.batch, "an expert's share of the generated samples": share}.items():

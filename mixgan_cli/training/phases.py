@@ -7,7 +7,7 @@ captured in a CUDA graph and replayed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -100,6 +100,7 @@ class DiscriminatorPhase:
             fake = self._shown(context.packed(samples, generated=True), inputs)
         scalars: Scalars = {}
         losses = self._losses(real, fake, weights_BK, scalars, inputs)
+        losses = self.losses(real, fake, weights_BK, scalars, inputs.get("factor/penalty"))
         loss, skipped = optimizer_step(losses, self.optimizers, context.bf16_weights)
         if constrain := getattr(self.penalty, "constrain", None):
             constrain(context.networks.discriminator.parameters())
@@ -128,7 +129,7 @@ class DiscriminatorPhase:
             samples = samples.detach().requires_grad_()
         return ShownSamples(samples, self.context.augmented(samples, inputs))
 
-    def _losses(
+    def losses(
         self,
         real: ShownSamples,
         fake: ShownSamples,
@@ -210,6 +211,8 @@ class GeneratorPhase:
     """Number of generated samples, as a multiple of those in the discriminator's step."""
     steps: int = 1
     n_real: int = 0
+    unroll: Callable[[Tensor, Tensor, Tensor], StepContext] | None = None
+    """Takes steps of the discriminator through which the loss is differentiated, see `training.unrolled`."""
 
     def inputs(self, nimg: int, iteration: int) -> dict[str, Tensor]:
         """Return the scheduled weights of terms, scalars; if the loss or a term needs them, also real samples [N, …].
@@ -218,7 +221,7 @@ class GeneratorPhase:
         """
         if isinstance(self.context.adversarial, PairedAdversarial):
             reals = {"real": self.context.reals(nimg, iteration)}
-        elif any(term.reads_reals for term in self.terms.values()):
+        elif self.unroll or any(term.reads_reals for term in self.terms.values()):
             reals = {"real": self.context.last_reals(nimg, iteration)}
         else:
             reals = {}
@@ -233,6 +236,9 @@ class GeneratorPhase:
             with context.autocast():
                 samples, weights_BK = generator(latent_BZ)
                 shown = context.augmented(context.packed(samples, generated=True), inputs)
+            if self.unroll:
+                reals = context.augmented(context.packed(inputs["real"]), inputs)
+                context = self.unroll(reals, shown, weights_BK)
             output = context.discriminate(shown, parts=context.fake_parts)
             real = None
             if "real" in inputs:

@@ -16,6 +16,7 @@ from mixgan_cli.models.heads import Head
 from mixgan_cli.models.layers import forward_frozen_bn
 from mixgan_cli.models.networks import Discriminator, Networks, build_networks, check_memory
 from mixgan_cli.objectives.terms import GateTerm, GeneratorTerm, Term
+from mixgan_cli.objectives.unrolling import Unrolling
 from mixgan_cli.optim.optimizers import build_optimizer, build_schedule
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.device import Compute
@@ -27,6 +28,7 @@ from mixgan_cli.training.compiled_penalty import maybe_compile
 from mixgan_cli.training.context import StepContext
 from mixgan_cli.training.ema import MovingAverage
 from mixgan_cli.training.phases import DiscriminatorPhase, GatePhase, GeneratorPhase, Phases
+from mixgan_cli.training.unrolled import Unrolled
 
 log = logging.getLogger("mixgan")
 
@@ -176,6 +178,7 @@ def build_phases(
         objective.d_steps,
     )
     critic.one_pass = compute.device.type == "cuda" and critic.allows_one_pass  # on a CPU, there is no gain
+    unrolling: Unrolling | None = build(objective.unroll) if objective.unroll else None
     return Phases(
         critic,
         GeneratorPhase(
@@ -183,6 +186,7 @@ def build_phases(
             of_generator,
             {"generator": build_optimizer(settings.generator, others, nimg), **gate},
             objective.generator_fakes,
+            unroll=Unrolled(critic, unrolling) if unrolling and unrolling.steps else None,
         ),
         GatePhase(context, of_gate, balance) if of_gate else None,
         objective.reuse_latents,

@@ -87,6 +87,7 @@ RECIPES = {
         "model/head=minibatch",
         "model.head.kernels=5",
     ),
+    "hmog, unrolled": ("model=hmog", "objective=unrolled", "objective.unroll.steps=2"),
     "megan, clipped": ("model=megan", "objective=wgan_clip", "objective/optimizer=dcgan"),
     "mog, fewer fakes than reals": ("model=mog", "objective=wgan_gp", "training.fakes=4"),
 }
