@@ -20,9 +20,16 @@ def test_every_choice_composes(group, choice):
     companions = {
         ("model/gate", "none"): ["model.k=1"],
         ("model/head", "multiclass"): ["objective=madgan"],
+        ("model/head", "minibatch"): ["objective=non_saturating"],
+        ("model/head", "two_scores"): ["objective=d2gan"],
+        ("objective", "d2gan"): ["model=d2gan"],
+        ("objective", "dmgan"): ["model=dmgan"],
         ("objective", "madgan_sim"): ["model=madgan_sim"],
+        ("objective", "wgan_clip"): ["model.backbone.discriminator_norm=none"],
         ("objective/terms", "competition"): ["model=madgan_sim"],
         ("objective/terms", "balance"): ["model=megan"],
+        ("objective/terms", "prior"): ["model=dmgan"],
+        ("objective/unroll", "unrolled"): ["objective=minimax"],
     }
     try:
         composed(f"{group}={choice}", *companions.get((group, choice), []))
