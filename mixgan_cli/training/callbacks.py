@@ -35,12 +35,12 @@ log = logging.getLogger("mixgan")
 def activation_stats(
     generator: Generator, samples: int = 128, share: int = 16, min_share: float = 0.1
 ) -> dict[str, Any]:
-    """Return `active_neurons`, `sample_spread` and, if the gate is learned, `gate_usage` or `expert_prior`.
+    """Return `active_neurons`, `sample_spread` and, if the gate is learned, `gate_usage` or `gate_prior`.
 
     `active_neurons` is the share of the generator's ReLU units that are active. A unit is active if it is positive on
     at least a tenth of the batch. A share that falls from above 90 % announces collapse (Hoang et al. 2017, section
     5.2). Units of a convolution are counted at each pixel; those of the gate are not counted. `gate_usage` is each
-    expert's mean weight, [K]; a gate with a prior over experts, whose experts may fall out of use, has `expert_prior`
+    expert's mean weight, [K]; a gate with a prior over experts, whose experts may fall out of use, has `gate_prior`
     instead, the prior itself, [K]. `sample_spread` is the standard deviation over samples, mean over pixels or
     coordinates.
 
@@ -72,7 +72,7 @@ def activation_stats(
     elif prior_K is None:
         usage = {"gate_usage": fakes.weights_BK.float().mean(dim=0).tolist()}
     else:
-        usage = {"expert_prior": prior_K.tolist()}
+        usage = {"gate_prior": prior_K.tolist()}
     spread = fakes.samples.float().std(dim=0).mean().item()
     return {"active_neurons": share_active, **({"sample_spread": spread} if math.isfinite(spread) else {}), **usage}
 

@@ -181,7 +181,7 @@ def test_learned_prior_is_logged_exactly():
     with torch.no_grad():
         network.gate.logits_K.copy_(torch.tensor([0.9, 0.09, 0.01]).log())
     stats = activation_stats(network)
-    assert stats["expert_prior"] == pytest.approx([0.9, 0.09, 0.01]) and "gate_usage" not in stats
+    assert stats["gate_prior"] == pytest.approx([0.9, 0.09, 0.01]) and "gate_usage" not in stats
 
 
 class FakeState:

@@ -55,9 +55,7 @@ class ExpertPrior(Metric):
 
     name = "mixture"
     results: ClassVar = {
-        "expert_prior": ResultKey(
-            role="detail", meaning="Probability of each expert in the prior that the gate learned."
-        ),
+        "expert_prior": ResultKey(meaning="Probability of each expert in the prior that the gate learned."),
         "effective_experts": ResultKey(
             meaning="How many experts the learned prior uses: the exponential of its entropy, from 1 to K."
         ),

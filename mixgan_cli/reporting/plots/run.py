@@ -24,7 +24,7 @@ Points = Sequence[tuple[float, float]]
 PANELS: Mapping[str, tuple[str, ...]] = {
     "losses": ("loss/", "penalty"),
     "scores": ("score/",),
-    "usage of the experts": ("gate_usage/", "expert_prior/"),
+    "usage of the experts": ("gate_usage/", "gate_prior/"),
 }
 """Panels of what training records: the title and how the names begin. Metrics name their own panel."""
 UNITS = {"losses": "loss", "scores": "score by the discriminator", "usage of the experts": "share of the samples"}
