@@ -137,9 +137,10 @@ class DiscriminatorPhase:
         scalars: Scalars,
         inputs: Mapping[str, Tensor],
     ) -> Iterator[Tensor]:
-        """Yield the loss term by term; each is differentiated before the next is computed. Add values to `scalars`.
+        """Yield the loss term by term, scalars; each is differentiated before the next is computed.
 
-        A loss on pairs is one term, with the penalty on scores.
+        A loss on pairs is one term, with the penalty on scores. Values to log are added to `scalars`. The penalty is
+        multiplied by `penalty_factor`, a scalar, if there is one.
         """
         adversarial, n = self.context.adversarial, len(real.augmented)
         penalty_factor = inputs.get("factor/penalty")
