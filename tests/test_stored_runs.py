@@ -89,7 +89,7 @@ def test_added_key_has_its_value_without_being_given(key):
     """An older run lacks it, so the class, or the schema, has the recorded value as its default."""
     group, _, name = key.rpartition(".")
     found = []
-    for words in ((), ("model=megan",), ("model=madgan",), ("model=madgan_sim",), ("model=mggan",), ("data=mnist",)):
+    for words in ((), ("model=megan",), ("model=madgan",), ("model=madgan_sim",), ("model=dmgan",), ("data=mnist",)):
         config = composed(*words).model_dump(mode="json")
         node = OmegaConf.select(OmegaConf.create(config), group)
         if node is None or name not in node:

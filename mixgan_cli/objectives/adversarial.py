@@ -188,7 +188,7 @@ class DualDiscriminator(Adversarial):
         if attribute(head, "scores") != cls.scores:
             raise ConfigError(
                 f"model.head: {class_name(head)} gives one score of a sample, and {cls.__name__} takes two. Take "
-                "model/head=two_scores, or another objective"
+                "model/head=dual, or another objective"
             )
 
     def real(self, score_N: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ def test_every_choice_composes(group, choice):
         ("model/gate", "none"): ["model.k=1"],
         ("model/head", "multiclass"): ["objective=madgan"],
         ("model/head", "minibatch"): ["objective=non_saturating"],
-        ("model/head", "two_scores"): ["objective=d2gan"],
+        ("model/head", "dual"): ["objective=d2gan"],
         ("objective", "d2gan"): ["model=d2gan"],
         ("objective", "dmgan"): ["model=dmgan"],
         ("objective", "madgan_sim"): ["model=madgan_sim"],

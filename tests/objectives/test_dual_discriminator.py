@@ -86,11 +86,11 @@ def test_discriminators_share_no_layer():
     ("words", "reason"),
     [
         (("model=d2gan", "model/head=score"), r"model\.head: ScoreHead gives one score"),
-        (("model=gan", "model/head=two_scores"), r"objective\.adversarial: Wasserstein takes one score"),
+        (("model=gan", "model/head=dual"), r"objective\.adversarial: Wasserstein takes one score"),
         (("model=d2gan", *R1), "gradient of one"),
         (("model=d2gan", "objective.fake_weight=k"), r"objective\.fake_weight=k"),
     ],
 )
-def test_two_scores_and_their_loss_need_each_other(words, reason):
+def test_dual_and_their_loss_need_each_other(words, reason):
     with pytest.raises(ConfigError, match=reason):
         composed("data=ring", *words)

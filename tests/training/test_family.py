@@ -62,9 +62,9 @@ COMPETITION = refused(
 MINIBATCH = refused(
     "model/head", ["minibatch"], ["hmog", "megan", "r1", "r3gan", "wgan_gp"], "it depends on the other samples"
 )
-ONE_SCORE = set(FACTORS["model/head"]) - {"two_scores", "multiclass"}
+ONE_SCORE = set(FACTORS["model/head"]) - {"dual", "multiclass"}
 SCORES = refused("model/head", ONE_SCORE, ["d2gan"], "takes two") | refused(
-    "model/head", ["two_scores"], set(FACTORS["objective"]) - {"d2gan", "dmgan"}, "takes one score of a sample"
+    "model/head", ["dual"], set(FACTORS["objective"]) - {"d2gan", "dmgan"}, "takes one score of a sample"
 )
 BALANCE = refused(
     "model/gate",
@@ -80,7 +80,7 @@ NO_PROBABILITY = refused(
 )
 NO_GRADIENT = refused("model/gate", ["prior"], ["megan"], "have no gradient")
 NO_POSTERIOR = refused(
-    "model/head", ["minibatch", "score", "two_scores"], ["dmgan"], "asks a classifier for the experts of real samples"
+    "model/head", ["minibatch", "score", "dual"], ["dmgan"], "asks a classifier for the experts of real samples"
 )
 BATCH_NORM = refused(
     "model",
