@@ -99,8 +99,7 @@ class DiscriminatorPhase:
             samples = samples.to(real.samples.dtype) if self._on_scores else samples
             fake = self._shown(context.packed(samples, generated=True), inputs)
         scalars: Scalars = {}
-        losses = self._losses(real, fake, weights_BK, scalars, inputs)
-        losses = self.losses(real, fake, weights_BK, scalars, inputs.get("factor/penalty"))
+        losses = self.losses(real, fake, weights_BK, scalars, inputs)
         loss, skipped = optimizer_step(losses, self.optimizers, context.bf16_weights)
         if constrain := getattr(self.penalty, "constrain", None):
             constrain(context.networks.discriminator.parameters())
@@ -139,8 +138,8 @@ class DiscriminatorPhase:
     ) -> Iterator[Tensor]:
         """Yield the loss term by term, scalars; each is differentiated before the next is computed.
 
-        A loss on pairs is one term, with the penalty on scores. Values to log are added to `scalars`. The penalty is
-        multiplied by `penalty_factor`, a scalar, if there is one.
+        A loss on pairs is one term, with the penalty on scores. Values to log are added to `scalars`. `inputs` has
+        scheduled factors, scalars.
         """
         adversarial, n = self.context.adversarial, len(real.augmented)
         penalty_factor = inputs.get("factor/penalty")

@@ -43,9 +43,10 @@ class Unrolled:
         start = {name: p.detach().clone().requires_grad_() for name, p in discriminator.named_parameters()}
 
         def loss(parameters: Parameters) -> Tensor:
-            critic = replace(self.critic, context=self._context(parameters), one_pass=False)
+            context = replace(self._context(parameters), augment=None)  # adaptive augmentation counts no unrolled step
+            critic = replace(self.critic, context=context, one_pass=False)
             shown = (ShownSamples(real, real), ShownSamples(fake, fake))
-            return torch.stack(list(critic.losses(*shown, weights_BK, {}, None))).sum()
+            return torch.stack(list(critic.losses(*shown, weights_BK, {}, {}))).sum()
 
         return self._context(self.unrolling(loss, start, moments, group))
 
