@@ -156,6 +156,8 @@ def run_folder(run: Run) -> Path:
 METRIC_NAME = re.compile(r"\w[\w.+-]{0,99}")
 """Names of metrics that are accepted from a file: tables, plots and files are named after metrics."""
 
+GROUPS = ("choices", "data", "model", "objective", "training", "evaluation")
+"""Keys of a configuration that have keys of their own."""
 NOT_A_RUN = "not a run's folder (no config.yaml)"
 EVALUATE_AGAIN = "Remove DONE, and the same command evaluates the run again"
 
@@ -292,7 +294,11 @@ class RunFolder:
         """
         if not self.config.is_file():
             raise RunError(f"{self.path}: {NOT_A_RUN}")
-        return read_yaml(self.config)
+        config = read_yaml(self.config)
+        for key in GROUPS:
+            if not isinstance(config.get(key, {}), Mapping):
+                raise RunError(f"{self.config}: {key}: not what mixgan writes, or damaged")
+        return config
 
     def read_results(self) -> Results:
         """Return the content of results.json, without metrics that are not finite numbers or tables of them.

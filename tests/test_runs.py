@@ -1,5 +1,6 @@
 import csv
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,14 @@ def test_stored_configuration_can_be_parsed_again(tmp_path):
     with open_run(run) as folder:
         pass
     assert parse(folder.read_config(), Run) == run
+
+
+@pytest.mark.parametrize("group", ["data", "model", "choices"])
+def test_configuration_whose_group_has_no_keys_is_refused(mixgan, finished, group):
+    """The other runs are still listed."""
+    damaged, good = RunFolder(finished()), finished("seed=1")
+    damaged.config.write_text(re.sub(rf"(?m)^{group}:\n(?:[ -].*\n)+", f"{group}: x\n", damaged.config.read_text()))
+    with pytest.raises(RunError, match=rf"config\.yaml: {group}: not what mixgan writes, or damaged"):
+        damaged.read_config()
+    outcome = mixgan("list", str(damaged.path), str(good))
+    assert outcome.code == 0 and good.name in outcome.out and f"{group}: not what mixgan writes" in outcome.err

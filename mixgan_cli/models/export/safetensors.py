@@ -109,7 +109,7 @@ def read_generator(path: Path, trusted: Iterable[str] = ()) -> TrainedGenerator:
                 check_shapes(path, model, shape, {"generator": sizes})
             state = {name: stored.get_tensor(name) for name in names}
         require_finite({"generator": state})
-    except (OSError, SafetensorError, KeyError, ValueError, RecursionError, RuntimeError) as error:
+    except (OSError, MemoryError, SafetensorError, KeyError, ValueError, RecursionError, RuntimeError) as error:
         cause = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise RunError(f"{path}: not a generator that mixgan wrote, or damaged ({cause})") from error
     with torch.random.fork_rng():
