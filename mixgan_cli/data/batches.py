@@ -186,7 +186,7 @@ class Flipped:
 
 
 class Dequantized:
-    """Batches with noise from U(0, 1/128), half a grey level, added to each pixel, as in SNGAN's released code.
+    """Batches with noise from U(0, 1/128), as wide as a grey level, added to each pixel, as in SNGAN's released code.
 
     Scaled so, images would lie in [-1, 1 + 1/128]. The noise depends on the seed and the iteration.
     """
