@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from mixgan_cli.config.schema import conf_dir
 from mixgan_cli.models.networks import build_networks, parameter_counts
 from mixgan_cli.runtime.device import Compute
 from mixgan_cli.training.setup import build_phases
@@ -73,3 +74,8 @@ def test_any_model_trains_in_front_of_the_same_trunk(name, model):
 def test_product_of_another_key_follows_it():
     assert composed("experiment=pacgan_ring", "model.pack=3").training.batch == 300
     assert composed("experiment=pacgan_ring", "model.pack=3", "training.batch=30").training.batch == 30
+
+
+@pytest.mark.parametrize("model", sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml")))
+def test_every_model_composes_in_its_own_recipe(model):
+    assert composed("experiment=pacgan_ring", f"model={model}", "objective=${model}").training.batch == 100
