@@ -34,7 +34,7 @@ def error_summary(error: BaseException) -> str:
 
 def normalized(word: str) -> str:
     """Return a name as mixgan writes names: lower case, with `_`."""
-    return word.lower().replace("-", "_")
+    return f"{word}".lower().replace("-", "_")
 
 
 def closest(word: str, words: Iterable[str], cutoff: float = 0.5) -> list[str]:

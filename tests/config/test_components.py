@@ -21,6 +21,7 @@ def test_any_class_can_be_a_component():
     ("component", "message"),
     [({"size": 3}, "_target_ is missing"), ({"_target_": "no.such.Class"}, "cannot be imported"),
      ({"_target_": f"{__name__}.Sized", "siez": 3}, "siez: Sized takes no such key. Did you mean 'size'"),
+     ({"_target_": f"{__name__}.Sized", 1: 2}, "1: Sized takes no such key"),
      ({"_target_": f"{__name__}.Sized", "size": 1.5}, "size=1.5")],
 )  # fmt: skip
 def test_invalid_components_are_refused(component, message):
