@@ -113,12 +113,15 @@ SHORT     := hardware=cpu training.nimg=320 training.epochs=null training.batch=
 ON_IMAGES := model.backbone.channels=8 evaluation.metrics=[ms_ssim,knn,mixture] evaluation.n_fake=64 evaluation.n_real=64
 ON_POINTS := evaluation=points evaluation.n_fake=256 evaluation.n_real=256
 CIFAR10   := data=cifar10 data.size=32
+ON_STACKS := evaluation.metrics=[ms_ssim,knn,mixture] evaluation.n_fake=64 evaluation.n_real=64
 NO_CROP   := ~data.crop
 random_split  = $(CIFAR10)
 RING_SEEDS    := 0
 THREE_SEEDS   := 0
 AUTHORS_SEEDS := 2019
 AUTHORS_K     := 4
+COLLAPSE_SEEDS := 0
+PACKS         := 1,2
 SHOWN         := details=2
 else
 OUTPUTS       := outputs
@@ -127,6 +130,8 @@ RING_SEEDS    := 0,1,2,3,4
 THREE_SEEDS   := 0,1,2
 AUTHORS_SEEDS := 2019,2020,2021,2022,2023
 AUTHORS_K     := 4,8,16,32
+COLLAPSE_SEEDS := 0,1,2,3,4,5,6,7,8,9
+PACKS         := 1,2,3,4
 SHOWN         := details=8
 endif
 
@@ -198,6 +203,44 @@ reproduce-compare: setup ## compare all gates and heads on Fashion-MNIST with on
 	  model/head=classifier,multiclass model.beta=0.1 seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(ARGS) || failed=$$?; \
 	$(BIN)/mixgan report $(OUTPUTS)/sweeps/$@-score $(OUTPUTS)/sweeps/$@-heads to=$(OUTPUTS)/sweeps/$@ $(SHOWN) && exit $$failed
 
+# Mode collapse: all models and rivals in the same networks with the same objective, where a rival is not another objective. STEPS=20_000
+# trains a twentieth of the ring's or grid's 400,000 steps, and a 25th of the 500,000 on Stacked MNIST.
+, := ,
+MIXTURES := madgan,mggan,megan,mog,hmog
+ifdef STEPS
+LENGTH := training.nimg='$${product:$(STEPS),$${training.batch}}'
+endif
+seeds = $(if $(findstring stacked,$@),$(THREE_SEEDS),$(COLLAPSE_SEEDS))
+part = $(call sweep,$@-$(1)) $(2) seed=$(seeds) $(LENGTH) $(SHORT) $(3) $(ARGS) || failed=1;
+page = $(BIN)/mixgan report $(foreach name,$(1),$(OUTPUTS)/sweeps/$@-$(name)) to=$(OUTPUTS)/sweeps/$@ 'baseline={sweep.name:$@-packs,model.pack:1}' $(SHOWN) && exit $$failed
+plane = failed=0; \
+	$(call part,packs,experiment=$(1) model.pack=$(PACKS),$(ON_POINTS)) \
+	$(call part,mixtures,experiment=$(1) model=$(MIXTURES) model.k=8,$(ON_POINTS)) \
+	$(call part,objectives,experiment=$(1) objective=r3gan$(,)feature_matching$(,)unrolled$(,)wgan_gp,$(ON_POINTS)) \
+	$(call part,clipping,experiment=$(1) objective=wgan_clip objective/optimizer=wgan_gp,$(ON_POINTS)) \
+	$(call part,minibatch,experiment=$(1) model/head=minibatch,$(ON_POINTS)) \
+	$(call part,d2gan,experiment=$(1) model=d2gan model/experts=linear objective=d2gan,$(ON_POINTS)) \
+	$(call part,dmgan,experiment=$(1) model=dmgan model.k=8 objective=dmgan,$(ON_POINTS)) \
+	$(call part,own,experiment=ring data=$(2) model=$(MIXTURES) model.k=8 evaluation.n_fake=2_500 evaluation.n_real=2_500,$(ON_POINTS)) \
+	$(call page,packs mixtures objectives clipping minibatch d2gan dmgan own)
+
+reproduce-collapse: reproduce-collapse-ring reproduce-collapse-grid reproduce-collapse-stacked ## compare mixtures and rivals on all three tests of mode collapse
+
+reproduce-collapse-ring: setup ## compare mixtures and rivals on PacGAN's ring of eight Gaussians: ten seeds
+	$(call plane,pacgan_ring,ring_pacgan)
+
+reproduce-collapse-grid: setup ## compare mixtures and rivals on PacGAN's grid of 25 Gaussians: ten seeds
+	$(call plane,pacgan_grid,grid_pacgan)
+
+reproduce-collapse-stacked: setup ## compare mixtures and rivals on Stacked MNIST with PacGAN's tiny discriminators: three seeds
+	failed=0; \
+	$(call part,packs,experiment=pacgan_stacked model.pack=1$(,)2,$(ON_STACKS)) \
+	$(call part,mixtures,experiment=pacgan_stacked model=madgan$(,)megan_hidden$(,)mog$(,)hmog model.k=8,$(ON_STACKS)) \
+	$(call part,mggan,experiment=pacgan_stacked model=mggan model.k=10,$(ON_STACKS)) \
+	$(call part,r3gan,experiment=pacgan_stacked objective=r3gan model.backbone.discriminator_norm=none,$(ON_STACKS)) \
+	$(call part,dmgan,experiment=pacgan_stacked model=dmgan model.k=10 objective=dmgan model.backbone.discriminator_norm=none,$(ON_STACKS)) \
+	$(call page,packs mixtures mggan r3gan dmgan)
+
 help-reproduce: ## show the estimated cost of each reproduce target
 	@sed -n '/^| target |/,/^$$/p' docs/reproducing.md
 	@echo 'Estimated for an H100, to a factor of two or three: docs/reproducing.md explains how. SMOKE=1 tries each target on a CPU in minutes.'
@@ -205,4 +248,4 @@ help-reproduce: ## show the estimated cost of each reproduce target
 clean: ## remove what was built, but not the runs in outputs/
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
-.PHONY: help setup quickstart train browser test integ test-oldest test-all lint bench bench-plain bench-gpu bench-work bench-extractor bench-evaluation bench-busy bench-safety faults calibrate results configuration theory report-picture reproduce-mggan-ring reproduce-mggan-cifar10 reproduce-mggan-stl10 reproduce-mggan-imagenet32 reproduce-megan-cifar10 reproduce-megan-celeba reproduce-hmog-mnist reproduce-hmog-fashion_mnist reproduce-hmog-utzap50k reproduce-hmog-flowers102 reproduce-hmog-celeba reproduce-r3gan-cifar10 reproduce-sngan-cifar10 reproduce-compare help-reproduce clean
+.PHONY: help setup quickstart train browser test integ test-oldest test-all lint bench bench-plain bench-gpu bench-work bench-extractor bench-evaluation bench-busy bench-safety faults calibrate results configuration theory report-picture reproduce-mggan-ring reproduce-mggan-cifar10 reproduce-mggan-stl10 reproduce-mggan-imagenet32 reproduce-megan-cifar10 reproduce-megan-celeba reproduce-hmog-mnist reproduce-hmog-fashion_mnist reproduce-hmog-utzap50k reproduce-hmog-flowers102 reproduce-hmog-celeba reproduce-r3gan-cifar10 reproduce-sngan-cifar10 reproduce-collapse reproduce-collapse-ring reproduce-collapse-grid reproduce-collapse-stacked reproduce-compare help-reproduce clean

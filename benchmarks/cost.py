@@ -47,7 +47,7 @@ def main() -> None:
     """Print the table."""
     makefile = (ROOT / "Makefile").read_text()
     rows = []
-    for target in re.findall(r"^(reproduce-[a-z0-9_-]+):", makefile, re.MULTILINE):
+    for target in re.findall(r"^(reproduce-[a-z0-9_-]+): setup", makefile, re.MULTILINE):
         runs, images, gpu, cpu = 0, set(), 0.0, 0.0
         for words in commands(target):
             jobs = [tuple(job) for job in (plan("config", words).planned or ())]
@@ -87,7 +87,8 @@ def seconds(overrides: tuple[str, ...]) -> tuple[int, float, float]:
         config = compose("config", [*overrides, "hardware=cpu"])
         if "root" in config.data:
             config.data.root = "anywhere"
-        smaller = SMALLER if config.training.fakes is None else 1
+        divisible = config.training.fakes is None and config.model.pack == 1 and "size" in config.data  # not of points
+        smaller = SMALLER if divisible else 1
         config.training.batch //= smaller
         settings: Run = parse(config, Run)
     source, compute = build(settings.data), resolve_hardware(settings.hardware)
