@@ -2,7 +2,7 @@
 
 FID's network is torch-fidelity's port of the TensorFlow 1 graph. Torchvision's is another network: images are scaled
 to [0, 1], normalised with ImageNet's means and deviations and resized bilinearly to 299 pixels; `transform_input`
-undoes the normalisation, and the 2048 pooled activations are the features (Ahmetoglu & Alpaydin 2019, utils.py of the
+undoes the normalisation, and the 2048 pooled activations are the features (Ahmetoglu & Alpaydin 2020, utils.py of the
 released code). Its scores compare with that paper's tables only.
 """
 

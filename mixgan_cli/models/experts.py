@@ -4,7 +4,7 @@ Expert k maps the inputs k of [K, B, …] to its outputs. All K run at once: den
 without a loop over K and without a weight matrix per sample. A new kind of experts is a subclass of `Experts` and a
 YAML file in conf/model/experts/.
 
-Sources: linear and constant experts: Ahmetoglu & Alpaydin 2019 (thesis, eqs. linear and constant). Whole networks: Park
+Sources: linear and constant experts: Ahmetoglu 2019 (thesis, eqs. linear and constant). Whole networks: Park
 et al. 2018, Ghosh et al. 2018.
 """
 

@@ -4,7 +4,7 @@ A new gate is a subclass of `Gate` and a YAML file in conf/model/gate/. Most gat
 reads the experts' outputs overrides `weights`; a gate that sends different latents to different experts overrides
 `mix`. MEGAN's gate is in gumbel.py, a learned prior over experts in prior.py.
 
-Sources: MGGAN (uniform): Hoang et al. 2017, section 3. MoG and HMoG: Ahmetoglu & Alpaydin 2019 (thesis, eqs. me-gan1
+Sources: MGGAN (uniform): Hoang et al. 2017, section 3. MoG and HMoG: Ahmetoglu 2019 (thesis, eqs. me-gan1
 and hm_mix).
 """
 

@@ -1,7 +1,7 @@
 """Analyses of a mixture, as tensors: averages, densities of nodes, top samples, covariance and interpolations.
 
 Averages of nodes and leaves, top samples of each leaf and the covariance of the leaves' weights follow the HMoG thesis
-(Ahmetoglu & Alpaydin 2019, "Interpretation").
+(Ahmetoglu & Alpaydin 2020, "Interpretation").
 """
 
 from __future__ import annotations
