@@ -181,7 +181,7 @@ SHOWN = ["training.flips=true", "objective/augment=diffaugment"]
 def test_resume_is_bitwise_equal(mixgan, choice):
     """Every model in its own recipe; every objective with every part resumes in tests/training/test_family.py."""
     settings = [*(POINTS if choice == "data=ring" else TINY), choice, "objective.d_steps=2", "training.batch=4"]
-    settings += ["training.fakes=4", "model.k=1" if choice == "model=gan" else "model.k=2"]
+    settings += ["training.fakes=4", "model.k=1" if choice in ("model=gan", "model=d2gan") else "model.k=2"]
     settings += ["training.checkpoint_nimg=8", "evaluation=none"]
     whole = mixgan("train", *settings, "training.nimg=32", "paths.run=whole")
     assert whole.code == 0, whole.err

@@ -176,7 +176,7 @@ def feature_cases(rng: np.random.Generator) -> dict[str, tuple[Array, Array]]:
     return {
         "random": (rng.normal(0.3, 1.2, (60, 5)), rng.normal(0, 1, (50, 5))),
         "a large offset": (rng.normal(1000, 1, (60, 5)), rng.normal(1000.5, 1, (50, 5))),
-        "n below features": (rng.normal(0, 1, (12, 30)), rng.normal(0.2, 1, (10, 30))),
+        "fewer samples than features": (rng.normal(0, 1, (12, 30)), rng.normal(0.2, 1, (10, 30))),
         "ties": (lattice[:20], lattice[20:]),
         "constants": (np.full((20, 4), 7.0), np.full((20, 4), 7.0)),
         "equal sets": (lattice, lattice),
