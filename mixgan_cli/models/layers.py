@@ -148,7 +148,7 @@ class _SyncBatchNorm(_BatchNorm):
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         assert self.momentum is not None
         with torch.no_grad():
-            _count_pass(self.num_batches_tracked)
+            count_pass(self.num_batches_tracked)
             self.running_mean.lerp_(mean_C.to(self.running_mean), self.momentum)
             self.running_var.lerp_((variance_C * (n / (n - 1))).to(self.running_var), self.momentum)
         normalised = centred * _per_channel((variance_C + self.eps).rsqrt(), input)
@@ -163,7 +163,7 @@ class _SyncBatchNorm(_BatchNorm):
         if _pending is None or not (self.training and self.track_running_stats) or torch.compiler.is_compiling():
             return super().forward(input)
         assert self.momentum is not None and self.num_batches_tracked is not None
-        _count_pass(self.num_batches_tracked)
+        count_pass(self.num_batches_tracked)
         return batch_norm(
             input, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps
         )
@@ -186,7 +186,8 @@ def passes_counted_together() -> Iterator[None]:
         _pending = None
 
 
-def _count_pass(counter: Tensor) -> None:
+def count_pass(counter: Tensor) -> None:
+    """Count a pass of a batch norm, now or at the end of `passes_counted_together`."""
     if _pending is None:
         counter.add_(1)
     else:
