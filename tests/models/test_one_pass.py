@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mixgan_cli.models.layers import passes_counted_together
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.models.one_pass import run_in_one_pass, runs_in_one_pass
+from mixgan_cli.training.bf16_weights import Bf16Weights
 from tests.conftest import composed
 
 K, B = 3, 8
@@ -74,6 +75,22 @@ def test_one_pass_equals_the_loop(model, training, shared):
         assert runs_in_one_pass(copy.first[0]) and runs_in_one_pass(copy.rest[0])
         found.append(results(copy, latents.clone().requires_grad_(), run))
     torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+
+
+def test_one_pass_trains_weights_in_bfloat16():
+    torch.manual_seed(0)
+    networks = build_networks(composed("model=megan", f"model.k={K}", *IMAGES).model, (1, 16, 16))
+    experts, weights = networks.generator.experts, Bf16Weights(networks)
+    parameters, inputs_KB = list(experts.parameters()), experts.expand(networks.generator.latents(B))
+    found = []
+    for run in (loop, run_in_one_pass):
+        experts.zero_grad()
+        with weights.in_place(), torch.autocast("cpu", torch.bfloat16):
+            run(experts.rest, run(experts.first, inputs_KB)).float().square().sum().backward()
+        assert all(copy.grad.dtype == torch.bfloat16 for copy in weights.copies_of(parameters))
+        weights.move_gradients(parameters)
+        found.append(torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.dim() > 1]))
+    assert (found[1] - found[0]).norm() < 0.02 * found[0].norm()  # bfloat16 has eight bits
 
 
 def test_one_pass_in_float32_equals_the_loop_to_rounding():
