@@ -50,8 +50,10 @@ def _run(layers: Sequence[nn.Module], inputs_BK: Tensor) -> Tensor:
 
 
 def _linear(layers: Sequence[nn.Module], inputs_BK: Tensor) -> Tensor:
-    weight_KZH, bias_K1H = _stacked(layers, "weight").transpose(1, 2), _stacked(layers, "bias").unsqueeze(1)
-    return torch.baddbmm(bias_K1H, inputs_BK.transpose(0, 1), weight_KZH).transpose(0, 1)
+    inputs_KB, weight_KZH = inputs_BK.transpose(0, 1), _stacked(layers, "weight").transpose(1, 2)
+    if layers[0].bias is None:
+        return torch.bmm(inputs_KB, weight_KZH).transpose(0, 1)
+    return torch.baddbmm(_stacked(layers, "bias").unsqueeze(1), inputs_KB, weight_KZH).transpose(0, 1)
 
 
 def _conv_transpose(layers: Sequence[nn.Module], inputs_BK: Tensor) -> Tensor:

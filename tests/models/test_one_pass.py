@@ -136,3 +136,10 @@ def test_one_pass_equals_the_loop_on_a_gpu(model):
         results(deepcopy(experts).cuda(), latent_BZ.cuda().requires_grad_(), run) for run in (loop, run_in_one_pass)
     ]
     torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-9)
+
+
+def test_dense_layers_without_bias_run_in_one_pass():
+    networks = [nn.Sequential(nn.Linear(3, 4, bias=False), nn.LeakyReLU(0.2)).double() for _ in range(K)]
+    inputs_KB = torch.randn(K, B, 3, dtype=torch.float64)
+    assert runs_in_one_pass(networks[0])
+    torch.testing.assert_close(run_in_one_pass(networks, inputs_KB), loop(networks, inputs_KB), rtol=1e-12, atol=1e-12)
