@@ -27,7 +27,7 @@ browser: setup ## install Chromium for the tests of pages, if it is missing
 	  (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium) >/dev/null && exit 0; fi; \
 	$(BIN)/playwright install chromium || echo "no Chromium could be installed: the tests of pages in a browser will be skipped" >&2
 
-test: setup browser ## run lint and the tests of every change (three minutes on two cores, docs/testing.md)
+test: setup browser ## run lint and the tests of every change (about eight minutes on two cores, docs/testing.md)
 	$(MAKE) lint
 	$(PYTEST) --dist worksteal -m "not integ" $(ARGS)
 
