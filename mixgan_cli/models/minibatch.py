@@ -94,7 +94,8 @@ class MinibatchHead(Head):
         weight_FBD = self.theta_FBD * (self.log_scale_BD.exp() / self.theta_FBD.square().sum(dim=0).sqrt())
         projected_NBD = (features_NF.to(weight_FBD) @ weight_FBD.flatten(1)).unflatten(1, weight_FBD.shape[1:])
         projected_BND = projected_NBD.transpose(0, 1)
-        return torch.cdist(projected_BND, projected_BND, p=1.0)
+        # torch.cdist has no second derivative in PyTorch 2.11, which unrolled steps need
+        return (projected_BND.unsqueeze(2) - projected_BND.unsqueeze(1)).abs().sum(dim=3)
 
 
 def closeness(distance_BNN: Tensor) -> Tensor:
