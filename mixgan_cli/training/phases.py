@@ -221,7 +221,7 @@ class GeneratorPhase:
         """
         if isinstance(self.context.adversarial, PairedAdversarial):
             reals = {"real": self.context.reals(nimg, iteration)}
-        elif self.unroll or any(term.reads_reals for term in self.terms.values()):
+        elif self.unroll or self._terms_read_reals:
             reals = {"real": self.context.last_reals(nimg, iteration)}
         else:
             reals = {}
@@ -241,7 +241,7 @@ class GeneratorPhase:
                 context = self.unroll(reals, shown, weights_BK)
             output = context.discriminate(shown, parts=context.fake_parts)
             real = None
-            if "real" in inputs:
+            if self._terms_read_reals or isinstance(context.adversarial, PairedAdversarial):
                 with torch.no_grad():
                     real = context.discriminate(context.augmented(context.packed(inputs["real"]), inputs))
             if isinstance(context.adversarial, Adversarial):
@@ -256,6 +256,10 @@ class GeneratorPhase:
                 loss = loss + inputs.get(name, term.weight) * value
             loss, skipped = optimizer_step([loss], self.optimizers, context.bf16_weights)
         return {"loss/generator": loss, **scalars, SKIPPED: skipped}
+
+    @property
+    def _terms_read_reals(self) -> bool:
+        return any(term.reads_reals for term in self.terms.values())
 
 
 @dataclass
