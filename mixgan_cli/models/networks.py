@@ -13,11 +13,10 @@ from torch.nn.modules.dropout import _DropoutNd
 from mixgan_cli.config.components import SCHEDULE, build
 from mixgan_cli.config.schema import Model
 from mixgan_cli.errors import ConfigError, UserError
-from mixgan_cli.models.backbones.base import Backbone
+from mixgan_cli.models.backbones.base import Backbone, Shape
 from mixgan_cli.models.experts import Experts, SharedLayers, one_hot_like
 from mixgan_cli.models.gates import Gate, GateWeights
 from mixgan_cli.models.heads import DiscriminatorOutput, Head
-from mixgan_cli.models.packing import packed_shape
 from mixgan_cli.runtime.device import total_memory
 from mixgan_cli.runtime.random import normal, uniform
 
@@ -104,7 +103,7 @@ class Discriminator(nn.Module):
         body: the layers before the head.
         head: the last layer.
         pack: m, the number of samples that it sees at once. If m > 1, whatever is called a sample in this class is a
-            pack of m samples, as `packing.pack` makes them.
+            pack of m samples, as `pack` makes them.
     """
 
     def __init__(self, body: nn.Module, head: Head, pack: int = 1) -> None:
@@ -142,6 +141,31 @@ class Discriminator(nn.Module):
         with torch.compiler.set_stance("force_eager"):
             scores_N: Tensor = self(samples).scores_N
         return scores_N
+
+
+def packed_shape(shape: Shape, m: int) -> Shape:
+    """Return the shape of a pack of m samples: (m C, H, W) for images (C, H, W), (m D,) for points (D,).
+
+    A discriminator that sees packs gives each one score (PacGAN: Lin et al. 2018, section 2). The samples are
+    concatenated along their first axis, so only its first layer becomes wider.
+    """
+    return (m * shape[0], *shape[1:])
+
+
+def pack(samples: Tensor, m: int) -> Tensor:
+    """Return packs [N / m, m C, …] of m consecutive samples [N, C, …]; with m = 1 the samples themselves.
+
+    Raises:
+        ValueError: N is not a multiple of m.
+    """
+    if len(samples) % m:
+        raise ValueError(f"{len(samples)} samples make no whole packs of {m}")
+    return samples if m == 1 else samples.unflatten(0, (-1, m)).flatten(1, 2)
+
+
+def unpack(packs: Tensor, m: int) -> Tensor:
+    """Return the samples [m P, C, …] of packs [P, m C, …], in the order in which `pack` got them."""
+    return packs if m == 1 else packs.unflatten(1, (m, -1)).flatten(0, 1)
 
 
 class SideBySide(nn.Module):

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from mixgan_cli.data.batches import Batches
 from mixgan_cli.models.heads import DiscriminatorOutput
-from mixgan_cli.models.networks import Networks
-from mixgan_cli.models.packing import pack, unpack
+from mixgan_cli.models.networks import Networks, pack, unpack
 from mixgan_cli.objectives.adversarial import Adversarial, PairedAdversarial
 from mixgan_cli.objectives.augment_ada import AdaptiveStrength
 from mixgan_cli.objectives.pairing import pair

@@ -10,8 +10,7 @@ from torch.nn.functional import conv2d
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.backbones.mggan import TFPaddedConv2d, TFPaddedConvTranspose2d
 from mixgan_cli.models.backbones.pacgan import Maxout
-from mixgan_cli.models.networks import build_networks, parameter_counts
-from mixgan_cli.models.packing import packed_shape
+from mixgan_cli.models.networks import build_networks, packed_shape, parameter_counts
 from tests.conftest import composed
 
 SINGLE = ("model=gan", "model/experts=linear", "model.experts.init=backbone", "objective=non_saturating")

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from mixgan_cli.config.compose import groups
-from mixgan_cli.models.networks import build_networks, parameter_counts
-from mixgan_cli.models.packing import pack, packed_shape, unpack
+from mixgan_cli.models.networks import build_networks, pack, packed_shape, parameter_counts, unpack
 from tests.conftest import composed
 
 once_composed = cache(composed)  # composing is what takes time

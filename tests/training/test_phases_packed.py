@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.packing import unpack
+from mixgan_cli.models.networks import unpack
 from mixgan_cli.training.checks import check_networks, check_ranks
 from tests.conftest import composed, take_step
 from tests.training.test_family import configuration, own, trains_resumes_and_samples
