@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mixgan_cli.config.compose import groups, known_keys, quoted
 from mixgan_cli.config.keys import meant
+from mixgan_cli.config.values import expand_home
 from mixgan_cli.errors import ConfigError, UserError
 
 FLAGS_WITH_VALUE = (
@@ -60,7 +61,7 @@ def naming_keys(config: Mapping[str, Any]) -> Iterator[None]:
         for key in PATH_KEYS:
             values = config.get(key)
             for value in values if isinstance(values, Sequence) and not isinstance(values, str) else [values]:
-                if str(error).startswith((f"{value}: ", f"{Path(os.path.expanduser(str(value)))}: ")):  # noqa: PTH111
+                if str(error).startswith((f"{value}: ", f"{Path(expand_home(str(value)))}: ")):
                     error.args = (f"{key}={error}", *error.args[1:])
                     raise
         raise
@@ -154,7 +155,7 @@ def quote_path(word: str, multirun: bool) -> str:
     key, _, value = word.partition("=")
     is_path_key = re.split(r"[./]", key)[-1] in PATH_KEYS and key != "weights"  # of fetch, true or false
     if is_path_key and value.startswith("~"):
-        return f"{key}={quoted(os.path.expanduser(value))}"  # noqa: PTH111 (Path.expanduser raises without a home)
+        return f"{key}={quoted(expand_home(value))}"
     exists = bool(value) and _exists(value)
     if not exists and (not is_path_key or "${" in value):
         return word

@@ -19,13 +19,18 @@ Seed32 = Annotated[int, Field(ge=0, lt=2**32)]
 """A seed of NumPy's generators, which torch-fidelity uses."""
 
 
+def expand_home(path: str) -> str:
+    """Return a path with the home folder for ~. Without a home folder it stays, where `Path.expanduser` would raise."""
+    return os.path.expanduser(path)  # noqa: PTH111
+
+
 def _as_path(value: Any) -> Any:
     """Return a path with the home folder for ~. Raises an error of pydantic if it is empty or has a null character."""
     if isinstance(value, str) and not value.strip():
         raise PydanticCustomError("empty_path", "the path is empty. Give one, or leave the key out")
     if isinstance(value, str) and "\0" in value:
         raise PydanticCustomError("null_character", "no path can have a null character")
-    return os.path.expanduser(value) if isinstance(value, str) else value  # noqa: PTH111 (raises without a home)
+    return expand_home(value) if isinstance(value, str) else value
 
 
 def _as_checkpoint(value: Any) -> str:

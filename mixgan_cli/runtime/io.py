@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import yaml
 
+from mixgan_cli.config.values import expand_home
 from mixgan_cli.errors import ConfigError, RunError, UserError, error_summary
 
 log = logging.getLogger("mixgan")
@@ -29,7 +30,7 @@ log = logging.getLogger("mixgan")
 def environment_path(variable: str) -> Path | None:
     """Return the path in an environment variable, ~ being the home folder; None if it is not set or empty."""
     value = os.environ.get(variable, "").strip()
-    return Path(os.path.expanduser(value)) if value else None  # noqa: PTH111 (Path.expanduser raises without a home)
+    return Path(expand_home(value)) if value else None
 
 
 def environment_number(variable: str, default: int) -> int:
