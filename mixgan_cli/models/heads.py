@@ -88,6 +88,7 @@ class TwoScoreHead(Head):
         Raises:
             ConfigError: one of them does not hold.
         """
+        super().check_run(key, arguments, run)
         adversarial, penalty = run.objective.adversarial[TARGET], run.objective.penalty[TARGET]
         if attribute(adversarial, "scores") != cls.scores:
             raise ConfigError(

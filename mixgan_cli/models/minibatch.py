@@ -47,6 +47,7 @@ class MinibatchHead(Head):
         Raises:
             ConfigError: the objective has such a penalty.
         """
+        super().check_run(key, arguments, run)
         penalty = run.objective.penalty[TARGET]
         if attribute(penalty, "per_sample"):
             raise ConfigError(

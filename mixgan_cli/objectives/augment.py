@@ -2,7 +2,9 @@
 
 An augmentation is a random, differentiable map of images [N, C, H, W] to images of the same shape; the generator learns
 through it. It draws on the device from torch's global random state. This file has DiffAugment (Zhao et al. 2020).
-A new augmentation is a class with `__call__`, and a YAML file in conf/objective/augment/.
+A new augmentation is a class with `__call__`, and a YAML file in conf/objective/augment/. With `per_transformation =
+True` it gets the factor of a schedule as a second argument; otherwise the factor is the share of images that it is
+applied to. A `controller` changes its strength in training, see `AdaptiveStrength`.
 """
 
 from __future__ import annotations

@@ -14,11 +14,10 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from mixgan_cli.config.schema import Run
+from mixgan_cli.objectives.augment import Share
 from mixgan_cli.objectives.augment_ada import AdaptiveStrength
 from mixgan_cli.objectives.augment_geometry import Resampling, move, resampling, warp
 from mixgan_cli.runtime.random import normal, uniform
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 TRANSFORMATIONS = ("xflip", "rotate90", "xint", "scale", "rotate", "aniso", "rotate", "xfrac", "brightness", "contrast",
                    "lumaflip", "hue", "saturation", "cutout")  # fmt: skip

@@ -270,8 +270,7 @@ def _config_of(job: Job) -> Mapping[str, Any]:
 
 def _seed_and_k(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the seed and the number of experts in a configuration, as far as it has them."""
-    model = config.get("model")
-    k = model.get("k") if isinstance(model, Mapping) else None
+    k = config.get("model", {}).get("k")
     return {key: value for key, value in (("seed", config.get("seed")), ("model.k", k)) if value is not None}
 
 
