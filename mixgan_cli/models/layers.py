@@ -187,7 +187,7 @@ def passes_counted_together() -> Iterator[None]:
 
 
 def count_pass(counter: Tensor) -> None:
-    """Count a pass of a batch norm, now or at the end of `passes_counted_together`."""
+    """Count a pass of a batch norm in its counter, a scalar, now or at the end of `passes_counted_together`."""
     if _pending is None:
         counter.add_(1)
     else:
