@@ -208,10 +208,10 @@ reproduce-compare: setup ## compare all gates and heads on Fashion-MNIST with on
 , := ,
 MIXTURES := madgan,mggan,megan,mog,hmog
 ifdef STEPS
-LENGTH := training.nimg='$${product:$(STEPS),$${training.batch}}'
+LENGTH := "training.nimg='$${product:$(STEPS),$${training.batch}}'"
 endif
 seeds = $(if $(findstring stacked,$@),$(THREE_SEEDS),$(COLLAPSE_SEEDS))
-part = $(call sweep,$@-$(1)) $(2) seed=$(seeds) $(LENGTH) $(SHORT) $(3) $(ARGS) || failed=1;
+part = $(call sweep,$@-$(1)) seed=$(seeds) $(2) $(LENGTH) $(SHORT) $(3) $(ARGS) || failed=1;
 page = $(BIN)/mixgan report $(foreach name,$(1),$(OUTPUTS)/sweeps/$@-$(name)) to=$(OUTPUTS)/sweeps/$@ 'baseline={sweep.name:$@-packs,model.pack:1}' $(SHOWN) && exit $$failed
 plane = failed=0; \
 	$(call part,packs,experiment=$(1) model.pack=$(PACKS),$(ON_POINTS)) \
@@ -235,11 +235,12 @@ reproduce-collapse-grid: setup ## compare mixtures and rivals on PacGAN's grid o
 reproduce-collapse-stacked: setup ## compare mixtures and rivals on Stacked MNIST with PacGAN's tiny discriminators: three seeds
 	failed=0; \
 	$(call part,packs,experiment=pacgan_stacked model.pack=1$(,)2,$(ON_STACKS)) \
+	$(call part,equal,experiment=pacgan_stacked model.latent.size=2_060 model.pack=1$(,)2,$(ON_STACKS)) \
 	$(call part,mixtures,experiment=pacgan_stacked model=madgan$(,)megan_hidden$(,)mog$(,)hmog model.k=8,$(ON_STACKS)) \
 	$(call part,mggan,experiment=pacgan_stacked model=mggan model.k=10,$(ON_STACKS)) \
 	$(call part,r3gan,experiment=pacgan_stacked objective=r3gan model.backbone.discriminator_norm=none,$(ON_STACKS)) \
 	$(call part,dmgan,experiment=pacgan_stacked model=dmgan model.k=10 objective=dmgan model.backbone.discriminator_norm=none,$(ON_STACKS)) \
-	$(call page,packs mixtures mggan r3gan dmgan)
+	$(call page,packs equal mixtures mggan r3gan dmgan)
 
 help-reproduce: ## show the estimated cost of each reproduce target
 	@sed -n '/^| target |/,/^$$/p' docs/reproducing.md

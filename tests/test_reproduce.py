@@ -72,6 +72,12 @@ def test_every_run_builds_valid_networks(target, smoke):
         assert (run.training.nimg is not None and run.training.nimg < 100_000) == smoke
 
 
+@pytest.mark.parametrize("target", ["ring", "grid", "stacked"])
+def test_steps_set_the_length_of_runs_of_mode_collapse(target):
+    for run in runs(f"reproduce-collapse-{target}", "STEPS=1_000"):
+        assert run.training.nimg == 1_000 * run.training.batch
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_smoke_sweep_composes_before_its_values_are_chosen(target):
     """As Hydra does first: nothing may be taken away that only a swept choice has put there."""
