@@ -21,6 +21,12 @@ from mixgan_cli.training.setup import begin
 from tests.conftest import composed
 from tests.training.test_iteration import ONE_EXPERT, RECIPES, SHAPE
 
+if torch.cuda.is_available():
+    pytest.skip(
+        "a process with this device cannot pin memory for a GPU. Nothing is lost: test_gpu.py shows the same there",
+        allow_module_level=True,
+    )
+
 
 class Backend(_DummyBackendModule):
     """The device has no random numbers, but the other tests of the process keep its state with torch.random."""

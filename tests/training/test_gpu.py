@@ -12,6 +12,7 @@ from mixgan_cli.models.gates import TreeGate
 from mixgan_cli.training import loop
 from tests.commands.test_train import weights
 from tests.conftest import TINY
+from tests.training.test_iteration import ONE_EXPERT
 
 pytestmark = [
     pytest.mark.gpu,
@@ -21,10 +22,15 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read once, at the
 ON_GPU = [setting for setting in TINY if not setting.startswith("hardware")]
 
 
+def of_model(name):
+    """The settings that choose a model, with two experts if it can have them."""
+    return [f"model={name}", f"model.k={1 if f'model={name}' in ONE_EXPERT else 2}"]
+
+
 @pytest.mark.parametrize("precision", ["float32", "bf16", "auto"])
 @pytest.mark.parametrize("model", groups()["model"])
 def test_every_model_trains_in_every_precision(mixgan, model, precision):
-    settings = [f"model={model}", f"model.k={1 if model == 'gan' else 2}", f"hardware.precision={precision}"]
+    settings = [*of_model(model), f"hardware.precision={precision}"]
     settings += ["training.nimg=400"]  # with five critic steps too, iterations are captured: the first three never are
     outcome = mixgan("train", *ON_GPU, *settings, "hardware=gpu")
     assert outcome.code == 0, outcome.err
@@ -33,12 +39,17 @@ def test_every_model_trains_in_every_precision(mixgan, model, precision):
 
 
 ALIKE = {
-    **{model: [f"model={model}", f"model.k={1 if model == 'gan' else 2}"] for model in groups()["model"]},
+    **{model: of_model(model) for model in groups()["model"]},
     "five critic steps": ["model=hmog", "model.k=2", "objective.d_steps=5", "training.nimg=800"],
     "pairwise": ["model=mggan", "model.k=3", "model.head.form=pairwise"],
     "augmented": ["model=gan", "model.k=1", "objective/augment=diffaugment", "objective.augment.cutout=0.5"],
     "spectral norm": ["model=mog", "model.k=2", "objective=hinge", "model.backbone.spectral_norm=true"],
     "compiled": ["model=hmog", "model.k=2", "hardware.compile=true"],
+    "packs": ["model=mog", "model.k=2", "objective=non_saturating", "model.pack=2"],
+    "unrolled": ["model=gan", "model.k=1", "objective=unrolled"],
+    "pairs": ["model=hmog", "model.k=2", "objective=r3gan"],
+    "adaptive augmentation": ["model=gan", "model.k=1", "objective=non_saturating", "objective/augment=ada"],
+    "minibatch": ["model=gan", "model.k=1", "objective=non_saturating", "model/head=minibatch"],
     "streamed": ["model=mog", "model.k=2", "hardware.data_on=host"],
 }
 
@@ -83,7 +94,7 @@ def test_no_iteration_waits_for_the_device(mixgan, monkeypatch, model, capture):
         return watched.append(state.progress.step)
 
     monkeypatch.setattr(loop, "iterate", watching)
-    settings = [f"model={model}", f"model.k={1 if model == 'gan' else 2}", "objective.d_steps=1", "hardware=gpu"]
+    settings = [*of_model(model), "objective.d_steps=1", "hardware=gpu"]
     settings += ["schedule=cosine"]
     outcome = mixgan("train", *ON_GPU, *settings, f"hardware.capture={capture}", "training.nimg=96")
     assert outcome.code == 0, outcome.err
