@@ -166,7 +166,7 @@ def _check_comparison(table: SweepTable, metrics: Sequence[str] | None, baseline
         if name not in table.metrics:
             raise ConfigError(
                 f"metrics={name}: no run has this metric.{nearest(name, table.metrics)} "
-                f"Known: {', '.join(table.metrics)}"
+                + (f"Known: {', '.join(table.metrics)}" if table.metrics else "No run here has finished")
             )
     all_of = measured_configurations(table)
     if baseline and not any(matches(each, baseline) for each in all_of):

@@ -203,6 +203,7 @@ def test_unfinished_and_failed_runs_show_their_status(mixgan, hmog):
     (hmog / "results.json").unlink()
     (hmog / "metrics.jsonl").unlink()
     assert mixgan("report", str(hmog)).code == 0
+    assert "No run here has finished" in mixgan("report", str(hmog), "metrics=[fid]").err
 
 
 @pytest.mark.parametrize(
