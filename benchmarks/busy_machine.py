@@ -40,7 +40,8 @@ def work(name: str) -> Callable[[], None]:
     from hydra import compose, initialize_config_dir
 
     from mixgan_cli.config.components import build
-    from mixgan_cli.config.schema import Run, conf_dir, parse
+    from mixgan_cli.config.parse import parse
+    from mixgan_cli.config.schema import Run, conf_dir
     from mixgan_cli.models.networks import build_networks
     from mixgan_cli.runtime.device import resolve_hardware
     from mixgan_cli.training.loop import iterate, make_step

@@ -19,7 +19,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from mixgan_cli.commands.bench import noise
 from mixgan_cli.config.components import build
-from mixgan_cli.config.schema import Run, conf_dir, parse
+from mixgan_cli.config.parse import parse
+from mixgan_cli.config.schema import Run, conf_dir
 from mixgan_cli.models.networks import build_networks
 from mixgan_cli.reporting.tables import to_markdown
 from mixgan_cli.runtime.device import resolve_hardware

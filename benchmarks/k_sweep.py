@@ -30,7 +30,8 @@ def measure(model: str, k: int, device_name: str) -> dict[str, float]:
     import torch
     from hydra import compose, initialize_config_dir
 
-    from mixgan_cli.config.schema import Run, conf_dir, parse
+    from mixgan_cli.config.parse import parse
+    from mixgan_cli.config.schema import Run, conf_dir
     from mixgan_cli.data.dataset import ImageDataset
     from mixgan_cli.data.packed import Packed
     from mixgan_cli.models.networks import build_networks

@@ -41,7 +41,8 @@ def of_mixgan(name: str, device_name: str) -> tuple[Iteration, int, int]:
     from hydra import compose, initialize_config_dir
 
     from mixgan_cli.config.components import build
-    from mixgan_cli.config.schema import Run, conf_dir, parse
+    from mixgan_cli.config.parse import parse
+    from mixgan_cli.config.schema import Run, conf_dir
     from mixgan_cli.models.networks import build_networks
     from mixgan_cli.training.cuda_graph import maybe_capture
     from mixgan_cli.training.loop import iterate, make_step

@@ -27,20 +27,18 @@ from mixgan_cli import __version__
 from mixgan_cli.config import help as help_on
 from mixgan_cli.config import redact
 from mixgan_cli.config.arguments import flags_first, naming_keys, parse_flags, positional_overrides, quote_path
-from mixgan_cli.config.compose import explain, is_composition_error
-from mixgan_cli.config.redact import log_to_stderr
-from mixgan_cli.config.schema import (
+from mixgan_cli.config.commands import (
     EvaluateCommand,
     ExportCommand,
     FetchCommand,
     ListCommand,
     ReportCommand,
-    Run,
     SampleCommand,
-    Strict,
-    check_values,
-    conf_dir,
 )
+from mixgan_cli.config.compose import explain, is_composition_error
+from mixgan_cli.config.parse import check_values
+from mixgan_cli.config.redact import log_to_stderr
+from mixgan_cli.config.schema import Run, Strict, conf_dir
 from mixgan_cli.errors import ConfigError, TrainingStopped, UserError, error_summary, nearest
 from mixgan_cli.runtime.child_process import ProcessDied, run_in_child
 from mixgan_cli.runtime.io import write_errors

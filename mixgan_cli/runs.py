@@ -24,19 +24,9 @@ from mixgan_cli.config.keys import flatten_keys, prefixes
 from mixgan_cli.config.redact import masked
 from mixgan_cli.config.schema import Run
 from mixgan_cli.errors import RunError, error_summary
-from mixgan_cli.runtime.io import (
-    inside,
-    open_regular,
-    read_errors,
-    read_json,
-    read_yaml,
-    remove_leftovers,
-    try_lock,
-    write_errors,
-    write_json,
-    write_text,
-)
+from mixgan_cli.runtime.io import remove_leftovers, try_lock, write_errors, write_json, write_text
 from mixgan_cli.runtime.outputs import check_folder
+from mixgan_cli.runtime.reading import inside, open_regular, read_errors, read_json, read_yaml
 
 log = logging.getLogger("mixgan")
 

@@ -24,7 +24,8 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from mixgan_cli import cli
-from mixgan_cli.config.schema import Run, conf_dir, parse
+from mixgan_cli.config.parse import parse
+from mixgan_cli.config.schema import Run, conf_dir
 from mixgan_cli.runtime.io import file_lock
 from mixgan_cli.training.checkpoint import Progress
 from mixgan_cli.training.ema import MovingAverage

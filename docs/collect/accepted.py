@@ -1,4 +1,4 @@
-"""What a key of the configuration accepts, from mixgan_cli/config/schema.py or the signature of a component's class."""
+"""What a key of the configuration accepts, from mixgan_cli/config or the signature of a component's class."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 from hydra.utils import get_class
 from pydantic import TypeAdapter
 
-from mixgan_cli.config import schema as schemas
+from mixgan_cli.config import commands, schema as schemas
 from mixgan_cli.config.components import TYPE_CHECKS
 
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
@@ -35,7 +35,8 @@ def by_part(target: str, argument: str) -> str:
 @cache
 def _of_command(primary: str) -> dict[str, Any]:
     name = "Run" if primary == "config" else f"{primary.capitalize()}Command"
-    return getattr(schemas, name).model_json_schema() if hasattr(schemas, name) else {}
+    found = getattr(commands, name, getattr(schemas, name, None))
+    return found.model_json_schema() if found else {}
 
 
 def _in_words(node: dict[str, Any], schema: dict[str, Any]) -> str:

@@ -11,7 +11,8 @@ import torch
 from omegaconf import DictConfig
 
 from mixgan_cli.config.components import build
-from mixgan_cli.config.schema import Run, parse
+from mixgan_cli.config.parse import parse
+from mixgan_cli.config.schema import Run
 from mixgan_cli.data.dataset import Dataset, ImageDataset, Source
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.errors import ConfigError

@@ -15,8 +15,9 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import Tensor
 
+from mixgan_cli.config.commands import EvaluateCommand
 from mixgan_cli.config.components import build
-from mixgan_cli.config.schema import EvaluateCommand, parse
+from mixgan_cli.config.parse import parse
 from mixgan_cli.data.archives import Archive
 from mixgan_cli.data.dataset import Source
 from mixgan_cli.data.datasets.arrays import array_images, convert_channels
@@ -31,9 +32,10 @@ from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.tables import MISSING
 from mixgan_cli.runs import Results, RunFolder, read_result
 from mixgan_cli.runtime.device import Compute, resolve_hardware
-from mixgan_cli.runtime.io import inside, read_json, real_path, write_json
+from mixgan_cli.runtime.io import write_json
 from mixgan_cli.runtime.outputs import check_output, output_file
 from mixgan_cli.runtime.random import permutation
+from mixgan_cli.runtime.reading import inside, read_json, real_path
 from mixgan_cli.training.restore import restore
 
 log = logging.getLogger("mixgan")

@@ -9,15 +9,18 @@ from typing import Any
 from omegaconf import DictConfig
 
 from mixgan_cli import __version__
+from mixgan_cli.config.commands import ExportCommand
 from mixgan_cli.config.components import trust
-from mixgan_cli.config.schema import ExportCommand, Run, parse
+from mixgan_cli.config.parse import parse
+from mixgan_cli.config.schema import Run
 from mixgan_cli.errors import RunError
 from mixgan_cli.models.export.onnx import interface, to_onnx
 from mixgan_cli.models.export.safetensors import TrainedGenerator, save_generator
 from mixgan_cli.reporting.model_card import ExportedModel, model_card
 from mixgan_cli.runs import RunFolder
-from mixgan_cli.runtime.io import atomic_write, inside, read_errors, read_text, write_text
+from mixgan_cli.runtime.io import atomic_write, write_text
 from mixgan_cli.runtime.outputs import output_folder
+from mixgan_cli.runtime.reading import inside, read_errors, read_text
 from mixgan_cli.training.restore import trained_generator
 
 

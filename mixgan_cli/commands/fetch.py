@@ -10,8 +10,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from mixgan_cli.config.commands import FetchCommand
 from mixgan_cli.config.components import build
-from mixgan_cli.config.schema import FetchCommand, parse
+from mixgan_cli.config.parse import parse
 from mixgan_cli.data.dataset import Source
 from mixgan_cli.errors import DataError, Unavailable
 from mixgan_cli.evaluation.inception import FILE, HASH_PREFIX, file_checksum, find_weights

@@ -12,7 +12,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from mixgan_cli.config.schema import ListCommand, parse
+from mixgan_cli.config.commands import ListCommand
+from mixgan_cli.config.parse import parse
 from mixgan_cli.errors import ConfigError, nearest
 from mixgan_cli.reporting.read_run import find_runs, read_curves, read_results
 from mixgan_cli.reporting.sweep_table import Entry, SweepTable

@@ -11,8 +11,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from mixgan_cli.api import load
+from mixgan_cli.config.commands import ReportCommand
 from mixgan_cli.config.keys import flatten_keys
-from mixgan_cli.config.schema import ReportCommand, parse
+from mixgan_cli.config.parse import parse
 from mixgan_cli.errors import ConfigError, UserError, error_summary, nearest
 from mixgan_cli.evaluation.metrics.registry import find_metrics, glossary, is_deviation
 from mixgan_cli.reporting.group_section import group_section, split_by_protocol
@@ -33,8 +34,8 @@ from mixgan_cli.reporting.sweep_table import Entry, SweepTable
 from mixgan_cli.reporting.tables import write_tables
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.device import Compute, resolve_hardware
-from mixgan_cli.runtime.io import inside, read_text, real_path
 from mixgan_cli.runtime.outputs import output_folder
+from mixgan_cli.runtime.reading import inside, read_text, real_path
 from mixgan_cli.sweeps.sweep import Job
 
 log = logging.getLogger("mixgan")

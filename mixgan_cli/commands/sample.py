@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from mixgan_cli.api import load
-from mixgan_cli.config.schema import SampleCommand, parse
+from mixgan_cli.config.commands import SampleCommand
+from mixgan_cli.config.parse import parse
 from mixgan_cli.errors import ConfigError, RunError
 from mixgan_cli.models.networks import GeneratorOutput
 from mixgan_cli.models.sampler import Sampler
@@ -24,8 +25,9 @@ from mixgan_cli.reporting.plots.save import write_figure
 from mixgan_cli.reporting.plots.toy2d import draw_scatter
 from mixgan_cli.reporting.read_run import open_png
 from mixgan_cli.runtime.device import resolve_hardware
-from mixgan_cli.runtime.io import atomic_write, inside, read_bytes, write_errors
+from mixgan_cli.runtime.io import atomic_write, write_errors
 from mixgan_cli.runtime.outputs import output_file, output_folder
+from mixgan_cli.runtime.reading import inside, read_bytes
 
 SUFFIXES = {"grid": (".png", ""), "npz": (".npz", ""), "png": ("",)}
 """Suffixes that `to` may have."""

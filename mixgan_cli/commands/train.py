@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 
 from mixgan_cli.config.components import build
 from mixgan_cli.config.compose import given_keys, made_choices, sweep_name
+from mixgan_cli.config.parse import parse
 from mixgan_cli.config.redact import log_to_stderr
-from mixgan_cli.config.schema import Run, parse
+from mixgan_cli.config.schema import Run
 from mixgan_cli.data.dataset import Dataset, ImageDataset, Source, size_of
 from mixgan_cli.errors import ConfigError, DataError, TrainingStopped, Unavailable, error_summary
 from mixgan_cli.evaluation.evaluator import Evaluator, check_settings

@@ -249,7 +249,7 @@ def _in_type(name: str, value: Any, annotation: Any) -> Any:
 
 
 def imports_classes(info: ValidationInfo) -> bool:
-    """True if a validation may import the classes of components; that of `schema.check_values` may not."""
+    """True if a validation may import the classes of components; that of `parse.check_values` may not."""
     return info.context is not VALUES_ONLY
 
 

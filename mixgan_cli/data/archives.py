@@ -23,7 +23,7 @@ from mixgan_cli.data.cache import replace_hint
 from mixgan_cli.data.fingerprint import fingerprint
 from mixgan_cli.errors import DataError, UserError
 from mixgan_cli.runtime.device import total_memory
-from mixgan_cli.runtime.io import real_path
+from mixgan_cli.runtime.reading import real_path
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 MAX_FILE_BYTES = 2**30

@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.errors import DataError, error_summary
-from mixgan_cli.runtime.io import environment_path, file_lock, real_path, write_json
+from mixgan_cli.runtime.io import environment_path, file_lock, write_json
+from mixgan_cli.runtime.reading import real_path
 
 
 def cache_dir() -> Path:

@@ -18,7 +18,7 @@ from mixgan_cli.config.schema import conf_dir
 from mixgan_cli.reporting.read_run import read_results
 from mixgan_cli.reporting.sweep_table import Entry, Row, SweepTable
 from mixgan_cli.reporting.tables import mean_and_sd
-from mixgan_cli.runtime.io import read_yaml
+from mixgan_cli.runtime.reading import read_yaml
 
 FOLDER = Path(__file__).parent / "published_values"
 PARTS = ("gate", "experts", "head")

@@ -22,7 +22,8 @@ from mixgan_cli.evaluation.ranking import ranked
 from mixgan_cli.reporting.read_run import read_results, seeded_splits
 from mixgan_cli.reporting.tables import align, mean_and_sd, to_csv
 from mixgan_cli.runs import configuration_hash
-from mixgan_cli.runtime.io import read_errors, write_text
+from mixgan_cli.runtime.io import write_text
+from mixgan_cli.runtime.reading import read_errors
 from mixgan_cli.sweeps.sweep import Job
 
 Row = dict[str, Any]

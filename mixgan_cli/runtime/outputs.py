@@ -21,15 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mixgan_cli.errors import RunError, UserError, error_summary
-from mixgan_cli.runtime.io import (
-    MALFORMED,
-    MAX_BYTES,
-    atomic_folder,
-    atomic_write,
-    inside,
-    open_regular,
-    write_errors,
-)
+from mixgan_cli.runtime.io import atomic_folder, atomic_write, write_errors
+from mixgan_cli.runtime.reading import MALFORMED, MAX_BYTES, inside, open_regular
 
 log = logging.getLogger("mixgan")
 

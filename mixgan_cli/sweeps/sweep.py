@@ -21,8 +21,9 @@ from pydantic import TypeAdapter
 
 from mixgan_cli.errors import ConfigError, RunError
 from mixgan_cli.runs import RunFolder, affects_result
-from mixgan_cli.runtime.io import read_errors, read_json, write_errors, write_json
+from mixgan_cli.runtime.io import write_errors, write_json
 from mixgan_cli.runtime.outputs import check_folder
+from mixgan_cli.runtime.reading import read_errors, read_json
 from mixgan_cli.runtime.signals import end_with_parent, save_before_requeue
 from mixgan_cli.sweeps import gpus
 

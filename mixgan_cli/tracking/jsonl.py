@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from mixgan_cli.errors import error_summary
-from mixgan_cli.runtime.io import MALFORMED, open_regular, write_text
+from mixgan_cli.runtime.io import write_text
+from mixgan_cli.runtime.reading import MALFORMED, open_regular
 from mixgan_cli.tracking.tracker import Logger, RunInfo
 
 log = logging.getLogger("mixgan")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mixgan_cli.errors import RunError
-from mixgan_cli.runtime.io import real_path
+from mixgan_cli.runtime.reading import real_path
 from mixgan_cli.tracking.tracker import Logger, RunInfo, flatten_lists
 
 log = logging.getLogger("mixgan")

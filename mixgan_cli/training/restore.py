@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mixgan_cli.config.components import build, trust
-from mixgan_cli.config.schema import Run, parse
+from mixgan_cli.config.parse import parse
+from mixgan_cli.config.schema import Run
 from mixgan_cli.data.dataset import Source
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.export.safetensors import (

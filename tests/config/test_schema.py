@@ -1,7 +1,8 @@
 import pytest
 from omegaconf import OmegaConf
 
-from mixgan_cli.config.schema import Run, parse
+from mixgan_cli.config.parse import parse
+from mixgan_cli.config.schema import Run
 from tests.conftest import composed, composition
 
 WRONG = {

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from mixgan_cli.config.compose import groups
-from mixgan_cli.config.schema import Run, parse
+from mixgan_cli.config.parse import parse
+from mixgan_cli.config.schema import Run
 from mixgan_cli.data.batches import PackedBatches, Sharded
 from mixgan_cli.data.datasets.toy2d import Ring
 from mixgan_cli.data.packed import Packed

@@ -16,7 +16,8 @@ from omegaconf import OmegaConf
 
 from mixgan_cli.config.components import attribute
 from mixgan_cli.config.compose import groups
-from mixgan_cli.config.schema import Run, conf_dir, parse
+from mixgan_cli.config.parse import parse
+from mixgan_cli.config.schema import Run, conf_dir
 from mixgan_cli.data.batches import PackedBatches
 from mixgan_cli.data.packed import Packed
 from mixgan_cli.errors import ConfigError

@@ -20,7 +20,7 @@ from mixgan_cli.data.images import Crop, Preprocessing, Side, image_blocks, imag
 from mixgan_cli.data.locate import PublishedSet, RemoteFile
 from mixgan_cli.data.packed import checksum
 from mixgan_cli.errors import DataError
-from mixgan_cli.runtime.io import real_path
+from mixgan_cli.runtime.reading import real_path
 
 log = logging.getLogger("mixgan")
 

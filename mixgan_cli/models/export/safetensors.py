@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from mixgan_cli.config.components import trust
-from mixgan_cli.config.schema import Model, parse
+from mixgan_cli.config.parse import parse
+from mixgan_cli.config.schema import Model
 from mixgan_cli.errors import RunError, UserError
 from mixgan_cli.models.networks import Generator, Networks, build_networks, non_finite
 from mixgan_cli.models.sampler import Sampler
-from mixgan_cli.runtime.io import MAX_CHARS, atomic_write
+from mixgan_cli.runtime.io import atomic_write
+from mixgan_cli.runtime.reading import MAX_CHARS
 
 MAX_TENSORS = 2**16
 """Most tensors in a file that is read."""
