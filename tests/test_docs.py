@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import zipfile
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from mixgan_cli.cli import COMMANDS
 from mixgan_cli.commands import bench
 from mixgan_cli.config.components import build
 from mixgan_cli.models.networks import build_networks
+from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime import measure
 from mixgan_cli.runtime.measure import Ceilings
 from mixgan_cli.sweeps.plan import with_first_value
@@ -87,6 +89,22 @@ def made_small(name, *words):
     return [name, *kept]
 
 
+RECORDS = ROOT / "docs" / "records"
+
+
+def test_table_of_stacked_mnist_has_its_records_values():
+    runs = defaultdict(list)
+    for folder in map(RunFolder, (RECORDS / "stacked_mnist").iterdir()):
+        config, results = folder.read_config(), folder.read_results()
+        key = f"{results.run['parameters']['generator']:,}", config["model"]["name"], config["model"]["pack"]
+        values = results.metrics["stacked_kl"], results.metrics["stacked_modes"]
+        runs[key].append((str(config["seed"]), f"{values[0]:.2f}", str(values[1])))
+    wanted = [(size, *map(", ".join, zip(*sorted(of), strict=True))) for (size, *_), of in runs.items()]
+    section = (ROOT / "docs" / "results.md").read_text().partition("## Stacked MNIST")[2]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"^\| .*", section, re.M)]
+    assert sorted((row[1], row[2], row[4], row[5]) for row in rows[1:]) == sorted(wanted)
+
+
 @pytest.fixture(scope="session")
 def files(tmp_path_factory, finished_run):
     """Return a folder with what the commands need: two runs, a sweep, images of several kinds, and data sets."""
@@ -113,6 +131,7 @@ def files(tmp_path_factory, finished_run):
             write_idx(folder / "data" / name / "raw" / f"{part}-labels-idx1-ubyte", np.arange(40, dtype=np.uint8) % 10)
     in_a_folder(as_pickles, folder / "data")
     (folder / "inception.pth").write_bytes(b"weights")
+    shutil.copytree(RECORDS, folder / "docs" / "records")
     return folder
 
 

@@ -8,7 +8,8 @@ from typing import Any, get_type_hints
 from hydra.utils import get_class
 from pydantic import TypeAdapter
 
-from mixgan_cli.config import commands, schema as schemas
+from mixgan_cli.config import commands
+from mixgan_cli.config import schema as schemas
 from mixgan_cli.config.components import TYPE_CHECKS
 
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
