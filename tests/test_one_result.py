@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from mixgan_cli.config.identity import WITH_ALARMS, identity, run_name
 from mixgan_cli.config.keys import flatten_keys
-from mixgan_cli.runs import WITH_ALARMS, identity, run_name
 from mixgan_cli.training.checkpoint import read_state
 from tests.conftest import ALL, TINY, composed
 

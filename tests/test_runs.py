@@ -7,10 +7,11 @@ import pytest
 
 import mixgan_cli
 from mixgan_cli.config.compose import groups
+from mixgan_cli.config.identity import configuration_hash, identity, run_name
 from mixgan_cli.config.parse import check_values, parse
 from mixgan_cli.config.schema import Run
 from mixgan_cli.errors import ConfigError, RunError
-from mixgan_cli.runs import RunFolder, config_differences, configuration_hash, identity, open_run, run_name
+from mixgan_cli.runs import RunFolder, config_differences, open_run
 from tests.conftest import composed, composition
 
 

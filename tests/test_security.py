@@ -21,12 +21,12 @@ from safetensors.torch import save_file
 
 import mixgan_cli
 from mixgan_cli.config.components import _target, trust
+from mixgan_cli.config.identity import run_name
 from mixgan_cli.config.parse import parse
 from mixgan_cli.config.schema import Run, conf_dir
 from mixgan_cli.errors import ConfigError, Unavailable
 from mixgan_cli.evaluation.inception import require_tensors
 from mixgan_cli.reporting.read_run import MAX_CURVES, read_curves
-from mixgan_cli.runs import run_name
 from mixgan_cli.runtime.reading import read_yaml
 from tests.conftest import TINY, composed
 

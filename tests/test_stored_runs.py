@@ -14,8 +14,9 @@ from omegaconf import OmegaConf
 
 import mixgan_cli
 from mixgan_cli.config.components import TARGET, target_of
+from mixgan_cli.config.identity import ADDED, configuration_hash
 from mixgan_cli.config.schema import Run
-from mixgan_cli.runs import ADDED, RunFolder, config_differences, configuration_hash
+from mixgan_cli.runs import RunFolder, config_differences
 from mixgan_cli.training.checkpoint import read_state
 from tests.conftest import composed
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from PIL import Image
 
+from mixgan_cli.config.identity import ADDED, configuration_hash, identity
 from mixgan_cli.errors import RunError, UserError
-from mixgan_cli.runs import ADDED, METRIC_NAME, Results, RunFolder, configuration_hash, identity
+from mixgan_cli.runs import METRIC_NAME, Results, RunFolder
 from mixgan_cli.runtime.reading import inside, read_bytes, read_errors, read_text, real_path
 from mixgan_cli.sweeps.sweep import Job, Sweep
 from mixgan_cli.tracking.jsonl import read_records

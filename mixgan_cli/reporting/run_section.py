@@ -10,6 +10,7 @@ from typing import Any
 
 from mixgan_cli.config.components import TARGET, attribute, class_name, trust
 from mixgan_cli.config.compose import CompositionError, choice_with, defaults_of
+from mixgan_cli.config.identity import ADDED, identity
 from mixgan_cli.config.parse import parse
 from mixgan_cli.config.schema import Run
 from mixgan_cli.errors import ConfigError, UserError
@@ -20,7 +21,7 @@ from mixgan_cli.reporting.plots.run import REAL, draw_curves
 from mixgan_cli.reporting.plots.save import DARK, save_figure
 from mixgan_cli.reporting.read_run import as_text, read_curves, read_png, read_results, sample_pictures
 from mixgan_cli.reporting.tables import MISSING, format_value
-from mixgan_cli.runs import ADDED, Results, RunFolder, identity
+from mixgan_cli.runs import Results, RunFolder
 from mixgan_cli.runtime.reading import read_errors, read_json, read_text
 
 

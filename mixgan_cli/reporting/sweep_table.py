@@ -15,13 +15,13 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from mixgan_cli.config.identity import configuration_hash
 from mixgan_cli.errors import UserError
 from mixgan_cli.evaluation.metrics.registry import is_value
 from mixgan_cli.evaluation.protocol import differences
 from mixgan_cli.evaluation.ranking import ranked
 from mixgan_cli.reporting.read_run import read_results, seeded_splits
 from mixgan_cli.reporting.tables import align, mean_and_sd, to_csv
-from mixgan_cli.runs import configuration_hash
 from mixgan_cli.runtime.io import write_text
 from mixgan_cli.runtime.reading import read_errors
 from mixgan_cli.sweeps.sweep import Job

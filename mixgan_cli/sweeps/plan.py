@@ -19,10 +19,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mixgan_cli.config.compose import quoted
+from mixgan_cli.config.identity import affects_result
 from mixgan_cli.config.parse import parse
 from mixgan_cli.config.schema import SweepCommand, conf_dir
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.runs import affects_result
 from mixgan_cli.sweeps import gpus
 from mixgan_cli.sweeps.sweep import Overrides, Sweep, overrides_hash
 

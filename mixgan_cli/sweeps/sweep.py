@@ -19,8 +19,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter
 
+from mixgan_cli.config.identity import affects_result
 from mixgan_cli.errors import ConfigError, RunError
-from mixgan_cli.runs import RunFolder, affects_result
+from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.io import write_errors, write_json
 from mixgan_cli.runtime.outputs import check_folder
 from mixgan_cli.runtime.reading import read_errors, read_json

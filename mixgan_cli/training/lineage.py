@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mixgan_cli.config.components import TARGET, build, target_of, trust
+from mixgan_cli.config.identity import affects_result
 from mixgan_cli.config.keys import flatten_keys, prefixes
 from mixgan_cli.config.parse import parse
 from mixgan_cli.config.schema import Lineage, Run
@@ -20,7 +21,7 @@ from mixgan_cli.errors import ConfigError, RunError
 from mixgan_cli.models.export.safetensors import check_shapes, checkpoint_errors, read_generator
 from mixgan_cli.models.networks import Networks
 from mixgan_cli.optim.schedules import Schedule
-from mixgan_cli.runs import RunFolder, affects_result
+from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime import distributed
 from mixgan_cli.runtime.reading import MAX_BYTES, copy_regular
 from mixgan_cli.tracking.jsonl import MAX_LOG_BYTES

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from mixgan_cli.config.components import TARGET, class_name
+from mixgan_cli.config.identity import configuration_hash
 from mixgan_cli.config.schema import Run
 from mixgan_cli.evaluation.evaluator import Result
 from mixgan_cli.evaluation.ranking import deciding
 from mixgan_cli.models.networks import Networks, parameter_counts
 from mixgan_cli.objectives import NoPenalty
-from mixgan_cli.runs import configuration_hash
 from mixgan_cli.training.checkpoint import Best, State
 
 log = logging.getLogger("mixgan")

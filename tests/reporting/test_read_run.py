@@ -6,10 +6,10 @@ import shutil
 import pytest
 import yaml
 
+from mixgan_cli.config.identity import configuration_hash
 from mixgan_cli.errors import RunError
 from mixgan_cli.reporting.read_run import find_runs, read_curves
 from mixgan_cli.reporting.sweep_table import SweepTable
-from mixgan_cli.runs import configuration_hash
 from tests.conftest import composed
 
 
