@@ -111,11 +111,11 @@ def resolve_hardware(hardware: Hardware) -> Compute:
     # also with bf16, where the penalty's convolutions stay in float32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
     single_process = environment_number("WORLD_SIZE", 1) <= 1
-    if hardware.capture is True and not (on_gpu and single_process):
-        raise ConfigError("hardware.capture=true: iterations can only be captured on one CUDA device; use auto")
+    if hardware.capture is True and not on_gpu:
+        raise ConfigError("hardware.capture=true: iterations can only be captured on CUDA devices; use auto")
     if hardware.compile is True and not single_process:
         raise ConfigError("hardware.compile=true: works only in a run of one process; use false")
-    capture = hardware.capture if on_gpu and single_process else False
+    capture = hardware.capture if on_gpu and (single_process or hardware.capture is True) else False
     compiled = hardware.compile if hardware.compile != "auto" or (on_gpu and single_process) else False
     return Compute(device, precision, hardware.channels_last, capture, compiled)
 

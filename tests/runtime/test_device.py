@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mixgan_cli.errors import ConfigError
+from mixgan_cli.runtime import device
 from mixgan_cli.runtime.device import Compute, resolve_hardware
 from tests.conftest import composed
 
@@ -25,7 +26,7 @@ def test_auto_on_a_cpu_is_float32_without_capture():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["hardware.capture=true"], "hardware.capture=true: iterations can only be captured on one CUDA device"),
+        (["hardware.capture=true"], "hardware.capture=true: iterations can only be captured on CUDA devices"),
         (["hardware.precision=tf32"], "hardware.precision=tf32: only GPUs support TF32"),
     ],
 )
@@ -39,6 +40,17 @@ def test_compile_is_refused_with_several_processes(monkeypatch):
     with pytest.raises(ConfigError, match=r"hardware\.compile=true: works only in a run of one process"):
         resolve_hardware(hardware("hardware.compile=true"))
     assert not resolve_hardware(hardware()).capture
+
+
+def test_on_several_gpus_an_iteration_is_captured_if_asked(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(device, "_own_gpu", lambda: torch.device("cuda", 0))
+    monkeypatch.setattr(device, "_precision", lambda *_: "float32")
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    for capture, wanted in (("auto", False), ("true", True)):
+        settings = composed("hardware=gpu", f"hardware.capture={capture}").hardware
+        assert resolve_hardware(settings).capture is wanted
 
 
 def test_compiled_networks_are_one_graph_each(monkeypatch):
