@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.faults import at_work
 from tests.commands.test_train import same, weights
-from tests.conftest import TINY
+from tests.conftest import ALL, TINY
 from tests.processes import DEADLINE
 
 SPY = """
@@ -218,10 +218,11 @@ def test_jobs_end_with_their_sweep(tmp_path, environment):
     assert "resumed at" in repeated.stderr
 
 
+LAUNCHERS = {"sequential": (), "joblib": ("sweep=joblib",), "submitit": ("sweep=submitit",)}
+
+
 @pytest.mark.integ
-@pytest.mark.parametrize(
-    "launcher", [(), ("sweep=joblib",), ("sweep=submitit",)], ids=["sequential", "joblib", "submitit"]
-)
+@pytest.mark.parametrize("launcher", [LAUNCHERS[name] for name in (LAUNCHERS if ALL else ["joblib"])])
 def test_killed_job_does_not_block_its_sweep(tmp_path, environment, mixgan, launcher):
     """SIGKILL in the second of three jobs: the others run, the job is marked, and the repeated sweep resumes it."""
     words = [*LONG, *launcher, "seed=0,1,2"]
