@@ -52,19 +52,15 @@ def optimizer_step(
     if bf16_weights:
         bf16_weights.move_gradients(parameters)
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    loss = torch.stack(values).sum()
+    loss = values[0] if len(values) == 1 else torch.stack(values).sum()
     distributed.average_([*gradients, loss])
     # The 2-norm also finds gradients whose squares overflow in Adam, and is 80 times as fast on a CPU as the maximum.
     norm = torch.nn.utils.get_total_norm(gradients) if gradients else loss
-    skipped = non_finite(norm + loss).to(torch.float32)  # a finite norm is too small to make the sum overflow
+    both = norm + loss  # a finite norm is too small to make the sum overflow
+    skipped = (both - both).ne_(0).to(torch.float32)  # 1 if not finite
     for optimizer in optimizers.values():
         step_unless(optimizer, skipped)
     return StepResult(loss, skipped)
-
-
-def non_finite(values: Tensor) -> Tensor:
-    """Return where values of any shape are infinite or NaN, as `~values.isfinite()` does with twice as many kernels."""
-    return values - values != 0
 
 
 SKIPPED = "skipped"
@@ -91,20 +87,19 @@ class Means:
         self._sums: dict[str, Tensor] = {}
         """For each phase, identified by its scalars' names: sums of the finite values and their number, [2, names]."""
         self._runs: dict[str, Tensor] = {}
-        """For each phase, skipped steps: their number, those in a row up to now, and the most in a row, [3]."""
+        """For each phase, the number of steps skipped in a row up to now, and the most in a row, [2]."""
 
     def add(self, scalars: Mapping[str, Tensor]) -> None:
         """Add the scalars of a phase's step, in place and on the device, so that it can be part of a CUDA graph."""
-        names, values = " ".join(scalars), torch.stack([value.detach() for value in scalars.values()]).double()
+        names, values = " ".join(scalars), torch.stack([value.detach() for value in scalars.values()])
         if names not in self._sums:
-            self._sums[names] = torch.zeros_like(values).repeat(2, 1)
-            self._runs[names] = values.new_zeros(3)
+            self._sums[names] = values.new_zeros((2, len(values)), dtype=torch.float64)
+            self._runs[names] = values.new_zeros(2, dtype=torch.float64)
         sums, counts = self._sums[names]
         sums += values.nan_to_num(0, 0, 0)
-        counts += values - values == 0  # finite
-        skipped, (total, current, longest) = scalars[SKIPPED].detach(), self._runs[names]
-        total += skipped
-        current.add_(1).mul_(skipped)
+        counts += values - values == 0  # finite, as `values.isfinite()` finds with more kernels
+        skipped, (current, longest) = scalars[SKIPPED].detach(), self._runs[names]
+        torch.addcmul(skipped, skipped, current, out=current)  # skipped · (1 + current)
         torch.maximum(longest, current, out=longest)
 
     def read(self) -> StepStats:
@@ -115,27 +110,28 @@ class Means:
             distributed.average_(list(self._sums.values()))
         numbers = iter(torch.cat([part.flatten() for part in (*self._sums.values(), *self._runs.values())]).tolist())
         means: dict[str, float] = {}
+        skipped = 0.0
         for names in map(str.split, self._sums):
             sums, counts = list(islice(numbers, len(names))), list(islice(numbers, len(names)))
+            skipped += sums[names.index(SKIPPED)]
             if counts[names.index(SKIPPED)]:  # this phase took a step since the last reading
                 means |= {
                     name: total / n if n else math.nan for name, total, n in zip(names, sums, counts, strict=True)
                 }
         means.pop(SKIPPED, None)
-        runs = [list(islice(numbers, 3)) for _ in self._runs]
+        runs = [list(islice(numbers, 2)) for _ in self._runs]
         for part in self._sums.values():
             part.zero_()
         for part in self._runs.values():  # the next step may be skipped, too
-            part *= part.new_tensor([0, 1, 0])
-        total, current, longest = zip(*runs, strict=True)
-        return StepStats(means, int(sum(total)), int(max(longest)), int(max(current)))
+            part *= part.new_tensor([1, 0])
+        current, longest = zip(*runs, strict=True)
+        return StepStats(means, round(skipped), int(max(longest)), int(max(current)))
 
     def state(self) -> dict[str, dict[str, Tensor]]:
-        """Return the statistics since the last reading, for a checkpoint: [2, names] and [3] for each phase."""
+        """Return the statistics since the last reading, for a checkpoint: [2, names] and [2] for each phase."""
         return {"sums": self._sums, "runs": self._runs}
 
     def load_state(self, state: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> None:
-        """Load what `state` returned, [2, names] and [3] for each phase."""
-        self._sums, self._runs = (
-            {names: values.to(device) for names, values in state[part].items()} for part in ("sums", "runs")
-        )
+        """Load what `state` returned, [2, names] and [2] for each phase; older states have three numbers for each."""
+        self._sums = {names: values.to(device) for names, values in state["sums"].items()}
+        self._runs = {names: values[-2:].to(device) for names, values in state["runs"].items()}

@@ -116,8 +116,12 @@ def test_statistics_resume_from_a_checkpoint():
     for value, skipped in ((1.0, 0), (math.nan, 1)):
         whole.add(scalars_of(value, skipped))
         parts.add(scalars_of(value, skipped))
-    resumed = Means()
-    resumed.load_state(parts.state(), torch.device("cpu"))
-    for means in (whole, resumed):
+    older = parts.state() | {
+        "runs": {phase: torch.cat((torch.ones(1), run)) for phase, run in parts.state()["runs"].items()}
+    }
+    resumed, of_older_version = Means(), Means()
+    resumed.load_state(copy.deepcopy(parts.state()), torch.device("cpu"))
+    of_older_version.load_state(copy.deepcopy(older), torch.device("cpu"))
+    for means in (whole, resumed, of_older_version):
         means.add(scalars_of(5.0, 1))
-    assert whole.read() == resumed.read() == ({"loss/generator": pytest.approx(3.0)}, 2, 2, 2)
+        assert means.read() == ({"loss/generator": pytest.approx(3.0)}, 2, 2, 2)
