@@ -17,13 +17,15 @@ from mixgan_cli.reporting.statistics_tables import Configuration
 from mixgan_cli.reporting.tables import MISSING
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MAX_METRICS, MAX_SHOWN, MAX_NAME = 3, 30, 80
 """Most metrics that are drawn, most configurations in a plot, and most characters in the name of one."""
 CAPTION = (
     "Configurations in the order of their means, the best first. A dot is a seed; the mean has its 95 % interval "
-    "(Student's t) if there are several seeds. The mean rank is over the seeds that all configurations have."
+    "(Student's t) if there are several seeds; one that ends at the edge is wider than the plot. The mean rank is over "
+    "the seeds that all configurations have."
 )
 
 
@@ -67,6 +69,7 @@ def draw_ranking(metric: str, configurations: Sequence[Configuration]) -> Figure
     axes.set_yticks(range(len(shown)), labels, fontsize=8)
     axes.text(-0.02, 1.01, escape_dollar(keys), transform=axes.transAxes, ha="right", va="bottom", fontsize=8)
     axes.set_ylim(len(shown) - 0.5, -0.5)
+    _limit_to_values(axes, np.concatenate([list(each.values(metric).values()) for each in shown]))
     axes.set_xlabel(metric)
     cut = f" ({len(shown)} of {len(by_mean)} configurations)" if len(shown) < len(by_mean) else ""
     axes.set_title(metric_title(metric) + cut, fontsize=9)
@@ -76,6 +79,14 @@ def draw_ranking(metric: str, configurations: Sequence[Configuration]) -> Figure
         right.set_yticks(range(len(shown)), [f"{rank:.1f}" for rank in ranks[: len(shown)]], fontsize=8)
         right.set_ylabel("mean rank", fontsize=8)
     return figure
+
+
+def _limit_to_values(axes: Axes, values_N: np.ndarray) -> None:
+    """Show at most half the range of the values on each side of them: an interval of two seeds can be much wider."""
+    low, high = axes.get_xlim()
+    margin = (values_N.max() - values_N.min()) / 2
+    if margin > 0:
+        axes.set_xlim(max(low, values_N.min() - margin), min(high, values_N.max() + margin))
 
 
 def _mean_ranks(metric: str, configurations: Sequence[Configuration]) -> np.ndarray | None:

@@ -37,6 +37,12 @@ def test_each_seed_the_mean_and_its_interval_are_drawn():
     assert bar.get_segments()[0][:, 0].tolist() == pytest.approx([low, high])
 
 
+def test_a_wide_interval_does_not_hide_the_values():
+    """The interval of 1 and 7 is 4 ± 38. The values have the range 6, of which half is shown on each side."""
+    axes, _ = draw_ranking("fid", [of(2, [1.0, 7.0]), of(4, [2.0, 2.1])]).axes
+    assert axes.get_xlim() == pytest.approx((-2.0, 10.0))
+
+
 def test_nearest_to_real_samples_is_first():
     runs = [of(k, [k / 10, k / 10 + 0.01], "ms_ssim", ms_ssim_real=0.4) for k in (1, 4, 8)]
     axes, ranks = draw_ranking("ms_ssim", runs).axes
