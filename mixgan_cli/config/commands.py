@@ -1,4 +1,4 @@
-"""The typed schema of the commands' own keys, beside those of a run: what `mixgan evaluate`, `sample`, … accept."""
+"""The keys of the commands that do not train, with their types, such as those of `mixgan evaluate`."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def affects_result(key: str, stops: bool) -> bool:
 def configuration_hash(config: Mapping[str, Any]) -> str:
     """Return a hash that the runs of one configuration share, 8 hexadecimal digits: of the identity without the seed.
 
-    A key that was given as ${seed} counts as this, so that seeds with held-out images of their own share a hash, too.
+    A value given as ${seed} counts as this text, so runs share a hash even if each seed holds out other images.
     """
     seed, seeded = config.get("seed"), config.get("seeded") or ()
     values = {

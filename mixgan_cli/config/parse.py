@@ -48,10 +48,10 @@ def _validated(composed: DictConfig | dict[str, Any], schema: type[Strict], cont
                 raise ConfigError(f"{error.full_key}: missing. Give {error.full_key}=…") from error
             reason = error_summary(error)
             raise ConfigError(f"{error.full_key}: {reason}" if error.full_key else reason) from error
-        redact.refuse_secret_values(f"{OmegaConf.to_container(composed, resolve=False)} {config}")
+        written: Any = OmegaConf.to_container(composed, resolve=False)
+        redact.refuse_secret_values(f"{written} {config}")
         if "seeded" in schema.model_fields:
-            given = flatten_keys(OmegaConf.to_container(composed, resolve=False))  # type: ignore[arg-type]
-            config["seeded"] = [key for key, value in given.items() if value == "${seed}"]
+            config["seeded"] = [key for key, value in flatten_keys(written).items() if value == "${seed}"]
     try:
         return schema.model_validate(config, context=context)
     except ValidationError as error:

@@ -222,10 +222,10 @@ LAUNCHERS = {"sequential": (), "joblib": ("sweep=joblib",), "submitit": ("sweep=
 
 
 @pytest.mark.integ
-@pytest.mark.parametrize("launcher", [LAUNCHERS[name] for name in (LAUNCHERS if ALL else ["joblib"])])
+@pytest.mark.parametrize("launcher", LAUNCHERS if ALL else ["joblib"])
 def test_killed_job_does_not_block_its_sweep(tmp_path, environment, mixgan, launcher):
     """SIGKILL in the second of three jobs: the others run, the job is marked, and the repeated sweep resumes it."""
-    words = [*LONG, *launcher, "seed=0,1,2"]
+    words = [*LONG, *LAUNCHERS[launcher], "seed=0,1,2"]
     command = [sys.executable, "-m", "mixgan_cli", "train", "-m", *TINY, *words]
     with subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, stderr=subprocess.PIPE) as process:
         checkpoint = wait_for(lambda: next(tmp_path.glob("outputs/*-s1/checkpoints/last.pt"), None), process)

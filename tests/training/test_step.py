@@ -102,6 +102,14 @@ def test_non_finite_values_are_left_out_and_counted():
     assert math.isnan(stats.means["loss/generator"]) and stats.skipped == 1 and stats.longest == stats.current == 2
 
 
+@pytest.mark.parametrize("value", [3e38, -3e38, math.inf, -math.inf, math.nan])
+def test_only_infinite_values_and_nan_are_left_out_of_means(value):
+    means = Means()
+    means.add(scalars_of(value, 0))
+    mean, number = means.read().means["loss/generator"], float(torch.tensor(value))
+    assert mean == number if math.isfinite(value) else math.isnan(mean)
+
+
 def test_runs_of_skipped_steps_are_per_phase():
     """A generator whose steps are taken must not hide a discriminator whose steps are skipped."""
     means = Means()
