@@ -24,6 +24,7 @@ from mixgan_cli.models.gates import Gate, GateWeights, NoGate, SoftmaxGate, Tree
 from mixgan_cli.models.gumbel import GumbelGate
 from mixgan_cli.models.heads import ClassifierHead, DiscriminatorOutput, Head, MulticlassHead, ScoreHead, TwoScoreHead
 from mixgan_cli.models.minibatch import MinibatchHead
+from mixgan_cli.models.mix_gan import CommitteeHead, WeightedGate
 from mixgan_cli.models.prior import PriorGate
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Backbone",
     "BasisExperts",
     "ClassifierHead",
+    "CommitteeHead",
     "ConstantExperts",
     "DenseExperts",
     "DiscriminatorOutput",
@@ -57,4 +59,5 @@ __all__ = [
     "TreeGate",
     "TwoScoreHead",
     "UniformGate",
+    "WeightedGate",
 ]

@@ -22,6 +22,7 @@ from mixgan_cli.config import expert_counts
 from mixgan_cli.config.schema import Run
 from mixgan_cli.errors import ConfigError
 from mixgan_cli.models.experts import Experts, one_hot_like
+from mixgan_cli.models.layers import LossWeights
 from mixgan_cli.runtime.random import uniform
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -89,6 +90,10 @@ class Gate(nn.Module):
 
     def expert_prior(self) -> Tensor | None:
         """Return the learned distribution of experts [K], if it does not depend on the latent; else None."""
+        return None
+
+    def loss_weights(self) -> LossWeights | None:
+        """Return learned weights [K] of the losses of the experts' samples; such a gate splits the batch."""
         return None
 
     def own_parameters(self) -> list[nn.Parameter]:

@@ -16,7 +16,7 @@ from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from mixgan_cli.config.components import TARGET, attribute, class_name
 from mixgan_cli.config.schema import Run
 from mixgan_cli.errors import ConfigError
-from mixgan_cli.models.layers import Initialise
+from mixgan_cli.models.layers import Initialise, LossWeights
 
 Form = Literal["general", "one_vs_all", "pairwise"]
 
@@ -38,13 +38,17 @@ class Head(nn.Module):
     classifies_experts = False
     """If true, the head also predicts which expert made a sample. The diversity weight `beta` needs such a head."""
     scores = 1
-    """S, the number of scores for a sample; an adversarial loss takes the same number."""
+    """S, the number of scores for a sample; an adversarial loss takes the same number. 0: several with a loss each."""
     bodies = 1
     """How many bodies of the backbone the discriminator has; the head receives their features [N, F] side by side."""
     form: Form = "general"
     """What the expert logits mean, see `ClassifierHead`."""
     across_samples = False
     """If true, the score of a sample depends on the others of its batch."""
+
+    def loss_weights(self) -> LossWeights | None:
+        """Return learned weights [T] of the losses of T discriminators; such a head returns scores [N, T]."""
+        return None
 
     def initialise_from(self, features_NF: Tensor) -> None:
         """Initialise what depends on the features of real samples [N, F]; by default nothing does."""

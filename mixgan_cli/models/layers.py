@@ -258,3 +258,25 @@ def forward_frozen_bn(network: nn.Module, *arguments: Any) -> Any:
     """Return network(*arguments) in its current mode, without updating the running statistics of batch norm."""
     state = {name: value.clone() for name, value in network.named_buffers()}
     return functional_call(network, state, arguments)
+
+
+class LossWeights(nn.Module):
+    r"""Weights w = softmax(logits) [n], equal at first, and a penalty that is smallest if they are equal.
+
+    Args:
+        n: number of weights.
+        evenness: weight of the penalty R = -1/n \sum_i ln(w_i + 1e-6), as in the code of MIX+GAN; 0.1 there.
+    """
+
+    def __init__(self, n: int, evenness: float) -> None:
+        super().__init__()
+        self.evenness = evenness
+        self.logits_N = nn.Parameter(torch.zeros(n))
+
+    def forward(self) -> Tensor:
+        """Return the weights [n], which sum to 1."""
+        return self.logits_N.softmax(dim=0)
+
+    def penalty(self) -> Tensor:
+        """Return evenness × R, a scalar."""
+        return -self.evenness * (self() + 1e-6).log().mean()

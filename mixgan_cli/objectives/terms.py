@@ -232,6 +232,12 @@ class Competition(GeneratorTerm):
             )
         if run.model.k < 2:
             raise ConfigError(f"{key}: one expert has no rival; take null, or model.k=2")
+        head = run.model.head[TARGET]
+        if not attribute(head, "scores"):
+            raise ConfigError(
+                f"model.head: {class_name(head)} gives several scores of a sample, and {key} compares one. Take "
+                f"{key}=null, or model/head=score"
+            )
         if run.model.pack > 1:
             raise ConfigError(
                 f"model.pack={run.model.pack}: {key} compares the scores of single samples. Take {key}=null, or "

@@ -30,6 +30,7 @@ PAPERS: Mapping[str, tuple[str, ...]] = {
     "mggan": ("hoang2018mgan",),
     "d2gan": ("nguyen2017d2gan",),
     "dmgan": ("khayatkhoei2018dmgan",),
+    "mix_gan": ("arora2017mixgan",),
     "megan": ("park2018megan",),
     "megan_hidden": ("park2018megan", "ahmetoglu2020hmog"),
 }

@@ -78,6 +78,23 @@ class StepContext:
         with self.autocast():
             return _float32(self.networks.discriminator(samples, detach_features, parts))
 
+    def weighted_loss(self, loss: Callable[[Tensor], Tensor], scores_N: Tensor, generated: bool = False) -> Tensor:
+        r"""Return the loss of scores [N], a scalar; with learned weights \sum_ij w_i u_j loss(scores of i by j).
+
+        Args:
+            loss: the loss of the scores of one expert's samples by one discriminator.
+            scores_N: the scores, [N, T] of T discriminators; if the gate has weights w, generated ones are in K parts.
+            generated: true for generated samples, which have an expert.
+        """
+        experts = self.networks.generator.gate.loss_weights() if generated else None
+        discriminators = self.networks.discriminator.head.loss_weights()
+        rows = [scores_N] if experts is None else scores_N.chunk(self.networks.generator.k)
+        if discriminators is not None:
+            by_expert = [discriminators() @ torch.stack([loss(own_N) for own_N in row.unbind(dim=1)]) for row in rows]
+        else:
+            by_expert = [loss(row) for row in rows]
+        return by_expert[0] if experts is None else experts() @ torch.stack(by_expert)
+
     def latents(self, times: int = 1) -> Tensor:
         """Draw this rank's latents for a step, [B, Z], or `times` as many."""
         return self.networks.generator.latents(times * self.fakes // distributed.sync_size())

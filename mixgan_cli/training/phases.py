@@ -148,25 +148,29 @@ class DiscriminatorPhase:
             both = self._discriminate(torch.cat((real.augmented, fake.augmented)), self.detach_features)
             real_N, output = both.scores_N[:n], _rows(both, slice(n, None))
             scalars |= {"score/real": real_N.mean(), **self.context.observe(real_N, inputs)}
-            loss = self._of_fakes(adversarial.fake(output.scores_N), output, weights_BK, scalars)
-            yield adversarial.real(real_N) + loss
+            loss = self.context.weighted_loss(adversarial.fake, output.scores_N, generated=True)
+            loss = self._of_fakes(loss, output, weights_BK, scalars)
+            yield self.context.weighted_loss(adversarial.real, real_N) + loss
         else:
             real_N = self._discriminate(real.augmented).scores_N
             scalars |= {"score/real": real_N.mean(), **self.context.observe(real_N, inputs)}
             penalties = self._penalties(real, real_N, penalty_factor, generated=False)
             if isinstance(adversarial, Adversarial):
-                yield _total(adversarial.real(real_N), *penalties)
+                yield _total(self.context.weighted_loss(adversarial.real, real_N), *penalties)
             output = self._discriminate(fake.augmented, self.detach_features, self.context.fake_parts)
             of_fakes = self._penalties(fake, output.scores_N, penalty_factor, generated=True)
             penalties += of_fakes
             if isinstance(adversarial, Adversarial):
-                loss = adversarial.fake(output.scores_N)
+                loss = self.context.weighted_loss(adversarial.fake, output.scores_N, generated=True)
             else:
                 loss = adversarial.discriminator(*self.context.pairs(real_N, output.scores_N))
                 of_fakes = penalties
             if penalties:
                 scalars["loss/penalty"] = _total(*penalties)
             yield _total(self._of_fakes(loss, output, weights_BK, scalars), *of_fakes)
+        if (weights := self.context.networks.discriminator.head.loss_weights()) is not None:
+            scalars["loss/weights_of_discriminators"] = weights.penalty()
+            yield scalars["loss/weights_of_discriminators"]
         if self._on_scores:
             return
         # Outside autocast, since it squares a gradient. On augmented samples: those are what the discriminator sees.
@@ -245,7 +249,7 @@ class GeneratorPhase:
                 with torch.no_grad():
                     real = context.discriminate(context.augmented(context.packed(inputs["real"]), inputs))
             if isinstance(context.adversarial, Adversarial):
-                loss = context.adversarial.generator(output.scores_N)
+                loss = context.weighted_loss(context.adversarial.generator, output.scores_N, generated=True)
             else:
                 assert real is not None
                 loss = context.adversarial.generator(*context.pairs(real.scores_N, output.scores_N))
@@ -254,6 +258,8 @@ class GeneratorPhase:
             for name, term in self.terms.items():
                 value = scalars[f"loss/{name}"] = term(generated)
                 loss = loss + inputs.get(name, term.weight) * value
+            if (weights := generator.gate.loss_weights()) is not None:
+                loss = loss + scalars.setdefault("loss/weights_of_experts", weights.penalty())
             loss, skipped = optimizer_step([loss], self.optimizers, context.bf16_weights)
         return {"loss/generator": loss, **scalars, SKIPPED: skipped}
 

@@ -22,6 +22,7 @@ def test_every_choice_composes(group, choice):
         ("model/head", "multiclass"): ["objective=madgan"],
         ("model/head", "minibatch"): ["objective=non_saturating"],
         ("model/head", "dual"): ["objective=d2gan"],
+        ("model/head", "committee"): ["objective=non_saturating"],
         ("objective", "d2gan"): ["model=d2gan"],
         ("objective", "dmgan"): ["model=dmgan"],
         ("objective", "madgan_sim"): ["model=madgan_sim"],

@@ -63,6 +63,13 @@ COMPETITION = refused(
 MINIBATCH = refused(
     "model/head", ["minibatch"], ["hmog", "megan", "r1", "r3gan", "wgan_gp"], "it depends on the other samples"
 )
+COMMITTEE = (
+    refused("model/head", ["committee"], ["hmog", "megan", "r1", "wgan_gp"], "takes the gradient of one score")
+    | refused("model/head", ["committee"], ["r3gan"], "compares pairs of samples")
+    | refused("model/head", ["committee"], ["unrolled"], "cannot be unrolled")
+    | refused("model/head", ["committee"], ["madgan_sim"], "gives several scores of a sample")
+)
+WEIGHTED = refused("model/gate", ["weighted"], ["r3gan"], "compares pairs of samples")
 ONE_SCORE = set(FACTORS["model/head"]) - {"dual", "multiclass"}
 SCORES = refused("model/head", ONE_SCORE, ["d2gan"], "takes two") | refused(
     "model/head", ["dual"], set(FACTORS["objective"]) - {"d2gan", "dmgan"}, "takes one score of a sample"
@@ -79,24 +86,37 @@ NO_PROBABILITY = refused(
     ["d2gan", "dmgan", "hinge", "hmog", "lsgan", "megan", "r3gan", "wgan_clip", "wgan_gp"],
     "takes the score for something else",
 )
-NO_GRADIENT = refused("model/gate", ["prior"], ["megan"], "have no gradient")
+NO_GRADIENT = refused("model/gate", ["prior", "weighted"], ["megan"], "have no gradient")
 NO_POSTERIOR = refused(
-    "model/head", ["minibatch", "score", "dual"], ["dmgan"], "asks a classifier for the experts of real samples"
+    "model/head",
+    ["minibatch", "score", "dual", "committee"],
+    ["dmgan"],
+    "asks a classifier for the experts of real samples",
 )
 BATCH_NORM = refused(
     "model",
-    ["d2gan", "madgan", "madgan_sim", "megan_hidden", "mggan"],
+    ["d2gan", "madgan", "madgan_sim", "megan_hidden", "mggan", "mix_gan"],
     ["r3gan"],
     "takes the gradient of each sample's own score",
 )
 CLIPPED = refused(
     "model",
-    ["gan", "d2gan", "dmgan", "hmog", "madgan", "madgan_sim", "megan_hidden", "mggan", "mog"],
+    ["gan", "d2gan", "dmgan", "hmog", "madgan", "madgan_sim", "megan_hidden", "mggan", "mix_gan", "mog"],
     ["wgan_clip"],
     "clamps all",
 )
 REFUSED = (
-    COMPETITION | BALANCE | NO_PROBABILITY | NO_GRADIENT | NO_POSTERIOR | BATCH_NORM | CLIPPED | SCORES | MINIBATCH
+    COMPETITION
+    | BALANCE
+    | NO_PROBABILITY
+    | NO_GRADIENT
+    | NO_POSTERIOR
+    | BATCH_NORM
+    | CLIPPED
+    | SCORES
+    | MINIBATCH
+    | COMMITTEE
+    | WEIGHTED
 )
 ROWS = covering(FACTORS, set(REFUSED))
 UNTRAINED = [row for row in ROWS if pairs_of(row) & REFUSED.keys()]
