@@ -395,11 +395,11 @@ def command_help(name: str, topic: str | None = None) -> str:
             known = ", ".join([*groups, "all"]) if groups else "none"
             raise ConfigError(f"--help {topic}: there is no such group.{nearest(topic, groups)} Known: {known}")
         return "\n".join(choices)
-    lines = [f"mixgan {name}: {command.help}", "", f"  {command.example}", ""]
+    lines = [f"mixgan {name}: {command.help}", f"  {command.example}", ""]
     lines += ["Keys with their defaults; set one with KEY=VALUE, a nested one with KEY.KEY=VALUE:", ""]
     lines += [*help_on.keys(command.config), ""]
     if groups:
-        lines += ["Groups with their default and their choices; choose with GROUP=CHOICE:", ""]
+        lines += ["Groups with their default and their choices; choose with GROUP=CHOICE:"]
         lines += [*help_on.table_of_groups(command.config), ""]
         lines += [f"mixgan {name} --help GROUP describes the choices of a group; --help all, of all groups."]
     lines += ["--cfg job prints the composed configuration; -m sweeps over comma-separated values;"]
