@@ -44,7 +44,7 @@ $(OLDEST)/.installed: pyproject.toml constraints.txt
 
 test-oldest: $(OLDEST)/.installed ## run the tests of training, optimisers and devices with the oldest PyTorch that mixgan supports
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal \
-	  -m "not integ and not slow" tests/training tests/optim tests/runtime tests/models/test_networks.py $(ARGS)
+	  -m "not integ and not slow" tests/training tests/optim tests/runtime/test_device.py tests/models/test_networks.py $(ARGS)
 
 test-all: setup browser ## run test and integ with ten times as many random configurations and every combination of parts (hours)
 	$(MAKE) lint

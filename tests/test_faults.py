@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ALL
 
-KILLS = "50" if ALL else "12"
+KILLS = "50" if ALL else "6"
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "faults.py"
 
 
