@@ -104,15 +104,24 @@ def statistics_tables(
     Args:
         table: the runs of the group.
         metrics: those to compare; None: those that rank runs.
-        baseline: values of keys of the reference. Empty: the best configuration with one expert or, if there is none,
-            the best one.
+        baseline: values of keys of the reference. If several configurations have them, each of the others is compared
+            with the one that has the most values in common with it; if there is no single one, with the best. Empty:
+            the best configuration with one expert or, if there is none, the best one.
     """
     all_of, names = measured_configurations(table), compared_metrics(table, metrics)
     if len(all_of) < 2 or not names or all(len(each.by_seed) < 2 for each in all_of):
         return []
     directed = [name for name in (*names, *compared_metrics(table, None)) if result_key(name).better is not None]
-    reference, why = _reference(all_of, directed[:1], baseline)
-    found = [_differences(all_of, names, reference, why), _effects(all_of, names)]
+    pairs = _counterparts(all_of, baseline) if baseline else []
+    if pairs:
+        given = ", ".join(f"{key}={value}" for key, value in baseline.items())
+        title = f"configurations with {given}"
+        why = "Reference of each configuration: the one of these that has the most values in common with it."
+    else:
+        reference, why = _reference(all_of, directed[:1], baseline)
+        title = reference.name if reference else ""
+        pairs = [(each, reference) for each in all_of if reference and each is not reference]
+    found = [_differences(pairs, names, title, why), _effects(all_of, names)]
     return [each for each in found if each]
 
 
@@ -120,6 +129,25 @@ def matches(configuration: Configuration, baseline: Mapping[str, str]) -> bool:
     """Return whether a configuration has these values; numbers may be written differently."""
     values = next(iter(configuration.by_seed.values())).job.values
     return all(_number_or_text(values.get(key)) == _number_or_text(value) for key, value in baseline.items())
+
+
+def _counterparts(
+    all_of: Sequence[Configuration], baseline: Mapping[str, str]
+) -> list[tuple[Configuration, Configuration]]:
+    """Return each configuration with the one that has the values of the baseline and otherwise most of its own.
+
+    The list is empty if only one configuration has the values of the baseline, or if another one has no single nearest.
+    """
+    candidates = [each for each in all_of if matches(each, baseline)]
+    pairs = []
+    for each in all_of:
+        if each in candidates:
+            continue
+        common = [sum(each.keys[key] == other.keys[key] for key in each.keys) for other in candidates]
+        if len(candidates) < 2 or common.count(max(common)) > 1:
+            return []
+        pairs.append((each, candidates[common.index(max(common))]))
+    return pairs
 
 
 def _reference(
@@ -152,24 +180,26 @@ def _reference(
 
 
 def _differences(
-    all_of: Sequence[Configuration], metrics: Sequence[str], reference: Configuration | None, why: str
+    pairs: Sequence[tuple[Configuration, Configuration]], metrics: Sequence[str], title: str, why: str
 ) -> StatisticsTable | None:
-    if reference is None:
+    """Return the table of the differences of pairs: a configuration and its reference, which the title names."""
+    if not title:
         return StatisticsTable("differences", PageTable("Paired differences", [], [why]), [], [])
+    several = len({id(reference) for _, reference in pairs}) > 1
     exact: list[dict[str, Any]] = []
     estimates = []
     for metric in metrics:
-        theirs = reference.values(metric)
-        for each in all_of:
-            ours = each.values(metric)
-            if each is reference or not ours:
+        for each, reference in pairs:
+            ours, theirs = each.values(metric), reference.values(metric)
+            if not ours:
                 continue
             common = [seed for seed in ours if seed in theirs]
             estimate = mean_estimate(np.array([ours[seed] - theirs[seed] for seed in common]))
             estimates.append(estimate)
             unpaired = len(ours) + len(theirs) - 2 * len(common)
             exact.append(
-                {"metric": metric, **each.keys, "difference": estimate.value, "low": estimate.low,
+                {"metric": metric, **each.keys, **({"reference": reference.name} if several else {}),
+                 "difference": estimate.value, "low": estimate.low,
                  "high": estimate.high, "n": len(common), "p": estimate.p, "p_holm": None, "unpaired_seeds": unpaired}
             )  # fmt: skip
     if not exact:
@@ -177,7 +207,8 @@ def _differences(
     for row, corrected in zip(exact, holm([estimate.p for estimate in estimates]), strict=True):
         row["p_holm"] = corrected
     formatted = [
-        {"metric": row["metric"], **{key: row[key] for key in reference.keys}, "difference": value,
+        {"metric": row["metric"], **{key: row[key] for key in pairs[0][0].keys},
+         **({"reference": row["reference"]} if several else {}), "difference": value,
          INTERVAL: interval, "n": row["n"], "p": _p(row["p"]), HOLM: _p(row["p_holm"]),
          "seeds left out": row["unpaired_seeds"], "remark": _why_no_interval(estimate)}
         for row, estimate in zip(exact, estimates, strict=True)
@@ -189,8 +220,8 @@ def _differences(
         *_best_values(metrics),
         f"{HOLM}: corrected over the {tested} tests of this table. n: seeds that both sides have.",
     ]
-    title = f"Differences from {reference.name}, paired by seed"
-    return StatisticsTable("differences", _page(title, formatted, remarks), exact, formatted)
+    page = _page(f"Differences from {title}, paired by seed", formatted, remarks)
+    return StatisticsTable("differences", page, exact, formatted)
 
 
 def _effects(all_of: Sequence[Configuration], metrics: Sequence[str]) -> StatisticsTable | None:

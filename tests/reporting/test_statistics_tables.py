@@ -98,6 +98,24 @@ def test_baseline_names_the_reference(table, baseline, reference, why):
     assert (f"Differences from {reference}, " in differences.page.title) == bool(differences.exact) == bool(reference)
 
 
+def test_each_configuration_has_the_reference_that_is_nearest(table):
+    """Several configurations have the baseline's values: tree and gumbel are compared within their objective."""
+    values = {("gan", "a"): 9.0, ("tree", "a"): 7.0, ("gumbel", "a"): 6.5, ("gan", "b"): 20.0, ("tree", "b"): 21.0}
+    of = [
+        run
+        for (gate, loss), fid in values.items()
+        for run in runs({"gate": gate, "loss": loss}, (fid, fid + 1, fid + 3))
+    ]
+    differences, _ = statistics_tables(table(*of), None, {"gate": "gan"})
+    found = {(row["gate"], row["loss"]): (row["difference"], row["reference"]) for row in differences.exact}
+    assert found == {
+        ("tree", "a"): (-2, "gate=gan, loss=a"), ("gumbel", "a"): (-2.5, "gate=gan, loss=a"),
+        ("tree", "b"): (1, "gate=gan, loss=b"),
+    }  # fmt: skip
+    assert differences.page.title == "Differences from configurations with gate=gan, paired by seed"
+    assert "most values in common" in differences.page.remarks[0]
+
+
 def test_without_a_single_generator_the_best_is_the_reference(table):
     """The best Inception score is the highest one; the page says that the reference was chosen by its results."""
     of = [
