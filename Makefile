@@ -136,6 +136,7 @@ SHOWN         := details=8
 endif
 
 # If a run fails, the others and the page are still made. The target then fails at the end.
+STUDY_SEEDS    := 0
 sweep  = $(BIN)/mixgan train -m sweep.name=$(1) paths.outputs=$(OUTPUTS)
 report = $(BIN)/mixgan report $(OUTPUTS)/sweeps/$@ $(SHOWN) && exit $$failed
 
@@ -146,6 +147,7 @@ reproduce-mggan-ring: setup ## reproduce MGGAN's figure 2: eight Gaussians, five
 reproduce-mggan-cifar10: setup ## reproduce MGGAN's table 1 on CIFAR-10: beta of the code and of the text, three seeds
 	$(call sweep,$@) experiment=mggan_cifar10 model.beta=0.01,0.1 seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(ARGS); failed=$$?; \
 	$(report)
+STUDY_SEEDS    := 0,1,2,3,4
 
 reproduce-mggan-stl10: setup ## reproduce MGGAN's table 1 on STL-10 at 48 pixels: beta of the text in both units, three seeds
 	$(call sweep,$@) experiment=mggan_stl10 model.beta=0.1,1 seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(CIFAR10) $(ARGS); failed=$$?; \
@@ -249,4 +251,35 @@ help-reproduce: ## show the estimated cost of each reproduce target
 clean: ## remove what was built, but not the runs in outputs/
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
-.PHONY: help setup quickstart train browser test integ test-oldest test-all lint bench bench-plain bench-gpu bench-work bench-extractor bench-evaluation bench-busy bench-safety faults calibrate results configuration theory report-picture reproduce-mggan-ring reproduce-mggan-cifar10 reproduce-mggan-stl10 reproduce-mggan-imagenet32 reproduce-megan-cifar10 reproduce-megan-celeba reproduce-hmog-mnist reproduce-hmog-fashion_mnist reproduce-hmog-utzap50k reproduce-hmog-flowers102 reproduce-hmog-celeba reproduce-r3gan-cifar10 reproduce-sngan-cifar10 reproduce-collapse reproduce-collapse-ring reproduce-collapse-grid reproduce-collapse-stacked reproduce-compare help-reproduce clean
+.PHONY: help setup quickstart train browser test integ test-oldest test-all lint bench bench-plain bench-gpu bench-work bench-extractor bench-evaluation bench-busy bench-safety faults calibrate results configuration theory models gallery report-picture reproduce-mggan-ring reproduce-mggan-cifar10 reproduce-mggan-stl10 reproduce-mggan-imagenet32 reproduce-megan-cifar10 reproduce-megan-celeba reproduce-hmog-mnist reproduce-hmog-fashion_mnist reproduce-hmog-utzap50k reproduce-hmog-flowers102 reproduce-hmog-celeba reproduce-r3gan-cifar10 reproduce-sngan-cifar10 reproduce-collapse reproduce-collapse-ring reproduce-collapse-grid reproduce-collapse-stacked reproduce-compare study study-tables help-reproduce clean
+# The study of docs/study.md. SIZE=full has the usual widths at 32 x 32 pixels, for a GPU. The sizes of the latents make the generators
+# equally large; a single generator has 262 to be as large as eight experts, 65 as two, 1,055 as 32.
+STUDY := $(OUTPUTS)/study$(if $(SIZE),-$(SIZE))
+STUDY_DATA := mnist,fashion_mnist
+ifeq ($(SIZE),full)
+STUDY_SIZE := data.size=32 model.backbone.channels=64 training.batch=64 training.fakes=64 training.nimg=6_000_000 training.report_nimg=60_000 \
+  training.sample_nimg=1_200_000 training.checkpoint_nimg=600_000 hardware=gpu
+endif
+study_part = $(BIN)/mixgan train -m sweep.name=study-$(1) paths.outputs=$(STUDY) experiment=study seed=$(STUDY_SEEDS) data=$(STUDY_DATA) $(2) \
+  $(STUDY_SIZE) $(SHORT) $(ON_STACKS) $(ARGS) || failed=1;
+study_gates = $(call study_part,$(1)-none,model=gan model.k=1 model.latent.size=32$(,)262 $(2)) \
+	$(call study_part,$(1)-uniform,model=mggan model.gate.same_latents=false $(2)) \
+	$(call study_part,$(1)-soft,model=mog$(,)hmog $(2)) \
+	$(call study_part,$(1)-gumbel,model=megan_hidden model.latent.size=28 $(2))
+study_heads = model/head=classifier$(,)multiclass model.beta=0.1
+
+study: setup ## compare gates, heads, losses and K on small images, five seeds (docs/study.md; SIZE=full for a GPU)
+	failed=0; \
+	$(call study_gates,losses,objective=r1$(,)wgan_gp) \
+	$(call study_gates,pairs,objective=r3gan objective.penalty.weight=0.1) \
+	$(call study_part,heads-uniform,model=mggan model.gate.same_latents=false $(study_heads)) \
+	$(call study_part,heads-soft,model=mog$(,)hmog $(study_heads)) \
+	$(call study_part,heads-gumbel,model=megan_hidden model.latent.size=28 $(study_heads)) \
+	$(call study_part,experts-uniform,model=mggan model.gate.same_latents=false model.k=2$(,)32) \
+	$(call study_part,experts-tree,model=hmog model.k=2$(,)32) \
+	$(call study_part,experts-none,model=gan model.k=1 model.latent.size=65$(,)1055) \
+	$(BIN)/mixgan report $(STUDY)/sweeps to=$(STUDY)/page $(SHOWN) && exit $$failed
+
+study-tables: setup ## keep the results of `make study` in docs/records, and write the tables of docs/study.md
+	$(BIN)/python -m docs.study $(STUDY)
+
