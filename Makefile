@@ -98,6 +98,21 @@ configuration: setup ## write docs/configuration.md from conf/
 theory: setup ## draw the figure of docs/theory.md
 	$(BIN)/python -m docs.theory
 
+# MEGAN has fewer experts, because each is a whole generator, and a load balance, without which its gate rarely chooses some of them.
+PRETRAINED := gan mog hmog madgan mggan megan
+BALANCED := model.k=4 training.nimg=320_000 objective/terms=balance 'objective.optimizer.gate=$${objective.optimizer.generator}'
+models: $(PRETRAINED:%=model-%) ## train the six generators of model://…-fashion, export them into the package, draw the gallery (an hour on two cores)
+	$(MAKE) gallery
+
+model-%: setup
+	$(BIN)/mixgan train paths.run=$(OUTPUTS)/models/$*-fashion $(ARGS) \
+	  experiment=fashion_mnist_small model=$* $(if $(filter gan,$*),model.k=1) $(if $(filter megan,$*),$(BALANCED))
+	$(BIN)/mixgan export run=$(OUTPUTS)/models/$*-fashion to=mixgan_cli/models/pretrained_weights/$*-fashion onnx=false dtype=float16
+	cp $(OUTPUTS)/models/$*-fashion/config.yaml $(OUTPUTS)/models/$*-fashion/results.json mixgan_cli/models/pretrained_weights/$*-fashion
+
+gallery: setup ## write docs/gallery.md, samples of the generators that come with mixgan
+	$(BIN)/python -m docs.gallery
+
 report-picture: setup browser ## draw docs/images/report.png, the page of the first run (two minutes)
 	$(BIN)/mixgan train paths.run=outputs/report-picture
 	$(BIN)/mixgan report outputs/report-picture
@@ -121,6 +136,7 @@ THREE_SEEDS   := 0
 AUTHORS_SEEDS := 2019
 AUTHORS_K     := 4
 COLLAPSE_SEEDS := 0
+STUDY_SEEDS    := 0
 PACKS         := 1,2
 SHOWN         := details=2
 else
@@ -131,12 +147,12 @@ THREE_SEEDS   := 0,1,2
 AUTHORS_SEEDS := 2019,2020,2021,2022,2023
 AUTHORS_K     := 4,8,16,32
 COLLAPSE_SEEDS := 0,1,2,3,4,5,6,7,8,9
+STUDY_SEEDS    := 0,1,2,3,4
 PACKS         := 1,2,3,4
 SHOWN         := details=8
 endif
 
 # If a run fails, the others and the page are still made. The target then fails at the end.
-STUDY_SEEDS    := 0
 sweep  = $(BIN)/mixgan train -m sweep.name=$(1) paths.outputs=$(OUTPUTS)
 report = $(BIN)/mixgan report $(OUTPUTS)/sweeps/$@ $(SHOWN) && exit $$failed
 
@@ -147,7 +163,6 @@ reproduce-mggan-ring: setup ## reproduce MGGAN's figure 2: eight Gaussians, five
 reproduce-mggan-cifar10: setup ## reproduce MGGAN's table 1 on CIFAR-10: beta of the code and of the text, three seeds
 	$(call sweep,$@) experiment=mggan_cifar10 model.beta=0.01,0.1 seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(ARGS); failed=$$?; \
 	$(report)
-STUDY_SEEDS    := 0,1,2,3,4
 
 reproduce-mggan-stl10: setup ## reproduce MGGAN's table 1 on STL-10 at 48 pixels: beta of the text in both units, three seeds
 	$(call sweep,$@) experiment=mggan_stl10 model.beta=0.1,1 seed=$(THREE_SEEDS) $(SHORT) $(ON_IMAGES) $(CIFAR10) $(ARGS); failed=$$?; \
@@ -244,14 +259,6 @@ reproduce-collapse-stacked: setup ## compare mixtures and rivals on Stacked MNIS
 	$(call part,dmgan,experiment=pacgan_stacked model=dmgan model.k=10 objective=dmgan model.backbone.discriminator_norm=none,$(ON_STACKS)) \
 	$(call page,packs equal mixtures mggan r3gan dmgan)
 
-help-reproduce: ## show the estimated cost of each reproduce target
-	@sed -n '/^| target |/,/^$$/p' docs/reproducing.md
-	@echo 'Estimated for an H100, to a factor of two or three: docs/reproducing.md explains how. SMOKE=1 tries each target on a CPU in minutes.'
-
-clean: ## remove what was built, but not the runs in outputs/
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
-
-.PHONY: help setup quickstart train browser test integ test-oldest test-all lint bench bench-plain bench-gpu bench-work bench-extractor bench-evaluation bench-busy bench-safety faults calibrate results configuration theory models gallery report-picture reproduce-mggan-ring reproduce-mggan-cifar10 reproduce-mggan-stl10 reproduce-mggan-imagenet32 reproduce-megan-cifar10 reproduce-megan-celeba reproduce-hmog-mnist reproduce-hmog-fashion_mnist reproduce-hmog-utzap50k reproduce-hmog-flowers102 reproduce-hmog-celeba reproduce-r3gan-cifar10 reproduce-sngan-cifar10 reproduce-collapse reproduce-collapse-ring reproduce-collapse-grid reproduce-collapse-stacked reproduce-compare study study-tables help-reproduce clean
 # The study of docs/study.md. SIZE=full has the usual widths at 32 x 32 pixels, for a GPU. The sizes of the latents make the generators
 # equally large; a single generator has 262 to be as large as eight experts, 65 as two, 1,055 as 32.
 STUDY := $(OUTPUTS)/study$(if $(SIZE),-$(SIZE))
@@ -283,3 +290,11 @@ study: setup ## compare gates, heads, losses and K on small images, five seeds (
 study-tables: setup ## keep the results of `make study` in docs/records, and write the tables of docs/study.md
 	$(BIN)/python -m docs.study $(STUDY)
 
+help-reproduce: ## show the estimated cost of each reproduce target
+	@sed -n '/^| target |/,/^$$/p' docs/reproducing.md
+	@echo 'Estimated for an H100, to a factor of two or three: docs/reproducing.md explains how. SMOKE=1 tries each target on a CPU in minutes.'
+
+clean: ## remove what was built, but not the runs in outputs/
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+
+.PHONY: help setup quickstart train browser test integ test-oldest test-all lint bench bench-plain bench-gpu bench-work bench-extractor bench-evaluation bench-busy bench-safety faults calibrate results configuration theory models gallery report-picture reproduce-mggan-ring reproduce-mggan-cifar10 reproduce-mggan-stl10 reproduce-mggan-imagenet32 reproduce-megan-cifar10 reproduce-megan-celeba reproduce-hmog-mnist reproduce-hmog-fashion_mnist reproduce-hmog-utzap50k reproduce-hmog-flowers102 reproduce-hmog-celeba reproduce-r3gan-cifar10 reproduce-sngan-cifar10 reproduce-collapse reproduce-collapse-ring reproduce-collapse-grid reproduce-collapse-stacked reproduce-compare study study-tables help-reproduce clean

@@ -17,13 +17,14 @@ def load(run_or_file: str | Path, trusted: Iterable[str] = (), checkpoint: str |
     """Load a trained generator on the CPU, ready to sample.
 
     Args:
-        run_or_file: the folder of a run, which may still be training, or a generator.safetensors.
+        run_or_file: the folder of a run, which may still be training; a generator.safetensors; or the address of a
+            generator that comes with mixgan, such as model://hmog-fashion.
         trusted: packages other than mixgan whose classes the file may name.
         checkpoint: of a run: "last", "best", or a number of images; None: the generator of a finished run, and the last
             state of one that is not finished.
 
     Raises:
-        ConfigError: the file names a class of a package that is not trusted.
+        ConfigError: the file names a class of a package that is not trusted, or there is no generator of this address.
         RunError: there is no generator, or its file is damaged.
     """
     return trained_generator(run_or_file, trusted, checkpoint).sampler

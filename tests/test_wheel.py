@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mixgan_cli.config.compose import groups
+from mixgan_cli.models.pretrained import pretrained_models
 from mixgan_cli.reporting.published import FOLDER
 from tests.conftest import TINY
 
@@ -46,6 +47,8 @@ def test_wheel_contains_every_yaml_and_the_published_values(wheel):
     assert "mixgan_cli/conf/config.yaml" in names
     for path in FOLDER.iterdir():
         assert f"mixgan_cli/reporting/{FOLDER.name}/{path.name}" in names
+    for model in pretrained_models():
+        assert f"mixgan_cli/models/pretrained_weights/{model}/generator.safetensors" in names
 
 
 def test_installed_wheel_trains(wheel, tmp_path):

@@ -28,6 +28,7 @@ from mixgan_cli.runtime.device import resolve_hardware
 from mixgan_cli.runtime.io import atomic_write, write_errors
 from mixgan_cli.runtime.outputs import output_file, output_folder
 from mixgan_cli.runtime.reading import inside, read_bytes
+from mixgan_cli.training.restore import default_output
 
 SUFFIXES = {"grid": (".png", ""), "npz": (".npz", ""), "png": ("",)}
 """Suffixes that `to` may have."""
@@ -61,11 +62,11 @@ def _write(settings: SampleCommand, sampler: Sampler, fakes: GeneratorOutput) ->
     truncation = "" if settings.truncation is None else f"-truncation{settings.truncation:g}"
     checkpoint = "" if settings.checkpoint is None else f"-{settings.checkpoint}"
     name = f"seed{settings.seed}{expert}{truncation}{checkpoint}-n{settings.n}"
-    source, file_name = Path(settings.run), name + {"npz": ".npz", "png": "", "grid": ".png"}[settings.format]
-    in_run = not settings.to and source.is_dir()
-    to = Path(settings.to) if settings.to else source / "samples" / file_name if in_run else source.with_name(file_name)
+    file_name = name + {"npz": ".npz", "png": "", "grid": ".png"}[settings.format]
+    to = Path(settings.to) if settings.to else default_output(settings.run, "samples", file_name)
+    in_run = not settings.to and Path(settings.run).is_dir()
     if in_run:
-        inside(to, source)
+        inside(to, Path(settings.run))
     if settings.format == "png":
         _need_images(samples, "png")
         with output_folder(to, listed=False) as folder:

@@ -66,6 +66,7 @@ class ExportCommand(Strict):
     checkpoint: Checkpoint | None
     to: PathText | None
     onnx: bool
+    dtype: Literal["float32", "float16", "bfloat16"]
     force: bool
     trusted: tuple[str, ...]
 

@@ -50,6 +50,8 @@ class ExportedModel:
     """Inputs and outputs of the ONNX model with their descriptions; empty without one."""
     trusted: Sequence[str]
     """Packages other than mixgan that its components come from."""
+    dtype: str = "float32"
+    """The type of the weights in the file."""
     run: Run | None = None
     results: Results | None = None
     """Of a finished run; None for another state of a run, or a file."""
@@ -116,6 +118,7 @@ def _facts(exported: ExportedModel) -> dict[str, str]:
         "backbone": _class_name(model.backbone)
         + (f", {model.backbone['channels']} channels" if "channels" in model.backbone else ""),
         "parameters": f"{exported.parameters:,}",
+        "type of the weights": f"`{exported.dtype}`",
     }
     if run is None:
         return facts | {"data set": "not known", "trained for": "not known"}

@@ -20,6 +20,7 @@ from mixgan_cli.config.schema import Lineage, Run
 from mixgan_cli.errors import ConfigError, RunError
 from mixgan_cli.models.export.safetensors import check_shapes, checkpoint_errors, read_generator
 from mixgan_cli.models.networks import Networks
+from mixgan_cli.models.pretrained import generator_path
 from mixgan_cli.optim.schedules import Schedule
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime import distributed
@@ -48,7 +49,7 @@ def with_lineage(settings: Run, given: Iterable[str]) -> Run:
     if settings.continue_:
         return _longer(settings, RunFolder(Path(settings.continue_)), set(given))
     if settings.start_from:
-        weights = _read_weights(Path(settings.start_from), settings.trusted)
+        weights = _read_weights(settings.start_from, settings.trusted)
         lineage = Lineage(
             how="started", source=settings.start_from, nimg=weights.nimg, weights=_checksum(weights.networks["ema"])
         )
@@ -84,7 +85,7 @@ def go_on(state: State, lineage: Lineage, folder: RunFolder, trusted: Iterable[s
         RunError: the file is missing, damaged, of other data, or its networks have other shapes.
     """
     if lineage.how == "started":
-        _load_weights(state, Path(lineage.source), trusted)
+        _load_weights(state, lineage.source, trusted)
         log.info("%s: started from the weights of %s", folder.path, lineage.source)
         return
     before = RunFolder(Path(lineage.source))
@@ -198,7 +199,8 @@ class Weights(NamedTuple):
     nimg: int | None
 
 
-def _read_weights(path: Path, trusted: Iterable[str]) -> Weights:
+def _read_weights(run_or_file: str, trusted: Iterable[str]) -> Weights:
+    path = generator_path(run_or_file)
     if path.is_dir():
         path = RunFolder(path).find_checkpoint("last")
     if path.suffix == ".pt":
@@ -209,23 +211,23 @@ def _read_weights(path: Path, trusted: Iterable[str]) -> Weights:
     return Weights({"ema": weights, "generator": weights}, trained.nimg)
 
 
-def _load_weights(state: State, path: Path, trusted: Iterable[str]) -> None:
+def _load_weights(state: State, run_or_file: str, trusted: Iterable[str]) -> None:
     """Load networks and moving average.
 
     Raises:
         RunError: they have other names or shapes.
     """
     own = state.named_networks
-    for name, weights in _read_weights(path, trusted).networks.items():
+    for name, weights in _read_weights(run_or_file, trusted).networks.items():
         here = {key: tuple(value.shape) for key, value in own[name].state_dict().items()}
         there = {key: tuple(value.shape) for key, value in weights.items()}
         different = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
         if different:
             key = different[0]
             raise RunError(
-                f"start_from={path}: its {name} is another network: {key} is {there.get(key, 'absent')} there and "
-                f"{here.get(key, 'absent')} here ({len(different)} such differences). Give the model and data that it "
-                "was trained with"
+                f"start_from={run_or_file}: its {name} is another network: {key} is {there.get(key, 'absent')} there "
+                f"and {here.get(key, 'absent')} here ({len(different)} such differences). Give the model and data "
+                "that it was trained with"
             )
         own[name].load_state_dict(weights)
 

@@ -20,6 +20,7 @@ from mixgan_cli.models.export.safetensors import (
     restore_networks,
 )
 from mixgan_cli.models.networks import Networks
+from mixgan_cli.models.pretrained import generator_path, pretrained_name
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.training.checkpoint import read_state
@@ -80,16 +81,18 @@ def trained_generator(
     """Return a trained generator and what its file says of it.
 
     Args:
-        run_or_file: the folder of a run, which may still be training, or a file: generator.safetensors or a checkpoint.
+        run_or_file: the folder of a run, which may still be training; a file: generator.safetensors or a checkpoint; or
+            the address of a generator that comes with mixgan, such as model://hmog-fashion.
         trusted: packages other than mixgan whose classes the file may name.
         checkpoint: of a run: last, best, or a number of images; None: the generator of a finished run, and the last
             state of one that is not finished.
 
     Raises:
-        ConfigError: a file is given together with a checkpoint, or it names a class of a package that is not trusted.
+        ConfigError: a file is given together with a checkpoint, or names a class of a package that is not trusted; or
+            no generator has this address.
         RunError: there is no generator, or its file is damaged.
     """
-    path, config = Path(run_or_file), None
+    path, config = generator_path(run_or_file), None
     if path.is_dir():
         folder = RunFolder(path)
         if checkpoint is None and folder.generator.is_file():
@@ -99,9 +102,24 @@ def trained_generator(
         if checkpoint is None:
             log.info("%s: not finished; this is its last state", folder.path)
     elif checkpoint is not None:
-        raise ConfigError(f"checkpoint={checkpoint}: {path} is not the folder of a run. Leave the key out")
+        raise ConfigError(f"checkpoint={checkpoint}: {run_or_file} is not the folder of a run. Leave the key out")
     if path.suffix != ".pt":
         return read_generator(path, trusted)
     restored = restore(path, trusted, config=config)
     sampler = Sampler(restored.networks.generator.eval())
     return TrainedGenerator(path, restored.run.model, restored.source.shape, sampler, restored.nimg)
+
+
+def default_output(run_or_file: str, folder: str, name: str) -> Path:
+    """Return where a command writes the file or folder `name` that it makes from a generator, if the user does not say.
+
+    Args:
+        run_or_file: as for `trained_generator`.
+        folder: the subfolder of a run to which the command writes; empty: the run's folder itself. What is made from
+            a file is written next to it, and what is made from a generator of mixgan's own to the current folder.
+        name: name of the file or folder to write.
+    """
+    if (own := pretrained_name(run_or_file)) is not None:
+        return Path(f"{own}-{name}")
+    source = Path(run_or_file)
+    return source / folder / name if source.is_dir() else source.with_name(name)

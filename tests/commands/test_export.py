@@ -9,8 +9,10 @@ import onnxruntime
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 import mixgan_cli
+from mixgan_cli.models.export.safetensors import open_safetensors, write_safetensors
 from mixgan_cli.runtime.outputs import LIST
 from tests.conftest import MGGAN
 
@@ -81,6 +83,31 @@ def test_repeated_export_writes_the_same(mixgan, run):
     assert all((to / name).read_bytes() == content for name, content in before.items())
     outcome = mixgan("export", f"run={run}", "onnx=false")
     assert outcome.code == 2 and "contains a generator.onnx" in outcome.err
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_of_16_bits_take_half_of_the_space(mixgan, run, dtype):
+    outcome = mixgan("export", f"run={run}", f"dtype={dtype}", "to=away")
+    assert outcome.code == 0, outcome.err
+    own, away = mixgan_cli.load(run), mixgan_cli.load("away/generator.safetensors")
+    for one, other in zip(own.state_dict().values(), away.state_dict().values(), strict=True):
+        assert torch.equal(one.to(getattr(torch, dtype)).to(one.dtype), other)
+    assert (
+        Path("away/generator.safetensors").stat().st_size
+        < 0.6 * (run / "checkpoints/generator.safetensors").stat().st_size
+    )
+    assert f"| type of the weights | `{dtype}` |" in Path("away/MODEL.md").read_text()
+
+
+def test_weights_too_large_for_16_bits_are_refused(mixgan, run):
+    tensors = load_file(run / "checkpoints/generator.safetensors")
+    with open_safetensors(run / "checkpoints/generator.safetensors") as stored:
+        metadata = stored.metadata()
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[name].view(-1)[0] = 1e5
+    write_safetensors(Path("large.safetensors"), tensors, metadata)
+    assert_refused(mixgan("export", "run=large.safetensors", "dtype=float16"), f"dtype=float16: {name}", "too large")
+    assert mixgan("export", "run=large.safetensors", "dtype=bfloat16", "onnx=false").code == 0
 
 
 def test_edited_card_and_files_of_others_are_kept(mixgan, run):

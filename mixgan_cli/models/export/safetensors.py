@@ -30,7 +30,13 @@ Size = Annotated[int, Field(gt=0, le=1024)]
 SHAPE = TypeAdapter(tuple[Size] | tuple[Size, Size, Size])
 
 
-def save_generator(path: Path, generator: Generator, model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
+def save_generator(
+    path: Path,
+    generator: Generator,
+    model: Mapping[str, Any],
+    shape: tuple[int, ...],
+    dtype: torch.dtype = torch.float32,
+) -> None:
     """Write the weights to a safetensors file whose header holds what is needed to build the generator again.
 
     Equal generators give equal files, byte by byte.
@@ -40,8 +46,12 @@ def save_generator(path: Path, generator: Generator, model: Mapping[str, Any], s
         generator: the generator, on any device.
         model: the model group of the configuration.
         shape: the shape of one sample.
+        dtype: of the weights in the file; `read_generator` returns them as float32.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu().to(dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
+        for name, tensor in generator.state_dict().items()
+    }
     write_safetensors(path, tensors, {"model": json.dumps(dict(model)), "shape": json.dumps(shape)})
 
 
