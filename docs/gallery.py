@@ -43,7 +43,8 @@ PROTOCOL = """
 Each generator was trained with one seed, and differences between single runs say little about the models.
 `fid_classifier` and MS-SSIM are of 10,000 samples, compared with the 10,000 held-out images. `fid_classifier` uses the
 features of a classifier of the training images (`evaluation.extractors=[classifier]`). The NMI is 1 if the expert
-determines the class of an image, and 0 if it says nothing of it.
+determines the class of an image, and 0 if it says nothing of it. All values were measured before the weights were
+rounded to 16 bits.
 
 """
 
@@ -86,10 +87,10 @@ def section(name: str) -> str:
     """Return the part of the page about one generator: its picture and what the picture shows."""
     folder = RunFolder(FOLDER / name)
     usage = folder.read_results().metrics["expert_usage"]
-    caption = f"The first three rows have {SAMPLES} samples, with seed 0"
+    caption = f"{SAMPLES} samples, with seed 0"
     if len(usage) > 1:
-        caption += (
-            f". Below, each row has samples in which one expert has the largest weight, experts 0 to {len(usage) - 1}"
+        caption = (
+            f"Above: {caption}. Below: samples in which one expert has the largest weight, one row for each expert"
         )
         caption += f". Usage of the experts: {', '.join(f'{share:.0%}'.replace('%', ' %') for share in usage)}"
         if rare := [f"{k}" for k, share in enumerate(usage) if share < 0.02]:
