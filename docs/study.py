@@ -127,7 +127,7 @@ class Study:
             Cell(data, gate, "score", objective, 8)
             for data in DATA
             for objective in OBJECTIVES
-            for gate in GATES.values()
+            for gate in (SMALL, *GATES.values())
         ]
         rows = self.compared(
             cells,

@@ -63,13 +63,15 @@ def test_all_cells_take_the_same_steps_with_the_same_images():
 
 def test_differences_are_paired_by_seed():
     values = {"tree": [3.0, 5.0, 4.0, 9.0], "none": [4.0, 5.5, 6.0]}
+    values[study.SMALL] = [7.0]
     records = [record(seed, value, gate=gate) for gate in values for seed, value in enumerate(values[gate])]
     table = study.Study(reversed(records)).gates()
+    assert [row[2] for row in table[1:]] == [study.SMALL, "none", "tree"]
     row = dict(zip(table[0], next(row for row in table if row[2] == "tree"), strict=True))
     wanted = stats.ttest_rel(values["tree"][:3], values["none"])
     low, high = wanted.confidence_interval()
     assert row["difference"] == f"{np.mean(values['tree'][:3]) - np.mean(values['none']):+.2f}"
-    assert row["95 % interval"] == f"{low:.2f} to {high:.2f}" and row["p (Holm)"] == f"{wanted.pvalue:.2g}"
+    assert row["95 % interval"] == f"{low:.2f} to {high:.2f}" and row["p (Holm)"] == f"{wanted.pvalue:.2g}"  # one test
     assert row["`fid_classifier` ↓ (seeds)"] == f"{5.25:.2f} ± {np.std(values['tree'], ddof=1):.2f} (4)"
 
 
