@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import zipfile
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from mixgan_cli.errors import ConfigError, Unavailable
 from mixgan_cli.evaluation.inception import require_tensors
 from mixgan_cli.reporting.read_run import MAX_CURVES, read_curves
 from mixgan_cli.runtime.reading import read_yaml
-from tests.conftest import TINY, composed
+from tests.conftest import ALL, TINY, composed
 
 SHORT = ("evaluation=none", "hardware=cpu")
 MARK = Path("harm")
@@ -249,8 +250,16 @@ FILES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", [fifo, device, gigabytes], ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("file", FILES)
+KINDS = [fifo, device, gigabytes]
+OTHER_KINDS = [(file, KINDS[n % 3]) for n, file in enumerate(FILES)]
+"""One kind for each file; `make test-all` tries all of them."""
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    list(product(FILES, KINDS)) if ALL else OTHER_KINDS,
+    ids=lambda each: getattr(each, "__name__", each),
+)
 def test_files_of_other_kinds_are_not_read(mixgan, run, kind, file):
     """A FIFO would be waited for, a device or gigabytes would fill the memory or, copied, the disk."""
     np.save("images.npy", np.zeros((16, 8, 8), np.uint8))

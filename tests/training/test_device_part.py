@@ -18,7 +18,7 @@ from mixgan_cli.runtime.device import Compute
 from mixgan_cli.training import loop, setup
 from mixgan_cli.training.bf16_weights import Bf16Weights
 from mixgan_cli.training.setup import begin
-from tests.conftest import composed
+from tests.conftest import ALL, composed
 from tests.training.test_iteration import ONE_EXPERT, RECIPES, SHAPE
 
 if torch.cuda.is_available():
@@ -94,8 +94,18 @@ OPTIONS = RECIPES | {
 }
 
 
+PRECISIONS = ("float32", "bf16")
 LARGE = ("hmog, r3gan's networks", "mggan, sngan's networks", "gan, sngan's dcgan", "mggan, r3gan, k n fakes")
-CASES = [(name, "float32") for name in OPTIONS if name not in LARGE] + [(name, "bf16") for name in OPTIONS]
+SMALL = [name for name in OPTIONS if name not in LARGE]
+CASES = [
+    *(
+        (name, precision)
+        for n, name in enumerate(SMALL)
+        for precision in (PRECISIONS if ALL else PRECISIONS[n % 2 :][:1])
+    ),
+    *((name, "bf16") for name in LARGE),
+]
+"""One precision for each recipe, in turn; `make test-all` tries both."""
 
 
 @pytest.mark.parametrize(("name", "precision"), CASES)
