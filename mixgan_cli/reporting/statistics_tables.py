@@ -105,7 +105,7 @@ def statistics_tables(
         table: the runs of the group.
         metrics: those to compare; None: those that rank runs.
         baseline: values of keys of the reference. If several configurations have them, each of the others is compared
-            with the one that has the most values in common with it; if there is no single one, with the best. Empty:
+            with the one that has the most values in common with it; if none has a single nearest, with the best. Empty:
             the best configuration with one expert or, if there is none, the best one.
     """
     all_of, names = measured_configurations(table), compared_metrics(table, metrics)
@@ -116,7 +116,10 @@ def statistics_tables(
     if pairs:
         given = ", ".join(f"{key}={value}" for key, value in baseline.items())
         title = f"configurations with {given}"
-        why = "Reference of each configuration: the one of these that has the most values in common with it."
+        others = sum(not matches(each, baseline) for each in all_of) - len(pairs)
+        why = "Reference of each configuration: the one of these that has the most values in common with it." + (
+            f" Left out, because several are equally near: {others}." if others else ""
+        )
     else:
         reference, why = _reference(all_of, directed[:1], baseline)
         title = reference.name if reference else ""
@@ -136,17 +139,17 @@ def _counterparts(
 ) -> list[tuple[Configuration, Configuration]]:
     """Return each configuration with the one that has the values of the baseline and otherwise most of its own.
 
-    The list is empty if only one configuration has the values of the baseline, or if another one has no single nearest.
+    Configurations for which several are equally near are left out. The list is empty if only one configuration has the
+    values of the baseline.
     """
     candidates = [each for each in all_of if matches(each, baseline)]
     pairs = []
     for each in all_of:
-        if each in candidates:
+        if each in candidates or len(candidates) < 2:
             continue
         common = [sum(each.keys[key] == other.keys[key] for key in each.keys) for other in candidates]
-        if len(candidates) < 2 or common.count(max(common)) > 1:
-            return []
-        pairs.append((each, candidates[common.index(max(common))]))
+        if common.count(max(common)) == 1:
+            pairs.append((each, candidates[common.index(max(common))]))
     return pairs
 
 
