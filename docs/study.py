@@ -122,16 +122,19 @@ class Study:
         return rows
 
     def gates(self) -> list[list[str]]:
-        """Return the table of gates: each against the single generator with the same data and objective."""
-        cells = [
-            Cell(data, gate, "score", objective, 8)
-            for data in DATA
-            for objective in OBJECTIVES
-            for gate in (SMALL, *GATES.values())
-        ]
+        """Return the table of gates: each against the single generator with as many parameters."""
+        return self._gates("none", [SMALL, *GATES.values()])
+
+    def layers(self) -> list[list[str]]:
+        """Return the table of gates: each against the single generator with the layers of the mixtures."""
+        return self._gates(SMALL, [SMALL, *list(GATES.values())[1:]])
+
+    def _gates(self, reference: str, gates: Sequence[str]) -> list[list[str]]:
+        """Return a table of gates, each against the reference with the same data and objective."""
+        cells = [Cell(data, gate, "score", loss, 8) for data in DATA for loss in OBJECTIVES for gate in gates]
         rows = self.compared(
             cells,
-            lambda cell: cell._replace(gate="none"),
+            lambda cell: cell._replace(gate=reference),
             lambda cell: [DATA[cell.data], f"`{cell.objective}`", cell.gate],
         )
         return [["data", "objective", "gate", *VALUE, *DIFFERENCE], *rows]
@@ -194,7 +197,7 @@ def filled(page: str, study: Study) -> str:
     def table(found: re.Match[str]) -> str:
         return f"<!-- {found[1]} -->\n\n{markdown(getattr(study, found[1])())}\n\n<!-- end -->"
 
-    return re.sub(r"<!-- (gates|heads|experts|classes) -->.*?<!-- end -->", table, page, flags=re.DOTALL)
+    return re.sub(r"<!-- (gates|layers|heads|experts|classes) -->.*?<!-- end -->", table, page, flags=re.DOTALL)
 
 
 def _class(component: dict[str, Any]) -> str:
