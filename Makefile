@@ -107,7 +107,8 @@ models: $(PRETRAINED:%=model-%) ## train the six generators of model://…-fashi
 model-%: setup
 	$(BIN)/mixgan train paths.run=$(OUTPUTS)/models/$*-fashion $(ARGS) \
 	  experiment=fashion_mnist_small model=$* $(if $(filter gan,$*),model.k=1) $(if $(filter megan,$*),$(BALANCED))
-	$(BIN)/mixgan export run=$(OUTPUTS)/models/$*-fashion to=mixgan_cli/models/pretrained_weights/$*-fashion onnx=false dtype=float16
+	$(BIN)/mixgan export run=$(OUTPUTS)/models/$*-fashion to=mixgan_cli/models/pretrained_weights/$*-fashion onnx=false dtype=float16 force=true
+	rm mixgan_cli/models/pretrained_weights/$*-fashion/.mixgan
 	cp $(OUTPUTS)/models/$*-fashion/config.yaml $(OUTPUTS)/models/$*-fashion/results.json mixgan_cli/models/pretrained_weights/$*-fashion
 
 gallery: setup ## write docs/gallery.md, samples of the generators that come with mixgan
