@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import mixgan_cli
+from docs.study import markdown
 from mixgan_cli.models.pretrained import FOLDER, SCHEME, pretrained_models
 from mixgan_cli.models.sampler import Sampler
 from mixgan_cli.reporting.plots.run import write_grid
@@ -52,7 +53,6 @@ rounded to 16 bits.
 def table() -> str:
     """Return the table of all generators: size, training and metrics."""
     rows = [["generator", "K", "parameters", "file [KB]", "training [images]", "`fid_classifier` ↓", "MS-SSIM", "NMI"]]
-    rows.append(["---"] * len(rows[0]))
     for name in pretrained_models():
         folder = RunFolder(FOLDER / name)
         results, size = folder.read_results(), (folder.path / "generator.safetensors").stat().st_size
@@ -65,7 +65,7 @@ def table() -> str:
         sizes = [f"{k}", f"{run['parameters']['generator']:,}", f"{size / 1000:.0f}", f"{run['nimg']:,}"]
         rows.append([f"[`{SCHEME}{name}`](#{name})", *sizes, *values])
     rows.append(["held-out images", *["–"] * 5, f"{metrics['ms_ssim_real']:.3f}", "–"])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return markdown(rows)
 
 
 def pictured(sampler: Sampler) -> Tensor:
@@ -102,7 +102,7 @@ def section(name: str) -> str:
 
 def page() -> str:
     """Return the page as Markdown."""
-    return START + table() + PROTOCOL + "\n\n".join(map(section, pretrained_models())) + "\n"
+    return START + table() + "\n" + PROTOCOL + "\n\n".join(map(section, pretrained_models())) + "\n"
 
 
 def draw() -> None:

@@ -1,6 +1,6 @@
 """The study of docs/study.md: keep its runs as records, and write its tables from them.
 
-python -m docs.study outputs/study     add the finished runs in a folder to docs/records/study.jsonl (make study)
+python -m docs.study outputs/study     add the finished runs in a folder to docs/records/study.jsonl (make study-tables)
 python -m docs.study                   write the tables of docs/study.md from the records
 """
 
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mixgan_cli.config.components import TARGET, class_name
 from mixgan_cli.reporting.statistics import Estimate, holm, mean_estimate
 from mixgan_cli.runs import RunFolder
 from mixgan_cli.runtime.io import write_text
@@ -52,10 +53,11 @@ class Cell(NamedTuple):
 def record_of(run: RunFolder) -> dict[str, Any]:
     """Return what the study keeps of a finished run."""
     config, results = run.read_config(), run.read_results()
-    model, gate, k = config["model"], GATES[_class(config["model"]["gate"])], config["model"]["k"]
+    model, k = config["model"], config["model"]["k"]
+    gate, head = GATES[class_name(model["gate"][TARGET])], HEADS[class_name(model["head"][TARGET])]
     if gate == "none":
         gate, k = ("none", SINGLE[size]) if (size := model["latent"]["size"]) in SINGLE else (SMALL, 8)
-    cell = Cell(config["data"]["name"], gate, HEADS[_class(model["head"])], config["choices"]["objective"], k)
+    cell = Cell(config["data"]["name"], gate, head, config["choices"]["objective"], k)
     return {
         **cell._asdict(),
         "seed": config["seed"],
@@ -198,10 +200,6 @@ def filled(page: str, study: Study) -> str:
         return f"<!-- {found[1]} -->\n\n{markdown(getattr(study, found[1])())}\n\n<!-- end -->"
 
     return re.sub(r"<!-- (gates|layers|heads|experts|classes) -->.*?<!-- end -->", table, page, flags=re.DOTALL)
-
-
-def _class(component: dict[str, Any]) -> str:
-    return str(component["_target_"]).rpartition(".")[2]
 
 
 if __name__ == "__main__":

@@ -143,9 +143,11 @@ def _counterparts(
     values of the baseline.
     """
     candidates = [each for each in all_of if matches(each, baseline)]
+    if len(candidates) < 2:
+        return []
     pairs = []
     for each in all_of:
-        if each in candidates or len(candidates) < 2:
+        if each in candidates:
             continue
         common = [sum(each.keys[key] == other.keys[key] for key in each.keys) for other in candidates]
         if common.count(max(common)) == 1:
