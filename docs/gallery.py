@@ -42,10 +42,10 @@ images = generator.sample(16, seed=0, expert=3)  # uint8 [16, C, H, W]
 """
 PROTOCOL = """
 Each generator was trained with one seed, and differences between single runs say little about the models.
-`fid_classifier` and MS-SSIM are of 10,000 samples, compared with the 10,000 held-out images. `fid_classifier` uses the
-features of a classifier of the training images (`evaluation.extractors=[classifier]`). The NMI is 1 if the expert
-determines the class of an image, and 0 if it says nothing of it. All values were measured before the weights were
-rounded to 16 bits.
+`fid_classifier` compares 10,000 samples with the 10,000 test images, in the features of a classifier of the training
+images (`evaluation.extractors=[classifier]`). MS-SSIM measures how similar the samples are to each other; a value near
+that of the test images is best. The NMI is 1 if the expert determines the class of an image, and 0 if the two are
+independent. All values were measured before the weights were rounded to 16 bits.
 
 """
 
@@ -64,7 +64,7 @@ def table() -> str:
         ]
         sizes = [f"{k}", f"{run['parameters']['generator']:,}", f"{size / 1000:.0f}", f"{run['nimg']:,}"]
         rows.append([f"[`{SCHEME}{name}`](#{name})", *sizes, *values])
-    rows.append(["held-out images", *["–"] * 5, f"{metrics['ms_ssim_real']:.3f}", "–"])
+    rows.append(["test images", *["–"] * 5, f"{metrics['ms_ssim_real']:.3f}", "–"])
     return markdown(rows)
 
 
