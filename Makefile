@@ -286,7 +286,7 @@ study: setup ## compare gates, heads, losses and K on small images, five seeds (
 	$(call study_part,experts-uniform,model=mggan model.gate.same_latents=false model.k=2$(,)32) \
 	$(call study_part,experts-tree,model=hmog model.k=2$(,)32) \
 	$(call study_part,experts-none,model=gan model.k=1 model.latent.size=65$(,)1055) \
-	$(BIN)/mixgan report $(STUDY)/sweeps to=$(STUDY)/page $(SHOWN) && exit $$failed
+	$(BIN)/mixgan report $(STUDY) to=$(STUDY)/page $(SHOWN) && exit $$failed
 
 study-tables: setup ## keep the results of `make study` in docs/records, and write the tables of docs/study.md
 	$(BIN)/python -m docs.study $(STUDY)
